@@ -1,0 +1,1 @@
+"""What a host shows over HTTP: health, version and metrics."""

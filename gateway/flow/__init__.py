@@ -1,0 +1,1 @@
+"""The way of an instance: receive, route, forward, sweep."""

@@ -1,0 +1,1 @@
+"""What state everything is in: sessions, instances, payloads, deliveries, destinations, rules and decisions."""

@@ -1,0 +1,323 @@
+"""The contract of a ledger. Its docstrings are the specification; one test suite runs on every implementation.
+
+A ledger is **synchronous**: each method is one transaction, one callable, and returns only when it is committed.
+Event loops call it through `gateway.ledger.thread.LedgerThread`, one hop into the connection's own thread, so that a
+cancelled task can never stand between BEGIN and COMMIT. Everything that arrives or leaves in numbers is a batch.
+
+Time is handed in (`now_ms`, wall clock); nothing is ever decided by the expiry of a wall-clock time, except that a
+deferred delivery comes due. Whether a process lives is told by `void_session`, not guessed.
+
+Rules that every implementation keeps:
+  - an instance_id is recorded once; recording it again changes nothing (adoption and retries are idempotent);
+  - one delivery in flight per destination × SOP Instance UID, in arrival order: a delivery is not claimed while an
+    earlier one of the same UID to the same destination is ready, leased or deferred; and an instance is not claimed
+    for routing while an earlier arrival of the same UID is still received;
+  - attempts are counted by the claim, before the work; what was claimed by a session that died is claimed again
+    alone (a claim returns either fresh rows or exactly one row with an earlier attempt);
+  - outcomes and routings of a session that was voided are refused (`LeaseLost`) row by row: those of other rows in
+    the batch are recorded;
+  - an instance is settled in the same transaction that settles its last delivery;
+  - counters (queue depth by destination and state, instances by state) are kept inside the transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.model import (
+    Arrival,
+    DeliveryLease,
+    DeliveryState,
+    DestinationState,
+    DuplicateKind,
+    InstanceLease,
+    InstanceState,
+    LedgerGauges,
+    Outcome,
+    Quarantine,
+    Role,
+    Routing,
+    Session,
+)
+
+MAX_ROUTING_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedArrival:
+    """What `record_arrivals` says of one arrival; `new` is False when the instance was known already."""
+
+    instance_id: str
+    new: bool
+    duplicate: DuplicateKind
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """How much work a dead session held."""
+
+    instances: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeItem:
+    """An instance whose files may be unlinked: the commit that says so is fully durable."""
+
+    instance_id: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedInstance:
+    """What `record_routings` did with one instance: the deliveries made, or its state when there are none."""
+
+    instance_id: str
+    state: InstanceState
+    destinations: tuple[str, ...]
+    skipped_duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """A validated set of rule files: name → text, and the revision (a hash of both) it is stored under."""
+
+    revision: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """An instance as people look at it. Patient data: never log it."""
+
+    instance_id: str
+    state: InstanceState
+    reason: str
+    source: str
+    calling_ae_title: str
+    received_at_ms: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    length: int
+    duplicate: DuplicateKind
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_instance_uid: str
+    study_date: str
+    study_description: str
+    series_instance_uid: str
+    modality: str
+    rules: tuple[str, ...]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery as people look at it."""
+
+    delivery_id: int
+    instance_id: str
+    destination: str
+    state: DeliveryState
+    code: str
+    reason: str
+    status: int | None
+    attempts: int
+    created_at_ms: int
+    due_at_ms: int
+    updated_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFilter:
+    """Which instances a listing or an operation means; empty fields do not restrict. Text compares exactly."""
+
+    instance_ids: tuple[str, ...] = ()
+    states: tuple[InstanceState, ...] = ()
+    delivery_states: tuple[DeliveryState, ...] = ()
+    destination: str = ""
+    source: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgeBucket:
+    """One cell of `gateway queue`: how many open deliveries of a destination are at most `up_to_s` old."""
+
+    destination: str
+    up_to_s: int  # 0 is the bucket without an upper end
+    count: int
+
+
+class Ledger(Protocol):
+    """See the module's docstring. All methods may raise `LedgerBusy`, `LedgerDamaged` and `LedgerError`."""
+
+    def close(self) -> None:
+        """Close the connection. Does nothing the second time."""
+
+    # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
+        """Register a process. Its `session_id` is never used again."""
+
+    def beat(self, session: Session, now_ms: int) -> bool:
+        """Count one heartbeat. False when the session was voided: the process must stop what it holds."""
+
+    def void_session(self, session_id: int, now_ms: int) -> Voided:
+        """End a session whose process is known to be dead (or that ends in order) and free what it claimed.
+
+        Instances return to `received`, deliveries to `ready`, marked uncertain. Idempotent.
+        """
+
+    def void_host(self, host: str, now_ms: int) -> Voided:
+        """Void every open session of a host: its supervisor has just started and holds the host's lock."""
+
+    # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_arrivals(self, arrivals: Sequence[Arrival], now_ms: int) -> list[RecordedArrival]:
+        """Insert instances as `received`, with their original payload; find duplicates by SOP Instance UID.
+
+        EXACT: checksum, transfer syntax, calling and called AE title and source equal those of an earlier arrival that
+        is not quarantined and has no delivery held, dead or cancelled (and is itself not held). CHANGED: any other
+        earlier arrival of that UID. Known instance_ids are left as they are (`new=False`). Order is arrival order.
+        """
+
+    def record_recovered(self, arrivals: Sequence[Arrival], now_ms: int) -> int:
+        """Insert unknown instances as `held` with reason `recovered` (`gateway recover`). Returns how many."""
+
+    def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
+        """Those of the ids that the ledger knows, in whatever state."""
+
+    # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim_instances(self, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
+        """Claim up to `limit` received instances, oldest first; each attempt is counted here.
+
+        An instance that has been claimed MAX_ROUTING_ATTEMPTS times without a result is quarantined instead
+        (reason `routing failed N times`).
+        """
+
+    def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
+        """Write decision, study/series rows and deliveries of leased instances, and end their lease.
+
+        destinations → `routed` with one `ready` delivery each, or, where `skip_duplicates` is set for a destination
+        (see `sync_destinations`) and the instance is an EXACT duplicate whose earlier arrival has a delivery there that
+        is not held, dead or cancelled, none. No delivery at all → `settled`. hold → `held`. discard → `settled`.
+        Rows whose lease is lost are left out of the result.
+        """
+
+    def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
+        """Instances that must not be sent → `quarantined(reason)`; open deliveries → `held(quarantined: reason)`."""
+
+    # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim_deliveries(self, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
+        """Claim up to `limit` deliveries to a destination that are ready, or deferred and due.
+
+        By priority, then in arrival order; those marked `alone` only when nothing else is claimable, and one by one.
+        Nothing for a destination that is paused, unconfigured or has no row.
+        """
+
+    def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
+        """Give back what was claimed and not tried: ready again, the attempt not counted."""
+
+    def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
+        """Write outcomes of leased deliveries whose token holds. Returns the delivery_ids that were recorded."""
+
+    # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+        """Make the destination rows equal to the configuration: name → whether exact duplicates are skipped.
+
+        Open deliveries to a name no longer configured become held (`destination removed from the configuration`).
+        Those held for that reason return to ready when the name is back. Returns (newly held, returned).
+        """
+
+    def destinations(self) -> list[DestinationState]:
+        """All destination rows by name."""
+
+    def save_destination(
+        self, name: str, breaker: str, window: float, last_error: str, next_probe_at_ms: int, now_ms: int
+    ) -> None:
+        """Keep a destination's breaker and window for the next start and for people to see."""
+
+    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
+        """Stop or allow claims for a destination; an audit row is written."""
+
+    # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin_purge(self, settled_before_ms: int, limit: int, now_ms: int) -> list[PurgeItem]:
+        """Turn settled instances into `purging`, having checked each delivery and payload again.
+
+        Fully durable (`synchronous=FULL`) before it returns. Also returns instances left in `purging` by a crash.
+        """
+
+    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> None:
+        """The files are gone: `purged`."""
+
+    # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def store_rules(self, rules: RuleSet, now_ms: int) -> bool:
+        """Store a validated set and make it the current one. False when it was the current one already."""
+
+    def current_revision(self) -> str:
+        """The revision to route by, or "" when none was stored yet."""
+
+    def load_rules(self, revision: str) -> RuleSet:
+        """A stored set. Raises `LedgerError` for an unknown revision."""
+
+    # ── people ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list_instances(self, which: InstanceFilter, limit: int, offset: int = 0) -> list[InstanceRow]:
+        """Newest first."""
+
+    def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
+        """All deliveries of these instances, by instance and destination."""
+
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+        """Open deliveries that are not leased → held; received instances → held. Audited. Returns how many rows."""
+
+    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> int:
+        """Held or dead deliveries → ready; held, never routed instances → received (to be routed by the rules of now).
+
+        A quarantined instance goes to received again only when named by its instance_id. Audited.
+        """
+
+    def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
+        """A new delivery of the original payload to each destination (or, when empty, to each it was delivered to).
+
+        Only instances whose payload is still in the spool (not purging or purged). A settled instance is routed again.
+        Audited. Returns the deliveries made.
+        """
+
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+        """Open, held and dead deliveries that are not leased → cancelled; held or quarantined instances → settled.
+
+        Fully durable, audited. Returns how many rows.
+        """
+
+    def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:
+        """Open deliveries by destination and age, for `gateway queue`."""
+
+    # ── watching ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def gauges(self) -> LedgerGauges:
+        """Counters and oldest ages; no scan of deliveries or instances."""
+
+    def next_due_ms(self, destination: str) -> int | None:
+        """When the earliest deferred delivery of a destination comes due; None when nothing is deferred."""
+
+    # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database, under the same lock as every writer. One process calls it."""
+
+    def check(self) -> list[str]:
+        """Integrity problems in words; empty when all is well."""

@@ -1,0 +1,253 @@
+"""The frozen values that cross floors.
+
+Names follow DICOM (PS3.3, PS3.7, PS3.8) where DICOM has a name. Wall-clock times are integers, milliseconds since
+1970-01-01 UTC, and end in `_ms`; they are handed in, never read here. No value knows where it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a process of a host does."""
+
+    RECEIVER = "receiver"
+    WORKER = "worker"
+    FORWARDER = "forwarder"
+    CONSOLE = "console"
+    SUPERVISOR = "supervisor"
+    CLI = "cli"
+
+
+class InstanceState(StrEnum):
+    """Where an instance stands. `received → routed | held → settled → purging → purged`, or `quarantined`."""
+
+    RECEIVED = "received"
+    ROUTED = "routed"
+    HELD = "held"  # never routed: no rule matches, a rule holds it, or it was recovered
+    SETTLED = "settled"  # every delivery is delivered or cancelled, or it was discarded on a recorded order
+    PURGING = "purging"
+    PURGED = "purged"
+    QUARANTINED = "quarantined"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery (payload × destination) stands."""
+
+    READY = "ready"
+    LEASED = "leased"
+    DEFERRED = "deferred"
+    HELD = "held"
+    DEAD = "dead"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+
+
+OPEN_DELIVERY_STATES = frozenset({DeliveryState.READY, DeliveryState.LEASED, DeliveryState.DEFERRED})
+SETTLED_DELIVERY_STATES = frozenset({DeliveryState.DELIVERED, DeliveryState.CANCELLED})
+
+
+class DuplicateKind(StrEnum):
+    """How an arrival relates to an earlier one with the same SOP Instance UID."""
+
+    NONE = "none"
+    EXACT = "exact"  # same data set checksum, transfer syntax and association facts
+    CHANGED = "changed"  # same UID, other content or other way here
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationFacts:
+    """What is known of the association that brought an instance. Rules match on these beside attributes."""
+
+    association_id: str
+    listener: str
+    source: str  # the name of the `sources` entry; "unknown" where the listener accepts unknown senders
+    calling_ae_title: str
+    called_ae_title: str
+    peer_host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A complete, durable instance in the spool, as the ledger is told of it.
+
+    `path` is relative to the spool folder. `checksum` is the xxh3-128 of the data set bytes (16 bytes), `length`
+    their number, `offset` where they begin in the file.
+    """
+
+    instance_id: str
+    path: str
+    offset: int
+    length: int
+    checksum: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    received_at_ms: int
+    facts: AssociationFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """Where the bytes to send are: the original, or (later) a derived copy."""
+
+    path: str
+    offset: int
+    length: int
+    checksum: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A role's process as the ledger knows it. Leases name a session; a voided session's leases are void."""
+
+    session_id: int
+    role: Role
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceLease:
+    """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began."""
+
+    instance_id: str
+    seq: int
+    attempt: int
+    received_at_ms: int
+    payload: PayloadFile
+    facts: AssociationFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why instances were routed as they were; one ledger row for all instances with an equal decision.
+
+    `matched` names the rules that matched, in order. `hold` or `discard` carries the rule's reason. An instance
+    that no rule matches has an empty `matched` and `hold="no rule matches"`.
+    """
+
+    revision: str
+    tried: int
+    matched: tuple[str, ...]
+    destinations: tuple[str, ...]
+    hold: str | None = None
+    discard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFacts:
+    """The attributes people search by, as text ("" when absent). Patient data: ledger and audit trail only."""
+
+    patient_id: str = ""
+    patient_name: str = ""
+    issuer_of_patient_id: str = ""
+    accession_number: str = ""
+    study_instance_uid: str = ""
+    study_date: str = ""
+    study_description: str = ""
+    series_instance_uid: str = ""
+    series_number: str = ""
+    series_description: str = ""
+    modality: str = ""
+    instance_number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A worker's result for one leased instance."""
+
+    instance_id: str
+    decision: Decision
+    study: StudyFacts
+    priority: int = 0  # higher goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A worker's or forwarder's verdict that an instance must not be sent."""
+
+    instance_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLease:
+    """A delivery claimed for sending.
+
+    `token` is the fencing token: an outcome is recorded only while session and token still hold. `attempt` counts
+    from 1. `uncertain` says that an earlier try of ours may have reached the peer without our knowing (a lease was
+    voided, or the response never came), so that 0x0111 counts as delivered.
+    """
+
+    delivery_id: int
+    token: int
+    destination: str
+    instance_id: str
+    attempt: int
+    uncertain: bool
+    created_at_ms: int
+    received_at_ms: int
+    chain: str  # "" is the original
+    payload: PayloadFile
+    calling_ae_title: str  # of the association that brought the instance, for `calling_ae_title: $source`
+    priority: int = 0
+    alone: bool = False  # an earlier try ended in an abort or silence: it goes last and alone
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one leased delivery.
+
+    `state` is DELIVERED, DEFERRED (with `due_at_ms`), HELD or DEAD. `status` is the DIMSE status when there was
+    one. `code` is a short bounded word for metrics and tables (for example `success`, `warning`, `refused`,
+    `timeout`, `connection`); `reason` is the sentence for people, free of patient data.
+    """
+
+    delivery_id: int
+    token: int
+    state: DeliveryState
+    code: str
+    reason: str = ""
+    status: int | None = None
+    due_at_ms: int = 0
+    uncertain: bool = False
+    alone: bool = False
+
+
+class Breaker(StrEnum):
+    """Whether a destination is thought to be reachable."""
+
+    UP = "up"
+    DOWN = "down"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """What the ledger keeps about a destination between restarts, and shows to people."""
+
+    name: str
+    breaker: Breaker = Breaker.UP
+    window: float = 0.0
+    paused: bool = False
+    last_error: str = ""
+    next_probe_at_ms: int = 0
+    configured: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerGauges:
+    """One consistent look at the ledger's counters, cheap at any size (no COUNT over rows)."""
+
+    queue_depth: Mapping[tuple[str, DeliveryState], int] = field(default_factory=dict)
+    queue_oldest_ms: Mapping[str, int] = field(default_factory=dict)  # created_at of the oldest open delivery
+    destinations: tuple[DestinationState, ...] = ()
+    instances: Mapping[InstanceState, int] = field(default_factory=dict)
+    rules_revision: str = ""

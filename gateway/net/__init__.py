@@ -1,0 +1,1 @@
+"""Sockets for `gateway.dicom`: acceptor and requestor drivers on asyncio."""

@@ -1,0 +1,1 @@
+"""Routing rules: YAML text to a compiled plan; pure."""
