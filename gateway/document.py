@@ -3,6 +3,7 @@
 Rules:
   - scalars are text: `NO`, `0123` and `1.20` stay what they are; whoever reads a value gives it a type;
   - duplicate keys, aliases (a few lines of them can unfold to gigabytes) and tags such as `!!python/…` are errors;
+  - text that no file can hold (half of a surrogate pair, written as an escape) is an error;
   - every node knows its file, line and column, so that a complaint can name them.
 
 Pure: text in, nodes or `ConfigurationError` out. `gateway.config` and `gateway.rules` read from here.
@@ -18,6 +19,13 @@ import yaml
 from gateway.errors import ConfigurationError, Problem
 
 MAX_DEPTH = 64
+MAX_SHOWN = 64
+
+# What plain values resolve to by themselves. A tag that a person writes may say the same; any other is refused.
+_TAGS = frozenset(
+    "tag:yaml.org,2002:" + name
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,17 @@ class Scalar:
     text: str
     place: Place
     plain: bool = True
+    secret: bool = False  # came from a file that holds a secret: its text is never shown
+
+    def __repr__(self) -> str:
+        return f"Scalar({self.shown}, {self.place})"
+
+    @property
+    def shown(self) -> str:
+        """The text as a complaint may show it: quoted, escaped, at most 64 characters, never a secret."""
+        if self.secret:
+            return "the value"
+        return repr(self.text if len(self.text) <= MAX_SHOWN else self.text[: MAX_SHOWN - 1] + "…")
 
     @property
     def is_null(self) -> bool:
@@ -85,23 +104,35 @@ def parse(text: str, file: str) -> Node:
     :raises ConfigurationError: with every problem found (syntax errors end the reading at the first).
     """
     problems: list[Problem] = []
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what = " ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigurationError([Problem(file, line, column, f"not valid YAML: {what}")]) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError([Problem(file, 1, 1, f"not valid YAML: {error}")]) from None
-    except RecursionError:
-        raise ConfigurationError([Problem(file, 1, 1, "nested too deep to be read")]) from None
+    root = _compose(text, file)
     if root is None:
         return Table({}, {}, Place(file, 1, 1))
     node = _convert(root, file, problems, 0, set())
     if problems:
         raise ConfigurationError(problems)
     return node
+
+
+def _compose(text: str, file: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        # str(error) has several lines; the position counts characters of the whole text.
+        before = text[: error.position]
+        place = Place(file, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        problem = place.problem(f"not valid YAML: the character U+{code:04X} is not allowed")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        problem = Problem(file, line, column, f"not valid YAML: {what}")
+    except (ValueError, OverflowError):
+        # PyYAML converts escapes (\UFFFFFFFF) and version numbers (%YAML 1.999…) without looking at their size.
+        problem = Problem(file, 1, 1, "not valid YAML: an escape or a version number is out of range")
+    except RecursionError:
+        problem = Problem(file, 1, 1, "nested too deep to be read")
+    raise ConfigurationError([problem])
 
 
 def _convert(node: yaml.Node, file: str, problems: list[Problem], depth: int, seen: set[int]) -> Node:
@@ -113,23 +144,34 @@ def _convert(node: yaml.Node, file: str, problems: list[Problem], depth: int, se
     if depth > MAX_DEPTH:
         problems.append(place.problem(f"nested deeper than {MAX_DEPTH} levels"))
         return Scalar("", place)
-    if not str(node.tag).startswith("tag:yaml.org,2002:"):
-        problems.append(place.problem(f"the tag {node.tag} is not allowed: write plain values"))
+    if node.tag not in _TAGS:
+        problems.append(place.problem(f"the tag {node.tag!r} is not allowed: write plain values"))
     if isinstance(node, yaml.ScalarNode):
+        if not _is_text(node.value):
+            problems.append(place.problem("half of a surrogate pair (\\uD800 to \\uDFFF) is not a character"))
         return Scalar(node.value, place, plain=node.style is None)
     if isinstance(node, yaml.SequenceNode):
         return Items(tuple(_convert(child, file, problems, depth + 1, seen) for child in node.value), place)
+    return _convert_table(node, place, problems, depth, seen)
+
+
+def _convert_table(node: yaml.Node, place: Place, problems: list[Problem], depth: int, seen: set[int]) -> Table:
     entries: dict[str, Node] = {}
     keys: dict[str, Place] = {}
     for key_node, value_node in node.value:
-        key_place = Place(file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-        if not isinstance(key_node, yaml.ScalarNode):
-            problems.append(key_place.problem("a key must be plain text"))
+        key = _convert(key_node, place.file, problems, depth + 1, seen)
+        if not isinstance(key, Scalar):
+            problems.append(key.place.problem("a key must be plain text"))
             continue
-        key = str(key_node.value)
-        if key in entries:
-            problems.append(key_place.problem(f"the key {key!r} stands here twice (first in line {keys[key].line})"))
+        if key.text in entries:
+            first = keys[key.text].line
+            problems.append(key.place.problem(f"the key {key.shown} stands here twice (first in line {first})"))
             continue
-        entries[key] = _convert(value_node, file, problems, depth + 1, seen)
-        keys[key] = key_place
+        entries[key.text] = _convert(value_node, place.file, problems, depth + 1, seen)
+        keys[key.text] = key.place
     return Table(entries, keys, place)
+
+
+def _is_text(text: str) -> bool:
+    """False where the text cannot be written as UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

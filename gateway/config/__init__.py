@@ -1,4 +1,7 @@
-"""gateway.yaml → typed, frozen values. Only `app`, `cli` and `console` read the configuration; others are handed values."""
+"""gateway.yaml → typed, frozen values.
+
+Only `app`, `cli` and `console` read the configuration; everyone else is handed values.
+"""
 
 from gateway.config.values import (
     SOURCE_CALLING_AE_TITLE,

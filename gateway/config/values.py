@@ -140,8 +140,8 @@ class Source:
 class Destination:
     """Where instances go.
 
-    `calling_ae_title` may be `SOURCE_CALLING_AE_TITLE`. `statuses` maps patterns such as `0xA7xx` (hexadecimal digits in
-    upper case, `x` for any digit) to dispositions; the pattern with the fewest `x` wins.
+    `calling_ae_title` may be `SOURCE_CALLING_AE_TITLE`. `statuses` maps patterns such as `0xA7xx` (hexadecimal digits
+    in upper case, `x` for any digit) to dispositions; the pattern with the fewest `x` wins.
     """
 
     name: str
