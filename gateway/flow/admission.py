@@ -1,0 +1,100 @@
+"""Who may send: called AE title, calling AE title with its host, limits. Pure decisions on values handed in.
+
+A rejection is one of PS3.8 Table 9-21. The order of the checks is the order in which a person would want to hear
+about them: whom do you call, who are you, is there room.
+
+=================================================  ======  ======  ======  =====================
+what is wrong                                      result  source  reason  metric label
+=================================================  ======  ======  ======  =====================
+application context is not DICOM's                 1       1       2       application-context
+called AE title is none of the listener's          1       1       7       called-ae-title
+calling AE title unknown, or not from this host    1       1       3       calling-ae-title
+too many associations, in all or of this host      2       3       2       limit
+intake is closed (ledger or spool in trouble)      2       3       1       congestion
+=================================================  ======  ======  ======  =====================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from gateway.config.values import Listener, Source
+from gateway.dicom.pdu import AssociateRJ, AssociateRQ
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+UNKNOWN_SOURCE = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refusal: the PDU to answer with, and a fixed word for the metric."""
+
+    answer: AssociateRJ
+    label: str
+
+
+_APPLICATION_CONTEXT = Rejection(AssociateRJ(1, 1, 2), "application-context")
+_CALLED = Rejection(AssociateRJ(1, 1, 7), "called-ae-title")
+_CALLING = Rejection(AssociateRJ(1, 1, 3), "calling-ae-title")
+_LIMIT = Rejection(AssociateRJ(2, 3, 2), "limit")
+_CONGESTION = Rejection(AssociateRJ(2, 3, 1), "congestion")
+
+
+def admit(
+    request: AssociateRQ,
+    peer_host: str,
+    listener: Listener,
+    sources: Mapping[str, Source],
+    open_associations: int,
+    open_of_host: int,
+    intake_open: bool,
+) -> str | Rejection:
+    """Decide about an A-ASSOCIATE-RQ.
+
+    :param open_associations: associations admitted on this host's receiver now.
+    :param open_of_host: those of `peer_host`.
+    :returns: the name of the source (`unknown` where the listener accepts unknown senders), or the rejection.
+    """
+    if request.application_context_name != APPLICATION_CONTEXT:
+        return _APPLICATION_CONTEXT
+    if listener.ae_titles and request.called_ae_title not in listener.ae_titles:
+        return _CALLED
+    source = find_source(request.calling_ae_title, peer_host, sources)
+    if source is None:
+        if not listener.accept_unknown or not well_formed_ae_title(request.calling_ae_title):
+            return _CALLING
+        source = UNKNOWN_SOURCE
+    if open_associations >= listener.max_associations or open_of_host >= listener.max_associations_per_host:
+        return _LIMIT
+    if not intake_open:
+        return _CONGESTION
+    return source
+
+
+def find_source(calling_ae_title: str, peer_host: str, sources: Mapping[str, Source]) -> str | None:
+    """The first source that names this calling AE title and this host."""
+    address = _address(peer_host)
+    for source in sources.values():
+        if source.ae_titles and calling_ae_title not in source.ae_titles:
+            continue
+        if source.hosts and (address is None or not any(address in network for network in source.hosts)):
+            continue
+        return source.name
+    return None
+
+
+def well_formed_ae_title(text: str) -> bool:
+    """PS3.5 6.2, VR AE: 1-16 characters of the default repertoire, no backslash, no control characters."""
+    return 1 <= len(text) <= 16 and all(" " <= c <= "~" and c != "\\" for c in text) and bool(text.strip())
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

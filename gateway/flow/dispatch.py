@@ -1,0 +1,179 @@
+"""What an answer, or its absence, means for a delivery and for its destination: pure.
+
+The table (a destination's `statuses` in the configuration goes before it):
+
+=========================================================  ==========================================================
+what came back                                             disposition
+=========================================================  ==========================================================
+0x0000                                                     DELIVERED
+0xB000, 0xB006, 0xB007, 0x0107, 0x0116 (warnings)          DELIVERED, counted as a warning
+0x0111 duplicate SOP instance, after an uncertain try      DELIVERED (the earlier try did arrive)
+0xA7xx, 0x0213 (out of resources)                          THROTTLE: the destination is in trouble
+refused connection, time-out, transport error, A-ABORT,    THROTTLE (during an instance: it goes last and alone)
+association rejected
+0x0110, unknown codes, 0xA9xx, 0xCxxx, 0x0117, 0x0122,     RETRY: this instance is in trouble; `attempts` times, then
+0x0124, 0x0111 at the first try                            held
+context or transfer syntax not accepted                    held, at once, with the reason
+=========================================================  ==========================================================
+
+Backoff follows the age of the delivery: the next try is due after clamp(age, retry_min, retry_max), with a jitter of
+± 20 %, so that what has waited an hour is not tried each second, and a fresh one is not kept waiting. Nothing is given
+up before `give_up_after`; past it, a failing try makes the delivery dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.config.values import Disposition
+from gateway.dicom.status import describe
+from gateway.model import DeliveryLease, DeliveryState, Outcome
+
+RETRY_JITTER = 0.2
+LONE_FAILURES = 5
+
+WARNINGS = frozenset({0xB000, 0xB006, 0xB007, 0x0107, 0x0116})
+DUPLICATE_INSTANCE = 0x0111
+OUT_OF_RESOURCES = 0x0213
+
+
+class Trouble(StrEnum):
+    """Why there was no answer. The values are metric labels."""
+
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    REJECTED = "rejected"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """A destination's patience; seconds, and tries for an instance that is refused for its own sake."""
+
+    retry_min_s: float
+    retry_max_s: float
+    give_up_after_s: float
+    attempts: int
+
+
+def disposition(status: int, uncertain: bool, overrides: Mapping[str, Disposition]) -> Disposition:
+    """What a C-STORE-RSP status means.
+
+    :param uncertain: an earlier try may have reached the peer without our knowing.
+    :param overrides: pattern such as `0xA7xx` → disposition; the most specific one wins.
+    """
+    override = _override(status, overrides)
+    if override is not None:
+        return override
+    if status == 0 or status in WARNINGS or (status == DUPLICATE_INSTANCE and uncertain):
+        return Disposition.DELIVERED
+    if status & 0xFF00 == 0xA700 or status == OUT_OF_RESOURCES:
+        return Disposition.THROTTLE
+    return Disposition.RETRY
+
+
+def _override(status: int, overrides: Mapping[str, Disposition]) -> Disposition | None:
+    best: tuple[int, Disposition] | None = None
+    text = f"{status:04x}"
+    for pattern, chosen in overrides.items():
+        digits = pattern.lower().removeprefix("0x")
+        if len(digits) == 4 and all(d in ("x", t) for d, t in zip(digits, text, strict=True)):
+            wild = digits.count("x")
+            if best is None or wild < best[0]:
+                best = (wild, chosen)
+    return None if best is None else best[1]
+
+
+def answered(
+    lease: DeliveryLease,
+    status: int,
+    policy: RetryPolicy,
+    overrides: Mapping[str, Disposition],
+    now_ms: int,
+    jitter: float,
+) -> tuple[Disposition, Outcome]:
+    """The outcome of a delivery that was answered with a status."""
+    chosen = disposition(status, lease.uncertain, overrides)
+    if chosen is Disposition.DELIVERED:
+        code = "success" if status == 0 else "warning" if status in WARNINGS else "accepted"
+        reason = "" if status == 0 else describe(status)
+        return chosen, _outcome(lease, DeliveryState.DELIVERED, code, reason, status)
+    reason = f"the destination answered {describe(status)}"
+    if chosen is Disposition.HOLD:
+        return chosen, _outcome(lease, DeliveryState.HELD, "refused", reason, status)
+    if chosen is Disposition.RETRY and lease.attempt >= policy.attempts:
+        text = f"{reason}, {lease.attempt} times"
+        return chosen, _outcome(lease, DeliveryState.HELD, "refused", text, status)
+    code = "throttled" if chosen is Disposition.THROTTLE else "refused"
+    return chosen, deferred(lease, code, reason, policy, now_ms, jitter, status=status)
+
+
+def unanswered(
+    lease: DeliveryLease,
+    trouble: Trouble,
+    reason: str,
+    policy: RetryPolicy,
+    now_ms: int,
+    jitter: float,
+    others_succeed: bool,
+) -> Outcome:
+    """The outcome of a delivery that was begun and got no answer: last and alone from now on.
+
+    :param others_succeed: other instances reached this destination since this one failed the last time.
+    """
+    if lease.alone and others_succeed and lease.attempt >= LONE_FAILURES:
+        text = f"failed {lease.attempt} times, alone, while other instances succeed; last: {reason}"
+        return _outcome(lease, DeliveryState.HELD, trouble.value, text, None, uncertain=True)
+    return deferred(lease, trouble.value, reason, policy, now_ms, jitter, uncertain=True, alone=True)
+
+
+def not_accepted(lease: DeliveryLease, reason: str) -> Outcome:
+    """The outcome of a delivery whose SOP class or transfer syntax the destination does not take."""
+    return _outcome(lease, DeliveryState.HELD, "not_accepted", reason, None)
+
+
+def deferred(
+    lease: DeliveryLease,
+    code: str,
+    reason: str,
+    policy: RetryPolicy,
+    now_ms: int,
+    jitter: float,
+    *,
+    status: int | None = None,
+    uncertain: bool = False,
+    alone: bool = False,
+) -> Outcome:
+    """A failed try: due again by age, or dead when it is too old. `jitter` is a random number in [-1, 1]."""
+    age_s = max(0.0, (now_ms - lease.created_at_ms) / 1000)
+    if age_s >= policy.give_up_after_s:
+        text = f"given up after {policy.give_up_after_s:g} s; last: {reason}"
+        return _outcome(lease, DeliveryState.DEAD, "given_up", text, status, uncertain=uncertain)
+    pause_s = min(max(age_s, policy.retry_min_s), policy.retry_max_s) * (1.0 + RETRY_JITTER * jitter)
+    return Outcome(
+        delivery_id=lease.delivery_id,
+        token=lease.token,
+        state=DeliveryState.DEFERRED,
+        code=code,
+        reason=reason,
+        status=status,
+        due_at_ms=now_ms + int(pause_s * 1000),
+        uncertain=uncertain or lease.uncertain,
+        alone=alone or lease.alone,
+    )
+
+
+def _outcome(
+    lease: DeliveryLease, state: DeliveryState, code: str, reason: str, status: int | None, uncertain: bool = False
+) -> Outcome:
+    return Outcome(
+        delivery_id=lease.delivery_id,
+        token=lease.token,
+        state=state,
+        code=code,
+        reason=reason,
+        status=status,
+        uncertain=uncertain or lease.uncertain,
+    )

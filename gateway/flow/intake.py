@@ -1,0 +1,152 @@
+"""Between the last fragment and the ledger: group flush, acknowledgement, recording.
+
+Two queues, each served by one task of the receiver:
+
+  - `FlushGroup`: complete spool files wait for their flush. While one flush is under way in its thread, the files that
+    become complete meanwhile gather, and are flushed together. Objects of more than `LARGE_BYTES` have a lane of their
+    own, so that a gigabyte's flush holds up nobody. What is flushed is acknowledged at once.
+  - `Recorder`: arrivals wait for the ledger, and go there in batches. The spool is the promise, so a ledger that is
+    busy holds up no acknowledgement until MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they are
+    written. A ledger that fails closes intake for good: the next start checks it, and adopts what it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from gateway import telemetry
+from gateway.errors import LedgerBusy, LedgerError, SpoolError
+from gateway.ledger.base import Ledger, RecordedArrival
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Arrival, DuplicateKind
+from gateway.spool import Spool, SpoolWriter
+
+LARGE_BYTES = 8 << 20
+MAX_UNRECORDED = 10_000
+RECORD_BATCH = 500
+GATHER_S = 0.002
+BUSY_PAUSE_S = 0.2
+
+
+class Flushed(Protocol):
+    """Called from the event loop when a file's flush has ended; None means durable."""
+
+    def __call__(self, error: SpoolError | None) -> None: ...
+
+
+class FlushGroup:
+    """Flushes complete spool files in groups, one group at a time."""
+
+    def __init__(self, spool: Spool, name: str) -> None:
+        self._spool = spool
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"flush-{name}")
+        self._waiting: list[tuple[SpoolWriter, Flushed]] = []
+        self._wake = asyncio.Event()
+
+    def submit(self, writer: SpoolWriter, flushed: Flushed) -> None:
+        """Have a finished writer flushed."""
+        self._waiting.append((writer, flushed))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                group, self._waiting = self._waiting, []
+                if not group:
+                    continue
+                errors = await loop.run_in_executor(self._executor, self._flush, [writer for writer, _ in group])
+                for (_, flushed), error in zip(group, errors, strict=True):
+                    flushed(error)
+        finally:
+            self._executor.shutdown(wait=False)
+
+    def _flush(self, writers: Sequence[SpoolWriter]) -> list[SpoolError | None]:
+        errors = self._spool.flush(writers)
+        for writer, error in zip(writers, errors, strict=True):
+            if error is None:
+                writer.close()
+            else:
+                writer.discard()
+        return errors
+
+
+class Recorder:
+    """Tells the ledger of arrivals, in batches.
+
+    :param recorded: called after each commit, to wake the worker.
+    """
+
+    def __init__(self, ledger: LedgerThread, clock_ms: Callable[[], int], recorded: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._clock_ms = clock_ms
+        self._recorded = recorded
+        self._waiting: deque[Arrival] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failed = False
+
+    @property
+    def open(self) -> bool:
+        """Whether new instances may be acknowledged."""
+        return not self._failed and len(self._waiting) < MAX_UNRECORDED
+
+    @property
+    def failed(self) -> bool:
+        """The ledger failed: nothing is taken until a restart has checked it."""
+        return self._failed
+
+    def submit(self, arrival: Arrival) -> None:
+        """Have a durable arrival recorded."""
+        self._waiting.append(arrival)
+        self._idle.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(GATHER_S)
+            while self._waiting and not self._failed:
+                batch = [self._waiting[i] for i in range(min(RECORD_BATCH, len(self._waiting)))]
+                await self._record(batch)
+            if not self._waiting:
+                self._idle.set()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until everything is recorded; False when time ran out (adoption finds the rest)."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _record(self, batch: list[Arrival]) -> None:
+        def record(ledger: Ledger) -> list[RecordedArrival]:
+            return ledger.record_arrivals(batch, self._clock_ms())
+
+        try:
+            results = await self._ledger.call(record)
+        except LedgerBusy as error:
+            telemetry.problem("ledger_busy", reason=str(error), unrecorded=len(self._waiting))
+            await asyncio.sleep(BUSY_PAUSE_S)
+            return
+        except LedgerError as error:
+            self._failed = True
+            telemetry.problem("intake_closed", reason=str(error), unrecorded=len(self._waiting))
+            return
+        for _ in batch:
+            self._waiting.popleft()
+        self._recorded()
+        for result in results:
+            if result.duplicate is not DuplicateKind.NONE:
+                telemetry.duplicate(kind=result.duplicate, instance_id=result.instance_id)

@@ -1,0 +1,328 @@
+"""The receiver role: associations in, durable spool files and ledger rows out. Never parses a data set.
+
+What a C-STORE-RQ is answered with:
+
+======  ===========================================================================================================
+0x0000  the data set is in the spool, flushed; the ledger is told within milliseconds, or adopts it at the next start
+0x0117  Affected SOP Instance UID is not a UID
+0x0122  Affected SOP Class UID is not a UID
+0xA700  no room (watermark, disk full, flush failed), or intake is closed because the ledger fails or lags too far;
+        or the object is larger than the listener allows
+0xC000  no data set, or an empty one
+======  ===========================================================================================================
+
+Refused instances are read to their last fragment; the association goes on. Any request but C-STORE and C-ECHO is
+answered with 0x0211 (PS3.7 C.5.24).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from gateway import telemetry
+from gateway.config.values import Listener, Source
+from gateway.dicom.dimse import Command, CommandField
+from gateway.dicom.negotiation import AcceptedContext, AcceptorPolicy, negotiate
+from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from gateway.dicom.status import UNRECOGNIZED_OPERATION
+from gateway.errors import SpoolError, SpoolFull
+from gateway.flow import admission
+from gateway.flow.intake import LARGE_BYTES, FlushGroup, Recorder
+from gateway.model import Arrival, AssociationFacts
+from gateway.net.acceptor import ServerAssociation, Sink
+from gateway.net.driver import Peer
+from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
+
+SUCCESS = 0x0000
+INVALID_SOP_INSTANCE = 0x0117
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000
+
+_UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 9.1, but for leading zeros, which exist in the field and hurt nobody
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What the receiver keeps with an association."""
+
+    facts: AssociationFacts
+    listener: Listener
+
+
+class Receiver:
+    """The service behind the receiver's listeners. Make it inside the running event loop.
+
+    :param generation: the token that owns this process's files in the spool.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        generation: str,
+        pool_size: int,
+        recorder: Recorder,
+        listeners: Mapping[str, Listener],
+        sources: Mapping[str, Source],
+    ) -> None:
+        self.listeners = listeners
+        self.sources = sources
+        self.count: Callable[[], int] = lambda: 0
+        self.count_of: Callable[[str], int] = lambda host: 0
+        self._spool = spool
+        self._intake = Intake(spool, generation, pool_size)
+        self._pool_size = pool_size
+        self._recorder = recorder
+        self._small = FlushGroup(spool, "small")
+        self._large = FlushGroup(spool, "large")
+        self._filler = ThreadPoolExecutor(1, thread_name_prefix="spool-pool")
+        self._fill_wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve flushes, recording and the file pool until cancelled."""
+        await asyncio.get_running_loop().run_in_executor(self._filler, self._intake.fill)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._small.run(), name="flush small")
+            tasks.create_task(self._large.run(), name="flush large")
+            tasks.create_task(self._recorder.run(), name="record arrivals")
+            tasks.create_task(self._keep_pool(), name="fill the pool")
+
+    def close(self) -> None:
+        """Remove the pool's unused files. Blocks."""
+        self._filler.shutdown(wait=True)
+        self._intake.close()
+
+    async def _keep_pool(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._fill_wanted.wait()
+            self._fill_wanted.clear()
+            if self._intake.available >= self._pool_size // 2:
+                continue
+            try:
+                await loop.run_in_executor(self._filler, self._intake.fill)
+            except SpoolError as error:
+                # Told once a try; each refused instance is counted and answered with 0xA700.
+                telemetry.problem("spool_pool", reason=str(error))
+                await asyncio.sleep(1.0)
+
+    # ── Service ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connected(self, peer: Peer, open_connections: int) -> bool:
+        return True
+
+    def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
+        listener = self.listeners[association.listener]
+        association_id = secrets.token_hex(8)
+        told = {
+            "role": "acceptor",
+            "association_id": association_id,
+            "peer_host": association.peer.host,
+            "calling": request.calling_ae_title,
+            "called": request.called_ae_title,
+        }
+        verdict = admission.admit(
+            request,
+            association.peer.host,
+            listener,
+            self.sources,
+            self.count(),
+            self.count_of(association.peer.host),
+            self._recorder.open,
+        )
+        if isinstance(verdict, admission.Rejection):
+            answer = verdict.answer
+            telemetry.association_rejected(
+                **told,
+                label=verdict.label,
+                result=answer.result,
+                source=answer.source,
+                reason=answer.reason,
+            )
+            return answer
+        policy = AcceptorPolicy(
+            abstract_syntaxes=None if listener.abstract_syntaxes is None else frozenset(listener.abstract_syntaxes),
+            transfer_syntaxes=listener.transfer_syntaxes,
+            max_pdu_length=listener.max_pdu_length,
+        )
+        facts = AssociationFacts(
+            association_id=association_id,
+            listener=listener.name,
+            source=verdict,
+            calling_ae_title=request.calling_ae_title,
+            called_ae_title=request.called_ae_title,
+            peer_host=association.peer.host,
+        )
+        association.facts = _Facts(facts, listener)
+        telemetry.association_accepted(**told, source=verdict)
+        return negotiate(request, policy)
+
+    def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
+        if command.command_field == CommandField.C_ECHO_RQ:
+            return SUCCESS
+        if command.command_field != CommandField.C_STORE_RQ:
+            return UNRECOGNIZED_OPERATION
+        kept = association.facts
+        assert isinstance(kept, _Facts)  # noqa: S101 - set by admit, before any command
+        status, reason = self._refusal(command)
+        if status == SUCCESS:
+            return _StoreSink(self, kept, context, command)
+        telemetry.store_refused(
+            source=kept.facts.source,
+            status=status,
+            reason=reason,
+            association_id=kept.facts.association_id,
+        )
+        return status
+
+    def closed(self, association: ServerAssociation, result: str) -> None:
+        kept = association.facts
+        assert isinstance(kept, _Facts)  # noqa: S101 - set by admit
+        telemetry.association_closed(
+            role="acceptor",
+            association_id=kept.facts.association_id,
+            result=result,
+            seconds=asyncio.get_running_loop().time() - association.opened_at,
+        )
+
+    def connection_ended(self, association: ServerAssociation, text: str) -> None:
+        telemetry.connection_refused(peer_host=association.peer.host, reason=text)
+
+    # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refusal(self, command: Command) -> tuple[int, str]:
+        if not _UID.fullmatch(command.affected_sop_instance_uid):
+            return INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID"
+        if not _UID.fullmatch(command.affected_sop_class_uid):
+            return SOP_CLASS_NOT_SUPPORTED, "the Affected SOP Class UID is not a UID"
+        if not command.has_data_set:
+            return CANNOT_UNDERSTAND, "the C-STORE has no data set"
+        if self._recorder.failed:
+            return OUT_OF_RESOURCES, "intake is closed: the ledger failed; restart the gateway to have it checked"
+        if not self._recorder.open:
+            return OUT_OF_RESOURCES, "intake is closed until the ledger has caught up"
+        return SUCCESS, ""
+
+    def begin(self, meta: ArrivalMeta) -> SpoolWriter:
+        """A pooled file for an instance. :raises SpoolError: there is none."""
+        if not self._intake.available:
+            # Many associations began at once: making files here is slower for them, and better than refusing.
+            self._intake.fill()
+        writer = self._intake.begin(meta)
+        if self._intake.available < self._pool_size // 2:
+            self._fill_wanted.set()
+        return writer
+
+    def flush(self, writer: SpoolWriter, flushed: Callable[[SpoolError | None], None]) -> None:
+        """Have a finished file flushed, in the lane for its size."""
+        lane = self._large if writer.length > LARGE_BYTES else self._small
+        lane.submit(writer, flushed)
+
+    def stored(self, arrival: Arrival) -> None:
+        """A durable, acknowledged arrival."""
+        self._recorder.submit(arrival)
+
+    def out_of_room(self) -> None:
+        """The disk is full: free the ballast, so that outcomes can still be recorded."""
+        if self._spool.free_ballast():
+            telemetry.problem("ballast_freed", reason="no room in the spool")
+
+
+class _StoreSink:
+    """One C-STORE's data set on its way into the spool."""
+
+    __slots__ = ("_began", "_failure", "_kept", "_max_bytes", "_receiver", "_status", "_writer")
+
+    def __init__(self, receiver: Receiver, kept: _Facts, context: AcceptedContext, command: Command) -> None:
+        self._receiver = receiver
+        self._kept = kept
+        self._began = time.monotonic()
+        self._max_bytes = kept.listener.max_object_bytes
+        self._status = SUCCESS
+        self._failure = ""
+        self._writer: SpoolWriter | None = None
+        meta = ArrivalMeta(
+            facts=kept.facts,
+            sop_class_uid=command.affected_sop_class_uid,
+            sop_instance_uid=command.affected_sop_instance_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            received_at_ms=time.time_ns() // 1_000_000,
+        )
+        try:
+            self._writer = receiver.begin(meta)
+        except SpoolError as error:
+            self._refuse(OUT_OF_RESOURCES, error)
+
+    def write(self, data: memoryview) -> None:
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            writer.write(data)
+        except SpoolError as error:
+            self._refuse(OUT_OF_RESOURCES, error)
+            return
+        if writer.length > self._max_bytes:
+            self._refuse(OUT_OF_RESOURCES, SpoolError(f"larger than max_object ({self._max_bytes} bytes)"))
+
+    def finish(self, done: Callable[[int], None]) -> None:
+        writer = self._writer
+        if writer is not None and not writer.length:
+            self._refuse(CANNOT_UNDERSTAND, SpoolError("the data set is empty"))
+            writer = None
+        if writer is None:
+            self._answer_refusal(done)
+            return
+        try:
+            arrival = writer.finish()
+        except SpoolError as error:
+            self._refuse(OUT_OF_RESOURCES, error)
+            self._answer_refusal(done)
+            return
+
+        def flushed(error: SpoolError | None) -> None:
+            if error is not None:
+                self._writer = None
+                self._note(OUT_OF_RESOURCES, error)
+                self._answer_refusal(done)
+                return
+            # Recorded also when the association is gone meanwhile: the sender may have been told, or sends again.
+            self._receiver.stored(arrival)
+            done(SUCCESS)
+            telemetry.instance_received(
+                source=arrival.facts.source,
+                size=arrival.length,
+                seconds=time.monotonic() - self._began,
+                association_id=arrival.facts.association_id,
+                instance_id=arrival.instance_id,
+            )
+
+        self._receiver.flush(writer, flushed)
+
+    def discard(self) -> None:
+        if self._writer is not None:
+            self._writer.discard()
+            self._writer = None
+
+    def _refuse(self, status: int, error: SpoolError) -> None:
+        self._note(status, error)
+        self.discard()
+
+    def _note(self, status: int, error: SpoolError) -> None:
+        self._status = status
+        self._failure = str(error)
+        if isinstance(error, SpoolFull):
+            self._receiver.out_of_room()
+
+    def _answer_refusal(self, done: Callable[[int], None]) -> None:
+        facts = self._kept.facts
+        telemetry.store_refused(
+            source=facts.source, status=self._status, reason=self._failure, association_id=facts.association_id
+        )
+        done(self._status)

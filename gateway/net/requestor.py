@@ -1,0 +1,329 @@
+"""The requestor: one association that we ask for, as an object to await on.
+
+Rules:
+  - One message at a time; a response counts only if it answers our command with our message ID, and only after the
+    last fragment was handed over. Affected SOP class and instance UID are compared where present (they are optional in
+    a C-STORE-RSP, PS3.7 9.1.1.1, and real peers leave them out). Anything else is a broken peer: A-ABORT.
+  - Every wait has a deadline: connect, association, response; sending is bounded by progress (see `driver`).
+  - Whatever goes wrong is one of `gateway.errors.PeerError`; the association is unusable after that.
+
+Called by the forwarder, `gateway echo` and `gateway send`. TLS belongs in `open`, before the association is requested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+
+from gateway.dicom.association import (
+    Aborted,
+    Association,
+    AssociationAccepted,
+    CommandReceived,
+    ConnectionClosed,
+    DataSetFragment,
+    Event,
+    Released,
+    ReleaseRequested,
+)
+from gateway.dicom.association import (
+    AssociationRejected as RejectedEvent,
+)
+from gateway.dicom.dimse import Command, CommandField, c_echo_rq, c_store_rq, response_to
+from gateway.dicom.negotiation import AcceptedContext
+from gateway.dicom.pdu import AssociateRQ
+from gateway.dicom.status import UNRECOGNIZED_OPERATION
+from gateway.errors import (
+    AssociationAborted,
+    AssociationRejected,
+    ConnectionFailed,
+    PeerError,
+    PeerTimeout,
+)
+from gateway.net.driver import Driver, Ticker
+
+VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestorLimits:
+    """Deadlines of an association we ask for, in seconds, and the PDU length we announce."""
+
+    connect_timeout_s: float = 10.0
+    association_timeout_s: float = 30.0
+    response_timeout_s: float = 60.0
+    progress_timeout_s: float = 60.0
+    max_pdu_length: int = 262_144
+
+
+class ClientAssociation:
+    """An established association. Make one with `open_association`."""
+
+    def __init__(self, where: str, limits: RequestorLimits) -> None:
+        self.driver: Driver
+        self._where = where
+        self._limits = limits
+        self._message_id = 0
+        self._failure: PeerError | None = None
+        self._waiter: asyncio.Future[Command | None] | None = None
+        self._sending = False
+        self._closed = asyncio.get_running_loop().create_future()
+
+    # ── driver's side ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, CommandReceived):
+            self._answer(event)
+        elif isinstance(event, AssociationAccepted | Released):
+            self._wake(None)
+        elif isinstance(event, RejectedEvent):
+            self._fail(_rejected(self._where, event))
+        elif isinstance(event, Aborted):
+            self._fail(AssociationAborted(event.source, event.reason, f"{self._where}: {event.text}"))
+        elif isinstance(event, ConnectionClosed):
+            self._fail(ConnectionFailed(f"{self._where}: the peer closed the connection"))
+        elif isinstance(event, ReleaseRequested):
+            # The peer (an acceptor may, PS3.8 7.2) wants to end it: it ends, and cannot be used again.
+            self.driver.core.respond_release(asyncio.get_running_loop().time())
+            self._fail(ConnectionFailed(f"{self._where}: the peer released the association"))
+        elif isinstance(event, DataSetFragment):
+            return  # the data set of a response: of no use here
+
+    def on_lost(self) -> None:
+        self._fail(ConnectionFailed(f"{self._where}: the connection was lost"))
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def on_tick(self, now: float) -> None:
+        return
+
+    def _answer(self, event: CommandReceived) -> None:
+        command = event.command
+        if not command.command_field & 0x8000:
+            # We offer no service on an association of ours (PS3.7 C.5.24).
+            if command.command_field != CommandField.C_CANCEL_RQ:
+                self.driver.core.send_command(event.context.context_id, response_to(command, UNRECOGNIZED_OPERATION))
+            return
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._sending:
+            self._break("answered before the message was complete" if self._sending else "answered nothing we asked")
+            return
+        waiter.set_result(command)
+
+    def _wake(self, value: Command | None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(value)
+
+    def _fail(self, error: PeerError) -> None:
+        if self._failure is None:
+            self._failure = error
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self._failure)
+            self._waiter.exception()  # whoever sends hears of it by `_failure`: nobody may be waiting yet
+
+    def _break(self, text: str) -> None:
+        """The peer does not keep to the protocol: abort, and never believe it."""
+        self._fail(AssociationAborted(0, 0, f"{self._where}: aborted by us: {text}"))
+        self.driver.abort(text)
+
+    # ── caller's side ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def usable(self) -> bool:
+        """Another message can be sent."""
+        return self._failure is None and not self.driver.lost
+
+    @property
+    def contexts(self) -> dict[int, AcceptedContext]:
+        """What the peer accepted, by presentation context ID."""
+        return self.driver.core.contexts
+
+    def context_for(self, sop_class_uid: str, transfer_syntax_uid: str) -> int | None:
+        """The ID of an accepted context for exactly this abstract and transfer syntax, or None."""
+        for context_id, context in self.contexts.items():
+            if context.abstract_syntax == sop_class_uid and context.transfer_syntax == transfer_syntax_uid:
+                return context_id
+        return None
+
+    async def echo(self) -> int:
+        """C-ECHO; the status. Raises `PeerError`; `AssociationRejected` when Verification was not accepted."""
+        for context_id, context in self.contexts.items():
+            if context.abstract_syntax == VERIFICATION_SOP_CLASS:
+                command = c_echo_rq(self._next_message_id())
+                self._begin()
+                self.driver.core.send_command(context_id, command)
+                self.driver.flush()
+                return _status(await self._response(command))
+        raise AssociationRejected(1, 1, 1, f"{self._where}: the peer does not accept Verification")
+
+    async def store(
+        self,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        chunks: AsyncIterable[tuple[bytes, bool]],
+        priority: int = 0,
+    ) -> int:
+        """C-STORE; the status of the response.
+
+        :param chunks: pieces of the data set, each with True on the last. An exception raised there aborts the
+            association before the last piece leaves, and is passed on.
+        :param priority: (0000,0700): 0 medium, 1 high, 2 low.
+        """
+        command = c_store_rq(self._next_message_id(), sop_class_uid, sop_instance_uid, priority)
+        core = self.driver.core
+        self._begin()
+        self._sending = True
+        core.send_command(context_id, command)
+        try:
+            async for chunk, last in chunks:
+                self._check()
+                self._sending = not last
+                core.send_data(context_id, chunk, last)
+                self.driver.flush()
+                if not last:
+                    await self.driver.drained()
+        except BaseException as error:
+            if self._failure is None or error is not self._failure:
+                self._break("the data set could not be sent whole")
+            raise
+        return _status(await self._response(command))
+
+    async def release(self) -> None:
+        """Release in order and wait for the end; never raises for what the peer does."""
+        if self.usable:
+            self._begin()
+            self.driver.core.release(asyncio.get_running_loop().time())
+            self.driver.flush()
+            assert self._waiter is not None  # noqa: S101 - made by _begin
+            with contextlib.suppress(PeerError, TimeoutError):
+                await asyncio.wait_for(self._waiter, self._limits.association_timeout_s)
+        self.driver.close()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._closed), 5.0)
+        except TimeoutError:
+            self.driver.kill()
+
+    def abort(self, text: str) -> None:
+        """A-ABORT (source: service user) and close."""
+        if not self.driver.lost:
+            self._fail(AssociationAborted(0, 0, f"{self._where}: aborted by us: {text}"))
+            self.driver.abort(text)
+
+    async def established(self) -> None:
+        """Wait for the peer's answer to our A-ASSOCIATE-RQ."""
+        self._begin()
+        await self._wait(self._limits.association_timeout_s, "no answer to the association request")
+
+    def _next_message_id(self) -> int:
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _begin(self) -> None:
+        self._check()
+        self._waiter = asyncio.get_running_loop().create_future()
+
+    async def _response(self, command: Command) -> Command:
+        answer = await self._wait(self._limits.response_timeout_s, "no response")
+        assert answer is not None  # noqa: S101 - only a command ends this wait
+        wrong = _mismatch(command, answer)
+        if wrong:
+            self._break(wrong)
+            assert self._failure is not None  # noqa: S101 - set by _break
+            raise self._failure
+        return answer
+
+    async def _wait(self, timeout_s: float, text: str) -> Command | None:
+        assert self._waiter is not None  # noqa: S101 - made by _begin
+        try:
+            return await asyncio.wait_for(self._waiter, timeout_s)
+        except TimeoutError:
+            error = PeerTimeout(f"{self._where}: {text} within {timeout_s:g} s")
+            self._fail(error)
+            self.driver.abort(text)
+            raise error from None
+        except asyncio.CancelledError:
+            self.abort("cancelled")
+            raise
+        finally:
+            self._waiter = None
+
+
+async def open_association(
+    host: str, port: int, request: AssociateRQ, limits: RequestorLimits, ticker: Ticker
+) -> ClientAssociation:
+    """Connect and establish an association.
+
+    :raises ConnectionFailed: no connection, or it broke.
+    :raises AssociationRejected: A-ASSOCIATE-RJ.
+    :raises AssociationAborted: an abort instead of an answer.
+    :raises PeerTimeout: no connection or no answer in time.
+    """
+    loop = asyncio.get_running_loop()
+    where = f"{host}:{port}"
+    association = ClientAssociation(where, limits)
+    core = Association.requestor(request, loop.time(), artim_s=limits.association_timeout_s)
+    association.driver = Driver(core, association, ticker, limits.progress_timeout_s)
+    try:
+        async with asyncio.timeout(limits.connect_timeout_s):
+            await loop.create_connection(lambda: association.driver, host, port)
+    except TimeoutError:
+        raise PeerTimeout(f"{where}: no connection within {limits.connect_timeout_s:g} s") from None
+    except socket.gaierror as error:
+        raise ConnectionFailed(f"{where}: the host name is not known ({error.strerror})") from None
+    except OSError as error:
+        raise ConnectionFailed(f"{where}: no connection ({error.strerror or type(error).__name__})") from None
+    try:
+        await association.established()
+    except BaseException:
+        association.driver.close()
+        raise
+    return association
+
+
+def _status(answer: Command) -> int:
+    return -1 if answer.status is None else answer.status
+
+
+def _mismatch(command: Command, answer: Command) -> str:
+    """Why a response does not answer our command; "" when it does."""
+    if answer.command_field != command.command_field | 0x8000:
+        return f"answered with command 0x{answer.command_field:04X}"
+    if answer.message_id_being_responded_to != command.message_id:
+        return "answered another message ID"
+    if answer.status is None:
+        return "answered without a status"
+    if answer.affected_sop_class_uid and answer.affected_sop_class_uid != command.affected_sop_class_uid:
+        return "answered for another SOP class"
+    mine = command.affected_sop_instance_uid
+    if answer.affected_sop_instance_uid and mine and answer.affected_sop_instance_uid != mine:
+        return "answered for another SOP instance"
+    return ""
+
+
+_RJ_RESULT = {1: "permanently", 2: "for now"}
+# PS3.8 Table 9-21, (source, reason).
+_RJ_REASON = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+
+
+def _rejected(where: str, event: RejectedEvent) -> AssociationRejected:
+    how = _RJ_RESULT.get(event.result, f"with result {event.result}")
+    why = _RJ_REASON.get((event.source, event.reason), f"source {event.source}, reason {event.reason}")
+    text = f"{where}: the association was rejected {how}: {why}"
+    return AssociationRejected(event.result, event.source, event.reason, text)
