@@ -1,0 +1,220 @@
+"""The spool folder: paths, room, ballast, removal, flushes.
+
+One `Spool` per process. `prepare` is called once by whoever may create folders (the supervisor, a receiver); readers
+need no preparation. Everything but `path` and the counters may block on the disk.
+
+The watermark: below `min_free_bytes`, or MIN_FREE_INODES where the file system counts inodes, the room is `low` and
+nothing new is begun. The ballast is a file of `ballast_bytes` that is given up when the disk is full all the same, so
+that the ledger on the same file system can still record outcomes; it is restored when there is room again.
+
+Removal: a folder left empty goes with its last file. A pool's batch folder is filled completely before any of its names
+is used, so an empty one is used up; a generation's folder may vanish under a live receiver and is then made again by
+the next `Intake.fill`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import SpoolError
+from gateway.spool import system
+from gateway.spool.flush import Flushable, Flusher
+
+INCOMING = "incoming"
+DERIVED = "derived"
+BALLAST = "ballast"
+MIN_FREE_INODES = 1024
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+_RELATIVE = re.compile(rf"(?:{INCOMING}|{DERIVED})(?:/[0-9A-Za-z_-][0-9A-Za-z._-]{{0,127}}){{1,8}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the spool's file system has left for us. `low` closes the intake."""
+
+    free_bytes: int
+    total_bytes: int
+    low: bool
+
+
+class Spool:
+    """The spool below `directory`. See the module's docstring."""
+
+    def __init__(self, directory: Path, min_free_bytes: int, ballast_bytes: int) -> None:
+        self.directory = directory
+        self.min_free_bytes = min_free_bytes
+        self.ballast_bytes = ballast_bytes
+        self._root = os.path.abspath(directory)
+        self._flusher = Flusher()
+        self._room: Room | None = None
+        self._room_at = 0.0
+
+    def prepare(self) -> None:
+        """Create what is missing, durably, and the ballast where there is room. Raises SpoolError, SpoolFull."""
+        try:
+            missing = [path for path in (self.directory, *self.directory.absolute().parents) if not path.exists()]
+            for path in reversed(missing):
+                path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                fsync_folder(str(path.absolute().parent))
+            for name in (INCOMING, DERIVED):
+                os.makedirs(os.path.join(self._root, name), FOLDER_MODE, exist_ok=True)
+            fsync_folder(self._root)
+            self._flusher.open(self._root)
+        except OSError as error:
+            raise system.spool_error(error, f"cannot prepare the spool {self._root}") from error
+        self.restore_ballast()
+
+    def close(self) -> None:
+        """Release what `prepare` opened."""
+        self._flusher.close()
+
+    def path(self, relative: str) -> Path:
+        """The file at a path relative to the spool. Raises SpoolError for anything that is not one of ours."""
+        return Path(self.full_path(relative))
+
+    def full_path(self, relative: str) -> str:
+        """`path` as text, for the hot paths."""
+        if _RELATIVE.fullmatch(relative) is None:
+            raise SpoolError(f"not a path inside the spool: {relative[:200]!r}")
+        return f"{self._root}/{relative}"
+
+    # ── room ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def room(self, max_age_s: float = 0.0) -> Room:
+        """Free and total bytes for an ordinary user, at most `max_age_s` old. Raises SpoolError."""
+        now = time.monotonic()
+        if self._room is not None and now - self._room_at < max_age_s:
+            return self._room
+        try:
+            found = os.statvfs(self._root)
+        except OSError as error:
+            raise system.spool_error(error, f"cannot ask for the room of {self._root}") from error
+        free = found.f_bavail * found.f_frsize
+        few_inodes = found.f_files > 0 and found.f_favail < MIN_FREE_INODES
+        self._room = Room(free, found.f_blocks * found.f_frsize, free < self.min_free_bytes or few_inodes)
+        self._room_at = now
+        return self._room
+
+    def used_bytes(self) -> int:
+        """Bytes of all instances, by walking the folders: about a second per 10^5 files. Raises SpoolError."""
+        total = 0
+        try:
+            for folder, _, names in os.walk(self._root):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+                        total += os.stat(os.path.join(folder, name)).st_size
+        except OSError as error:
+            raise system.spool_error(error, f"cannot walk {self._root}") from error
+        return total
+
+    def free_ballast(self) -> bool:
+        """Give the ballast's room up. True when there was one. Raises SpoolError."""
+        try:
+            os.unlink(os.path.join(self._root, BALLAST))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise system.spool_error(error, f"cannot remove the ballast in {self._root}") from error
+        self._room = None
+        return True
+
+    def restore_ballast(self) -> bool:
+        """Have the ballast in place if that leaves `min_free_bytes` free; says whether it is. Raises SpoolError."""
+        name = os.path.join(self._root, BALLAST)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(name).st_size == self.ballast_bytes:
+                return True
+        if self.ballast_bytes <= 0 or self.room().free_bytes - self.ballast_bytes < self.min_free_bytes:
+            return False
+        try:
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+            try:
+                os.posix_fallocate(fd, 0, self.ballast_bytes)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return False
+            raise system.spool_error(error, f"cannot make the ballast in {self._root}") from error
+        self._room = None
+        return True
+
+    # ── removal ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unlink(self, paths: Iterable[str]) -> None:
+        """Remove files (a missing one is fine), then the folders left empty. All are tried; raises SpoolError after."""
+        failed: list[SpoolError] = []
+        folders: set[str] = set()
+        for relative in paths:
+            full = self.full_path(relative)
+            try:
+                os.unlink(full)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                failed.append(system.spool_error(error, f"cannot remove {relative}"))
+                continue
+            folders.add(os.path.dirname(full))
+        for folder in folders:
+            try:
+                self.remove_empty(folder)
+            except OSError as error:
+                failed.append(system.spool_error(error, f"cannot remove the empty folder {folder}"))
+        if failed:
+            raise SpoolError(f"{len(failed)} files or folders were not removed; the first: {failed[0]}")
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder (absolute) if it is empty, then its parents likewise; never `incoming` or `derived`.
+
+        Raises OSError when a folder could not be removed although it may be empty.
+        """
+        top = {os.path.join(self._root, INCOMING), os.path.join(self._root, DERIVED)}
+        while folder not in top and folder.startswith(self._root + "/"):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                pass  # someone else was faster; its parent may still be ours to remove
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return
+                raise
+            folder = os.path.dirname(folder)
+
+    # ── flush ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def flush(self, writers: Sequence[Flushable]) -> list[SpoolError | None]:
+        """Make finished writers durable, together: None for each that is, else why not. Blocking: call in a thread.
+
+        Never tried again on the same file: a writer that got an error can only be discarded.
+        """
+        return self._flusher.flush(writers)
+
+    @property
+    def flush_calls(self) -> int:
+        """Device flushes so far: one per fdatasync or syncfs."""
+        return self._flusher.flush_calls
+
+    @property
+    def flushed_files(self) -> int:
+        """Files made durable so far."""
+        return self._flusher.flushed_files
+
+
+def fsync_folder(folder: str) -> None:
+    """Make a folder's entries durable, through a descriptor of its own. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,170 @@
+"""Reading spool files: by pread only, bounded by what the ledger (or the record) says of the file.
+
+A file that is not there raises SpoolMissing (on a spool that several hosts mount, the caller tries again before it
+means anything). One that cannot be read, or is not as long as it must be, raises SpoolCorrupt: it must not be sent.
+What says nothing about the file itself (no descriptor left, no memory) raises SpoolError.
+
+The checksum is the reader's caller's business: it is taken over the bytes that go to the socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+
+import xxhash
+
+from gateway.errors import SpoolCorrupt, SpoolError, SpoolMissing
+from gateway.model import Arrival, PayloadFile
+from gateway.spool import record
+from gateway.spool.directory import Spool
+
+_PIECE_BYTES = 1024 * 1024
+# Trouble of this process or host, not of the file.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.ESTALE})
+
+
+class UnreadableFile(SpoolCorrupt):
+    """The file system refuses to read the file, or it is no regular file."""
+
+
+class EmptyFile(SpoolCorrupt):
+    """A file of the pool that was never written to."""
+
+
+class DamagedInstance(SpoolCorrupt):
+    """The record holds, the file does not agree with it."""
+
+
+def _reading_error(error: OSError, relative: str) -> SpoolError:
+    text = f"cannot read {relative}: {os.strerror(error.errno) if error.errno else error}"
+    if error.errno == errno.ENOENT:
+        return SpoolMissing(text)
+    return SpoolError(text) if error.errno in _PASSING else UnreadableFile(text)
+
+
+def _open(path: str, relative: str) -> tuple[int, int]:
+    """Descriptor and size of a regular file. Raises SpoolMissing, SpoolCorrupt, SpoolError."""
+    try:
+        # O_NONBLOCK: a FIFO put in the file's place must not hang the thread; without effect on regular files.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _reading_error(error, relative) from error
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise UnreadableFile(f"{relative} is not a regular file")
+    return fd, found.st_size
+
+
+class SpoolFile:
+    """The data set of one payload, open for reading; offsets count from the data set's first byte.
+
+    `read` makes it the ByteSource that `gateway.dicom.header` asks for. Calls from several threads are fine.
+    """
+
+    __slots__ = ("_fd", "_offset", "length", "relative")
+
+    def __init__(self, fd: int, relative: str, offset: int, length: int) -> None:
+        self._fd = fd
+        self._offset = offset
+        self.length = length
+        self.relative = relative
+
+    @classmethod
+    def open(cls, spool: Spool, payload: PayloadFile) -> SpoolFile:
+        """Raises SpoolMissing, SpoolCorrupt (unreadable, or not of the length the payload says), SpoolError."""
+        fd, size = _open(spool.full_path(payload.path), payload.path)
+        if size != payload.offset + payload.length:
+            os.close(fd)
+            raise SpoolCorrupt(f"{payload.path} has {size} bytes, not {payload.offset + payload.length}")
+        return cls(fd, payload.path, payload.offset, payload.length)
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes; fewer only at the end of the data set. Raises SpoolCorrupt, SpoolError."""
+        length = self._clip(offset, length)
+        try:
+            data = os.pread(self._fd, length, self._offset + offset)
+            while len(data) < length:
+                more = os.pread(self._fd, length - len(data), self._offset + offset + len(data))
+                if not more:
+                    raise self._truncated(offset + len(data))
+                data += more
+        except OSError as error:
+            raise _reading_error(error, self.relative) from error
+        return data
+
+    read = pread
+
+    def pread_into(self, offset: int, view: memoryview) -> int:
+        """Fill `view`; returns how many bytes, fewer only at the end of the data set. Raises as `pread` does."""
+        length = self._clip(offset, len(view))
+        done = 0
+        try:
+            while done < length:
+                count = os.preadv(self._fd, [view[done:length]], self._offset + offset + done)
+                if count == 0:
+                    raise self._truncated(offset + done)
+                done += count
+        except OSError as error:
+            raise _reading_error(error, self.relative) from error
+        return done
+
+    def close(self) -> None:
+        """Does nothing the second time."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __enter__(self) -> SpoolFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _clip(self, offset: int, length: int) -> int:
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length must not be negative")
+        if self._fd < 0:
+            raise ValueError(f"{self.relative} is closed")
+        return max(0, min(length, self.length - offset))
+
+    def _truncated(self, at: int) -> SpoolCorrupt:
+        return SpoolCorrupt(f"{self.relative} ends after {at} of {self.length} data set bytes")
+
+
+def read_arrival(path: Path, relative: str, verify: bool = False) -> Arrival:
+    """What the record of the file at `path` says, once record, file name and length hold; with `verify`, all bytes.
+
+    Raises SpoolMissing, SpoolError, and SpoolCorrupt: as EmptyFile, UnreadableFile, DamagedInstance (the record itself
+    holds), UnknownVersion (likewise), or plain where there is no whole record.
+    """
+    fd, size = _open(str(path), relative)
+    try:
+        if size == 0:
+            raise EmptyFile(f"{relative} is empty")
+        found = record.decode_header(os.pread(fd, record.HEADER_MAX_BYTES, 0))
+        if found.instance_id != path.stem:
+            raise DamagedInstance(f"{relative} holds the record of another instance")
+        if size != found.offset + found.length:
+            raise DamagedInstance(f"{relative} has {size} bytes, not {found.offset + found.length}")
+        if verify and _checksum(fd, found.offset) != found.checksum:
+            raise DamagedInstance(f"the checksum of the data set in {relative} does not hold")
+    except OSError as error:
+        raise _reading_error(error, relative) from error
+    finally:
+        os.close(fd)
+    return found.arrival(relative)
+
+
+def _checksum(fd: int, offset: int) -> bytes:
+    digest = xxhash.xxh3_128()
+    while piece := os.pread(fd, _PIECE_BYTES, offset):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.digest()

@@ -1,0 +1,240 @@
+"""The format of a spool file: DICOM Part 10 (PS3.10 7.1) whose last file meta element is a record of ours. Pure.
+
+::
+
+    128 bytes zero · "DICM" · (0002,0000) UL group length
+    (0002,0001) 0002 0003 0010 0012 0013     as PS3.10 Table 7.1-1 says
+    (0002,0016) 0017 0018                    source, sending (both the calling) and receiving (the called) AE title
+    (0002,0100) PRIVATE_INFORMATION_CREATOR_UID
+    (0002,0102) OB, RECORD_BYTES bytes       the record: fixed size, little endian
+    data set bytes as they arrived
+
+The record: magic and version, instance id, received time, length and xxh3-128 of the data set, generation, association
+facts and the UIDs of the command; its last 16 bytes are the xxh3-128 of everything before them, from the first byte of
+the file. So any changed byte of the header is found by the record, any changed byte of the data set by the checksum,
+and any other length by the length. In every version the last 16 bytes of the file meta group are that checksum.
+
+Texts of peers may be anything. In the record they are kept as they came, cut at a bound (`bounded`, applied before the
+instance gets its name, so that an adopted instance equals the one that was written). In the file meta, which other
+programs read, an AE title loses what PS3.5 6.2 forbids (each such character becomes `_`) and a UID that is none is
+replaced by 2.25.<instance id as integer> (PS3.5 B.2), which names nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+import xxhash
+
+from gateway.errors import SpoolCorrupt
+from gateway.model import Arrival, AssociationFacts
+
+PREAMBLE_BYTES = 128
+RECORD_BYTES = 1024
+HEADER_MAX_BYTES = 2048  # what one read must fetch to hold any header
+CHECKSUM_BYTES = 16
+TEXT_MAX_BYTES = 64
+UID_MAX_BYTES = 128  # PS3.5 9.1 allows 64; a peer's longer one is kept as evidence, and bounded
+
+IMPLEMENTATION_CLASS_UID = "2.25.38320406820745237712352154185685367396"
+IMPLEMENTATION_VERSION_NAME = "DICOM_GATEWAY_1"
+PRIVATE_INFORMATION_CREATOR_UID = "2.25.242416211811426514356608737329178855801"
+
+MAGIC = b"GWSPOOL\0"
+VERSION = 1
+
+# magic, version, instance id, received ms, length, checksum, then texts as (length, bytes): 7 of 64 and 3 of 128 bytes
+_RECORD = struct.Struct("<8sH16sQQ16s" + f"B{TEXT_MAX_BYTES}s" * 7 + f"B{UID_MAX_BYTES}s" * 3)
+_PADDING = bytes(RECORD_BYTES - CHECKSUM_BYTES - _RECORD.size)
+_SHORT = struct.Struct("<HH2sH")
+_LONG = struct.Struct("<HH2sHI")
+_GROUP_LENGTH = struct.Struct("<HH2sHI")  # (0002,0000) UL, 4 bytes, value
+_GROUP_START = PREAMBLE_BYTES + 4 + _GROUP_LENGTH.size
+
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
+_NOT_AE = re.compile(r"[^\x20-\x5b\x5d-\x7e]")  # PS3.5 6.2 AE: default repertoire without backslash and controls
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a file's record says; `offset` is where the data set begins."""
+
+    instance_id: str
+    generation: str
+    offset: int
+    length: int
+    checksum: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    received_at_ms: int
+    facts: AssociationFacts
+
+    def arrival(self, path: str) -> Arrival:
+        """The arrival that this record tells of, at `path` (relative to the spool)."""
+        return Arrival(
+            instance_id=self.instance_id,
+            path=path,
+            offset=self.offset,
+            length=self.length,
+            checksum=self.checksum,
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+            received_at_ms=self.received_at_ms,
+            facts=self.facts,
+        )
+
+
+def bounded(text: str, limit_bytes: int) -> str:
+    """`text`, cut so that its UTF-8 has at most `limit_bytes` bytes."""
+    if len(text) * 4 <= limit_bytes or (text.isascii() and len(text) <= limit_bytes):
+        return text
+    text = text[:limit_bytes]
+    while len(_text(text)) > limit_bytes:
+        text = text[:-1]
+    return text
+
+
+def bounded_facts(facts: AssociationFacts) -> AssociationFacts:
+    """The facts as the record can hold them: each text cut at TEXT_MAX_BYTES. Names of ours always fit."""
+    return AssociationFacts(
+        association_id=bounded(facts.association_id, TEXT_MAX_BYTES),
+        listener=bounded(facts.listener, TEXT_MAX_BYTES),
+        source=bounded(facts.source, TEXT_MAX_BYTES),
+        calling_ae_title=bounded(facts.calling_ae_title, TEXT_MAX_BYTES),
+        called_ae_title=bounded(facts.called_ae_title, TEXT_MAX_BYTES),
+        peer_host=bounded(facts.peer_host, TEXT_MAX_BYTES),
+    )
+
+
+def _text(text: str) -> bytes:
+    # A title decoded from foreign bytes may hold lone surrogates: they must come back as they went in.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def encode_meta(
+    instance_id: str, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, facts: AssociationFacts
+) -> bytes:
+    """Everything before the record: preamble, prefix and file meta elements, to (0002,0102)'s element header.
+
+    PS3.10 7.1: explicit VR little endian, group length in (0002,0000). The data set begins RECORD_BYTES further on.
+    """
+    calling = _ae_title(facts.calling_ae_title)
+    group = b"".join(
+        (
+            _LONG.pack(2, 0x0001, b"OB", 0, 2),
+            b"\x00\x01",
+            _element(0x0002, b"UI", _uid(sop_class_uid, instance_id), b"\0"),
+            _element(0x0003, b"UI", _uid(sop_instance_uid, instance_id), b"\0"),
+            _element(0x0010, b"UI", _uid(transfer_syntax_uid, instance_id), b"\0"),
+            _OURS,
+            _element(0x0016, b"AE", calling, b" "),
+            _element(0x0017, b"AE", calling, b" "),
+            _element(0x0018, b"AE", _ae_title(facts.called_ae_title), b" "),
+            _CREATOR,
+            _LONG.pack(2, 0x0102, b"OB", 0, RECORD_BYTES),
+        )
+    )
+    group_length = _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(group) + RECORD_BYTES)
+    return b"".join((bytes(PREAMBLE_BYTES), b"DICM", group_length, group))
+
+
+def _element(element: int, vr: bytes, value: str, padding: bytes) -> bytes:
+    data = value.encode("ascii")
+    if len(data) & 1:
+        data += padding
+    return _SHORT.pack(2, element, vr, len(data)) + data
+
+
+def _uid(uid: str, instance_id: str) -> str:
+    if len(uid) <= 64 and _UID.fullmatch(uid):
+        return uid
+    return f"2.25.{int(instance_id, 16)}"
+
+
+def _ae_title(title: str) -> str:
+    return _NOT_AE.sub("_", title[:16])
+
+
+_OURS = _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID, b"\0") + _element(
+    0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, b" "
+)
+_CREATOR = _element(0x0100, b"UI", PRIVATE_INFORMATION_CREATOR_UID, b"\0")
+
+
+def encode_header(meta: bytes, record: Record) -> bytes:
+    """The whole header of a complete file: `meta` of `encode_meta`, the record, its checksum. Texts must be bounded."""
+    facts = record.facts
+    texts: list[int | bytes] = []
+    for text in (
+        record.generation,
+        facts.association_id,
+        facts.listener,
+        facts.source,
+        facts.calling_ae_title,
+        facts.called_ae_title,
+        facts.peer_host,
+        record.sop_class_uid,
+        record.sop_instance_uid,
+        record.transfer_syntax_uid,
+    ):
+        data = _text(text)
+        texts.append(len(data))
+        texts.append(data)
+    head = b"".join(
+        (
+            meta,
+            _RECORD.pack(
+                MAGIC,
+                VERSION,
+                bytes.fromhex(record.instance_id),
+                record.received_at_ms,
+                record.length,
+                record.checksum,
+                *texts,
+            ),
+            _PADDING,
+        )
+    )
+    return head + xxhash.xxh3_128_digest(head)
+
+
+class UnknownVersion(SpoolCorrupt):
+    """The header is whole, and of a version that this program does not know. The file must be left alone."""
+
+
+def decode_header(block: bytes) -> Record:
+    """The record of a file that begins with `block` (its first HEADER_MAX_BYTES bytes, or all it has).
+
+    Raises SpoolCorrupt when there is no record or it does not hold, UnknownVersion when it holds and is newer.
+    """
+    if len(block) < _GROUP_START or block[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+        raise SpoolCorrupt("no record: the file was never completed")
+    group, element, vr, value_length, group_length = _GROUP_LENGTH.unpack_from(block, PREAMBLE_BYTES + 4)
+    offset = _GROUP_START + group_length
+    if (group, element, vr, value_length) != (2, 0, b"UL", 4) or group_length <= RECORD_BYTES:
+        raise SpoolCorrupt("the file meta group is damaged")
+    if offset > len(block):
+        raise SpoolCorrupt("the file meta group ends past the end of the file or its own bound")
+    body = offset - CHECKSUM_BYTES
+    if xxhash.xxh3_128_digest(block[:body]) != block[body:offset]:
+        raise SpoolCorrupt("the checksum of the header does not hold")
+    fields = _RECORD.unpack_from(block, offset - RECORD_BYTES)
+    if fields[0] != MAGIC or fields[1] != VERSION:
+        raise UnknownVersion(f"the record is not of version {VERSION}: another version of the gateway wrote it")
+    texts = [fields[index + 1][: fields[index]].decode("utf-8", "surrogatepass") for index in range(6, 26, 2)]
+    return Record(
+        instance_id=fields[2].hex(),
+        generation=texts[0],
+        offset=offset,
+        length=fields[4],
+        checksum=fields[5],
+        sop_class_uid=texts[7],
+        sop_instance_uid=texts[8],
+        transfer_syntax_uid=texts[9],
+        received_at_ms=fields[3],
+        facts=AssociationFacts(*texts[1:7]),
+    )

@@ -1,0 +1,147 @@
+"""What lies in the spool: for adoption at a start or after a receiver's death, and for `gateway recover`.
+
+Adoption, as the callers do it: `scan` the dead generations with `verify` → tell the ledger of the complete files it
+does not know → `remove_incomplete` with the ids that it knows. A file is
+
+  complete     record, name and length hold (and, with `verify`, the data set's checksum);
+  empty        a pool file that was never used;
+  incomplete   it has no whole record: it was never acknowledged;
+  damaged      the record holds, but the rest does not agree with it, or another version of the gateway wrote it.
+               After a power cut this is what is left of an arrival that was not acknowledged; otherwise the disk
+               has lost something. It is left for the caller to decide;
+  unreadable   the file system refused to read it (now).
+
+Only names of the spool's own form are looked at; anything else a person may have put there is left alone. `derived` is
+never scanned: copies are recomputed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.errors import SpoolCorrupt, SpoolError, SpoolMissing
+from gateway.model import Arrival
+from gateway.spool.directory import INCOMING, Spool
+from gateway.spool.intake import GENERATION, SUFFIX
+from gateway.spool.reader import DamagedInstance, EmptyFile, UnreadableFile, read_arrival
+from gateway.spool.record import UnknownVersion
+from gateway.spool.system import spool_error
+
+_BATCH = re.compile(r"[0-9]{6,}", re.ASCII)
+_FILE = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}", re.ASCII)
+
+
+class FoundState(StrEnum):
+    """See the module's docstring."""
+
+    COMPLETE = "complete"
+    EMPTY = "empty"
+    INCOMPLETE = "incomplete"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file of the spool. `arrival` is there when it is complete, `reason` when it is not."""
+
+    relative: str
+    generation: str
+    instance_id: str
+    state: FoundState
+    arrival: Arrival | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What `remove_incomplete` did: the files removed, and those neither complete nor removed."""
+
+    removed: tuple[Found, ...]
+    kept: tuple[Found, ...]
+
+
+def scan(spool: Spool, generations: Collection[str] | None = None, verify: bool = False) -> Iterator[Found]:
+    """Every file below `incoming`, or of some generations only, by generation and in the order of arrival.
+
+    A file that vanishes meanwhile is left out. Raises SpoolError when a folder cannot be listed.
+    """
+    for relative, instance_id in _files(spool, generations):
+        found = _look(spool, relative, instance_id, verify)
+        if found is not None:
+            yield found
+
+
+def remove_incomplete(spool: Spool, dead_generations: Collection[str], known: Collection[str]) -> Removal:
+    """Remove what was never acknowledged: empty and incomplete files of generations whose process is known to be dead.
+
+    Never an instance whose id is in `known` (the ledger has it: then its file was damaged later). Everything is read
+    again here, with `verify`. Folders left empty go too. Raises SpoolError when a file cannot be removed.
+    """
+    removed: list[Found] = []
+    kept: list[Found] = []
+    for found in scan(spool, dead_generations, verify=True):
+        if found.state is FoundState.COMPLETE:
+            continue
+        if found.state in (FoundState.EMPTY, FoundState.INCOMPLETE) and found.instance_id not in known:
+            removed.append(found)
+        else:
+            kept.append(found)
+    spool.unlink([found.relative for found in removed])
+    for generation in dead_generations:
+        _remove_empty_folders(spool, generation)
+    return Removal(tuple(removed), tuple(kept))
+
+
+def _files(spool: Spool, generations: Collection[str] | None) -> Iterator[tuple[str, str]]:
+    if generations is None:
+        generations = _names(spool, INCOMING, GENERATION)
+    for generation in sorted(generations):
+        if GENERATION.fullmatch(generation) is None:
+            raise SpoolError(f"not a generation: {generation[:80]!r}")
+        for batch in _names(spool, f"{INCOMING}/{generation}", _BATCH):
+            folder = f"{INCOMING}/{generation}/{batch}"
+            for name in _names(spool, folder, _FILE):
+                yield f"{folder}/{name}", name[: -len(SUFFIX)]
+
+
+def _names(spool: Spool, folder: str, form: re.Pattern[str]) -> list[str]:
+    try:
+        names = os.listdir(os.path.join(spool.directory, folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise spool_error(error, f"cannot list {folder}") from error
+    return sorted(name for name in names if form.fullmatch(name))
+
+
+def _look(spool: Spool, relative: str, instance_id: str, verify: bool) -> Found | None:
+    path = spool.path(relative)
+    generation = relative.split("/")[1]
+    try:
+        arrival = read_arrival(path, relative, verify)
+    except SpoolMissing:
+        return None
+    except (DamagedInstance, UnknownVersion) as error:
+        return Found(relative, generation, instance_id, FoundState.DAMAGED, reason=str(error))
+    except UnreadableFile as error:
+        return Found(relative, generation, instance_id, FoundState.UNREADABLE, reason=str(error))
+    except EmptyFile as error:
+        return Found(relative, generation, instance_id, FoundState.EMPTY, reason=str(error))
+    except SpoolCorrupt as error:
+        return Found(relative, generation, instance_id, FoundState.INCOMPLETE, reason=str(error))
+    return Found(relative, generation, instance_id, FoundState.COMPLETE, arrival)
+
+
+def _remove_empty_folders(spool: Spool, generation: str) -> None:
+    folder = f"{INCOMING}/{generation}"
+    try:
+        for batch in _names(spool, folder, _BATCH):
+            spool.remove_empty(spool.full_path(f"{folder}/{batch}"))
+        spool.remove_empty(spool.full_path(folder))
+    except OSError as error:
+        raise spool_error(error, f"cannot remove an empty folder of {folder}") from error
