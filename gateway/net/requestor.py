@@ -148,8 +148,8 @@ class ClientAssociation:
                 return context_id
         return None
 
-    async def echo(self) -> int:
-        """C-ECHO; the status. Raises `PeerError`; `AssociationRejected` when Verification was not accepted."""
+    async def echo(self) -> int | None:
+        """C-ECHO; the status, or None when the peer did not accept Verification. Raises `PeerError`."""
         for context_id, context in self.contexts.items():
             if context.abstract_syntax == VERIFICATION_SOP_CLASS:
                 command = c_echo_rq(self._next_message_id())
@@ -157,7 +157,7 @@ class ClientAssociation:
                 self.driver.core.send_command(context_id, command)
                 self.driver.flush()
                 return _status(await self._response(command))
-        raise AssociationRejected(1, 1, 1, f"{self._where}: the peer does not accept Verification")
+        return None
 
     async def store(
         self,

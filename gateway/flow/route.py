@@ -1,0 +1,160 @@
+"""The worker role: instances in, decisions and deliveries out. One process, one thread, no event loop.
+
+Rules:
+  - An instance is routed by exactly one revision of the rules: the one that was current when its batch was claimed.
+  - The header is read, never the pixel data. A data set that cannot be read to its end, or whose SOP class or instance
+    UID is not the one that the sender's command named, is quarantined with the reason; it is never repaired or sent.
+  - The process itself is limited: address space by RLIMIT_AS, time by an alarm whose default action ends the process.
+    A hostile object can end only its worker; its instance is claimed again alone, and quarantined after
+    `MAX_ROUTING_ATTEMPTS` (see `gateway.ledger.base`).
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway import telemetry
+from gateway.dicom.header import read_header, study_facts
+from gateway.errors import HeaderError, LedgerBusy, SpoolCorrupt, SpoolMissing
+from gateway.ledger.base import Ledger, RoutedInstance
+from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
+from gateway.rules.plan import Plan, load
+from gateway.spool import Spool, SpoolFile
+from gateway.work.base import Stage, WorkQueue
+
+BATCH = 32
+IDLE_S = 1.0
+
+
+def limit_process(memory_bytes: int) -> None:
+    """Bound this process's address space; what needs more ends it."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a worker found out about one instance."""
+
+    routing: Routing | None
+    quarantine: Quarantine | None
+
+
+class Router:
+    """Routes what the ledger has received.
+
+    :param time_s: for one instance; the process is ended by SIGALRM when it takes longer.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: Session,
+        spool: Spool,
+        queue: WorkQueue,
+        clock_ms: Callable[[], int],
+        time_s: float,
+    ) -> None:
+        self._ledger = ledger
+        self._session = session
+        self._spool = spool
+        self._queue = queue
+        self._clock_ms = clock_ms
+        self._time_s = time_s
+        self._plan: Plan | None = None
+
+    def run(self, beat: Callable[[], None], stopping: Callable[[], bool]) -> None:
+        """Route until told to stop, waiting for wake-ups in between."""
+        while not stopping():
+            beat()
+            try:
+                routed = self.route_batch(beat)
+            except LedgerBusy as error:
+                telemetry.problem("ledger_busy", reason=str(error))
+                routed = 0
+            if not routed:
+                self._queue.wait_sync(IDLE_S)
+
+    def route_batch(self, beat: Callable[[], None]) -> int:
+        """Claim and route one batch; returns how many instances were claimed."""
+        plan = self._current_plan()
+        if plan is None:
+            return 0
+        leases = self._ledger.claim_instances(self._session, BATCH, self._clock_ms())
+        if not leases:
+            return 0
+        routings: list[Routing] = []
+        quarantines: list[Quarantine] = []
+        for lease in leases:
+            beat()
+            signal.setitimer(signal.ITIMER_REAL, self._time_s)
+            found = route_instance(plan, self._spool, lease)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if found.routing is not None:
+                routings.append(found.routing)
+            if found.quarantine is not None:
+                quarantines.append(found.quarantine)
+        self._record(routings, quarantines)
+        return len(leases)
+
+    def _current_plan(self) -> Plan | None:
+        revision = self._ledger.current_revision()
+        if not revision:
+            return None
+        if self._plan is None or self._plan.revision != revision:
+            self._plan = load(self._ledger.load_rules(revision).files, None)
+        return self._plan
+
+    def _record(self, routings: Sequence[Routing], quarantines: Sequence[Quarantine]) -> None:
+        if quarantines:
+            self._ledger.quarantine(self._session, quarantines, self._clock_ms())
+            for verdict in quarantines:
+                telemetry.quarantined(instance_id=verdict.instance_id, reason=verdict.reason)
+        if not routings:
+            return
+        results = self._ledger.record_routings(self._session, routings, self._clock_ms())
+        decisions = {routing.instance_id: routing.decision for routing in routings}
+        if any(result.destinations for result in results):
+            self._queue.notify(Stage.FORWARD)
+        for result in results:
+            _tell(result, decisions[result.instance_id])
+
+
+def _tell(result: RoutedInstance, decision: Decision) -> None:
+    if result.state is InstanceState.HELD:
+        telemetry.instance_held(instance_id=result.instance_id, rules=decision.matched, reason=decision.hold or "")
+        return
+    telemetry.instance_routed(
+        instance_id=result.instance_id,
+        rules=decision.matched,
+        destinations=result.destinations,
+        skipped=result.skipped_duplicates,
+    )
+
+
+def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:
+    """Decide about one instance. Reads the spool; writes nothing."""
+    payload = lease.payload
+
+    def bad(reason: str) -> Route:
+        return Route(None, Quarantine(lease.instance_id, reason))
+
+    try:
+        with SpoolFile.open(spool, payload) as file:
+            header = read_header(file, payload.transfer_syntax_uid, plan.wanted)
+    except SpoolMissing:
+        return bad("the spool file is missing")
+    except SpoolCorrupt as error:
+        return bad(f"the spool file is damaged: {error}")
+    except HeaderError as error:
+        return bad(f"the data set cannot be read: {error}")
+    # The C-STORE command and the data set name the same instance, PS3.4 B.2.1; else neither can be believed.
+    if header.sop_instance_uid != payload.sop_instance_uid:
+        return bad("the data set's SOP Instance UID is not the one in the C-STORE command")
+    if header.sop_class_uid != payload.sop_class_uid:
+        return bad("the data set's SOP Class UID is not the one in the C-STORE command")
+    decision = plan.decide(header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid)
+    routing = Routing(lease.instance_id, decision, study_facts(header), plan.priority(decision))
+    return Route(routing, None)
