@@ -1,68 +1,157 @@
-"""Reads what routing needs from a data set, without its pixel data."""
+"""What routing needs to know of a data set: some attributes as text, without the pixel data.
+
+`read_header` walks the whole data set by its lengths (`gateway.dicom.scan`, where the rules of what is read, what is
+refused and what cannot be seen are written), keeps the attributes that `Wanted` names and those that every
+instance is filed under, and gives a `Header`. Values are decoded when they are asked for, once.
+
+Presence: `get` gives None where an attribute is absent, () where it is present and empty. The attribute of a
+sequence's items gives the values of all items. Of values longer than 64 KiB the first 64 KiB count. Which attributes
+are private is not looked into: a private element goes by its number.
+
+Pure: the bytes come from a `ByteSource`. Workers call, and rules read the result. Exception texts hold no values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
-from gateway.errors import HeaderError
+from gateway.dicom.scan import SPECIFIC_CHARACTER_SET, AttributePath, Kept, Scan, Scanner
+from gateway.dicom.text import decode_value
+from gateway.dicom.window import ByteSource, Inflated
 from gateway.model import StudyFacts
 
-Path = tuple[int, ...]  # (tag,) at the top level, or (sequence tag, tag) one level down
+__all__ = ["AttributePath", "ByteSource", "Header", "Wanted", "read_header", "study_facts"]
 
+# PS3.5 A.1; Papyrus 3 (retired) and GE's private syntax are implicit VR too. All that are not named are A.4.
+_IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2"})
+_BIG_ENDIAN = frozenset({"1.2.840.10008.1.2.2"})
+_DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
-class ByteSource(Protocol):
-    """Random access to a data set's bytes."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes at `offset`; fewer only where the data set ends."""
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+_STUDY_FACTS = {
+    "patient_id": 0x00100020,
+    "patient_name": 0x00100010,
+    "issuer_of_patient_id": 0x00100021,
+    "accession_number": 0x00080050,
+    "study_instance_uid": 0x0020000D,
+    "study_date": 0x00080020,
+    "study_description": 0x00081030,
+    "series_instance_uid": 0x0020000E,
+    "series_number": 0x00200011,
+    "series_description": 0x0008103E,
+    "modality": 0x00080060,
+    "instance_number": 0x00200013,
+}
+_ALWAYS = frozenset({SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID, *_STUDY_FACTS.values()})
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The paths whose values a header keeps."""
+    """The attributes whose values a header keeps, besides those of `StudyFacts` and the SOP UIDs.
 
-    paths: frozenset[Path]
+    A path is (tag,) for an attribute of the data set, (sequence tag, tag) for one of a sequence's items.
+    """
+
+    paths: frozenset[AttributePath] = frozenset()
+    top: frozenset[int] = field(init=False, repr=False, compare=False)
+    within: Mapping[int, frozenset[int]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if any(len(path) not in (1, 2) for path in self.paths):
+            raise ValueError("an attribute path is (tag,) or (sequence tag, tag)")
+        within: dict[int, set[int]] = {}
+        for path in self.paths:
+            if len(path) == 2:
+                # PS3.5 7.5.3: an item may have a character set of its own.
+                within.setdefault(path[0], {SPECIFIC_CHARACTER_SET}).add(path[1])
+        object.__setattr__(self, "top", _ALWAYS | {path[0] for path in self.paths if len(path) == 1})
+        object.__setattr__(self, "within", {tag: frozenset(tags) for tag, tags in within.items()})
 
     @classmethod
-    def of(cls, paths: Iterable[Path] = ()) -> Wanted:
-        """The given paths and those that are always kept."""
+    def of(cls, paths: Iterable[AttributePath] = ()) -> Wanted:
+        """The given paths. :raises ValueError: a path has not one or two tags."""
         return cls(frozenset(paths))
 
 
 class Header:
-    """The kept values of one data set."""
+    """The kept attributes of one data set, as text. Patient data: never log or print one."""
+
+    __slots__ = ("_character_set", "_scan", "_values")
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self._values: dict[AttributePath, tuple[str, ...] | None] = {}
+        character_set = scan.elements.get((SPECIFIC_CHARACTER_SET,))
+        self._character_set = character_set[0].value if character_set else b""
 
     @classmethod
-    def of(cls, values: Mapping[Path, tuple[str, ...]]) -> Header:
-        """A header made from text."""
-        raise HeaderError("not built yet")
+    def of(cls, values: Mapping[AttributePath, tuple[str, ...]]) -> Header:
+        """A header made of text, for tests of rules; all other attributes are absent."""
+        header = cls(Scan())
+        header._values.update(values)
+        return header
+
+    def get(self, path: AttributePath) -> tuple[str, ...] | None:
+        """The values of an attribute that was wanted: None when absent, () when present and empty."""
+        try:
+            return self._values[path]
+        except KeyError:
+            values = self._values[path] = self._decode(path)
+            return values
+
+    def text(self, tag: int) -> str:
+        """The values of an attribute of the data set, joined by backslashes; "" when absent or empty."""
+        return "\\".join(self.get((tag,)) or ())
 
     @property
     def sop_class_uid(self) -> str:
-        """SOP Class UID, "" when absent."""
-        return self.text(0x00080016)
+        """SOP Class UID (0008,0016), "" when absent. It may differ from what the command said."""
+        return self.text(SOP_CLASS_UID)
 
     @property
     def sop_instance_uid(self) -> str:
-        """SOP Instance UID, "" when absent."""
-        return self.text(0x00080018)
+        """SOP Instance UID (0008,0018), "" when absent. It may differ from what the command said."""
+        return self.text(SOP_INSTANCE_UID)
 
-    def get(self, path: Path) -> tuple[str, ...] | None:
-        """The values: None absent, () present and empty."""
-        raise HeaderError("not built yet")
+    def _decode(self, path: AttributePath) -> tuple[str, ...] | None:
+        if len(path) == 1 and path[0] in self._scan.items:
+            items = self._scan.items[path[0]]
+            return (f"[{items} items]",) if items else ()
+        elements = self._scan.elements.get(path)
+        if elements is None:
+            return None
+        if len(elements) == 1:
+            return self._decode_element(elements[0])
+        return tuple([value for element in elements for value in self._decode_element(element)])
 
-    def text(self, tag: int) -> str:
-        """A top-level attribute's values joined by backslashes, "" when absent or empty."""
-        return "\\".join(self.get((tag,)) or ())
+    def _decode_element(self, element: Kept) -> tuple[str, ...]:
+        character_set = element.character_set if element.character_set is not None else self._character_set
+        return decode_value(element.vr, element.value, element.big_endian, element.length_bytes, character_set)
+
+    def __repr__(self) -> str:
+        return f"<Header of {len(self._scan.elements) or len(self._values)} attributes>"
 
 
 def read_header(source: ByteSource, transfer_syntax_uid: str, wanted: Wanted) -> Header:
-    """Read a data set's header. :raises HeaderError: it cannot be read."""
-    raise HeaderError("not built yet")
+    """Read a data set's header and check that the data set is whole.
+
+    :param source: the data set's bytes, without preamble and file meta information.
+    :param transfer_syntax_uid: what it was received in; an unknown one is taken for explicit VR little endian.
+    :param wanted: the attributes to keep.
+    :raises HeaderError: cut short, garbage, nested too deep or too large; the text holds no value of it.
+    """
+    scanner = Scanner(
+        Inflated(source) if transfer_syntax_uid in _DEFLATED else source,
+        implicit=transfer_syntax_uid in _IMPLICIT,
+        big_endian=transfer_syntax_uid in _BIG_ENDIAN,
+        top=wanted.top,
+        within=wanted.within,
+    )
+    return Header(scanner.run())
 
 
 def study_facts(header: Header) -> StudyFacts:
-    """The attributes people search by."""
-    return StudyFacts(patient_id=header.text(0x00100020))
+    """The attributes that people search by, as text, several values joined by backslashes."""
+    return StudyFacts(**{name: header.text(tag) for name, tag in _STUDY_FACTS.items()})
