@@ -3,15 +3,15 @@
 A rejection is one of PS3.8 Table 9-21. The order of the checks is the order in which a person would want to hear
 about them: whom do you call, who are you, is there room.
 
-=================================================  ======  ======  ======  =====================
+=================================================  ======  ======  ======  =========================
 what is wrong                                      result  source  reason  metric label
-=================================================  ======  ======  ======  =====================
-application context is not DICOM's                 1       1       2       application-context
-called AE title is none of the listener's          1       1       7       called-ae-title
-calling AE title unknown, or not from this host    1       1       3       calling-ae-title
-too many associations, in all or of this host      2       3       2       limit
-intake is closed (ledger or spool in trouble)      2       3       1       congestion
-=================================================  ======  ======  ======  =====================
+=================================================  ======  ======  ======  =========================
+application context is not DICOM's                 1       1       2       rejected_unsupported
+called AE title is none of the listener's          1       1       7       rejected_called_ae_title
+calling AE title unknown, or not from this host    1       1       3       rejected_calling_ae_title
+too many associations, in all or of this host      2       3       2       rejected_limit
+intake is closed (ledger or spool in trouble)      2       3       1       rejected_congestion
+=================================================  ======  ======  ======  =========================
 """
 
 from __future__ import annotations
@@ -29,17 +29,24 @@ UNKNOWN_SOURCE = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A refusal: the PDU to answer with, and a fixed word for the metric."""
+    """A refusal: the PDU to answer with, a fixed word for the metric, and a sentence for the log."""
 
     answer: AssociateRJ
     label: str
+    text: str
 
 
-_APPLICATION_CONTEXT = Rejection(AssociateRJ(1, 1, 2), "application-context")
-_CALLED = Rejection(AssociateRJ(1, 1, 7), "called-ae-title")
-_CALLING = Rejection(AssociateRJ(1, 1, 3), "calling-ae-title")
-_LIMIT = Rejection(AssociateRJ(2, 3, 2), "limit")
-_CONGESTION = Rejection(AssociateRJ(2, 3, 1), "congestion")
+_APPLICATION_CONTEXT = Rejection(AssociateRJ(1, 1, 2), "rejected_unsupported", "the application context is not DICOM's")
+_CALLED = Rejection(
+    AssociateRJ(1, 1, 7), "rejected_called_ae_title", "the called AE title is none of the listener's ae_titles"
+)
+_CALLING = Rejection(
+    AssociateRJ(1, 1, 3),
+    "rejected_calling_ae_title",
+    "no entry of `sources` has this calling AE title and host: add one, or correct the sender's AE title",
+)
+_LIMIT = Rejection(AssociateRJ(2, 3, 2), "rejected_limit", "too many associations, of this host or in all")
+_CONGESTION = Rejection(AssociateRJ(2, 3, 1), "rejected_congestion", "intake is closed")
 
 
 def admit(

@@ -20,10 +20,10 @@ import random
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway import telemetry
-from gateway.config.values import Destination
+from gateway.config.values import Destination, Disposition
 from gateway.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -97,6 +97,8 @@ class DestinationQueue:
         self._wake = asyncio.Event()
         self._more = True
         self._stopping = False
+        self._unsaved = False
+        self._last_error = ""
         self._successes = 0
         self._lone: dict[int, int] = {}
 
@@ -135,12 +137,14 @@ class DestinationQueue:
 
     async def run(self) -> None:
         """Serve until stopped or cancelled."""
-        telemetry.window(self._destination.name, self._window.size)
-        telemetry.destination_up(self._destination.name, self._window.breaker is not Breaker.DOWN)
+        telemetry.window(destination=self._destination.name, value=self._window.size)
+        telemetry.destination_changed(name=self._destination.name, breaker=self._window.breaker, reason="starting")
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not self._stopping:
                     self._wake.clear()
+                    if self._unsaved:
+                        await self._save()
                     if self._window.breaker is Breaker.DOWN:
                         await self._down()
                         continue
@@ -226,7 +230,6 @@ class DestinationQueue:
             self._window.probed(reachable, loop.time(), random.uniform(-1, 1), permanent),  # noqa: S311 - jitter
             text,
         )
-        self._more = True
 
     async def _probe(self) -> tuple[bool, bool, str]:
         """Whether the destination is reachable, whether it says it will not heal, and a sentence."""
@@ -245,20 +248,28 @@ class DestinationQueue:
         before, self._window = self._window, window
         name = self._destination.name
         if window.size != before.size:
-            telemetry.window(name, window.size)
+            telemetry.window(destination=name, value=window.size)
         if window.breaker is before.breaker:
             return
-        telemetry.destination_up(name, window.breaker is not Breaker.DOWN)
         telemetry.destination_changed(name=name, breaker=window.breaker, reason=reason)
+        self._last_error = "" if window.breaker is Breaker.UP else reason
+        self._unsaved = self._more = True
         self._wake.set()
-        clock_ms = self._tools.clock_ms()
-        pause_ms = max(0, int((window.probe_at - asyncio.get_running_loop().time()) * 1000))
-        error = "" if window.breaker is Breaker.UP else reason
-        self._tools.ledger.post(
-            lambda ledger: ledger.save_destination(
-                name, window.breaker.value, window.size, error, clock_ms + pause_ms, clock_ms
-            )
-        )
+
+    async def _save(self) -> None:
+        """Keep breaker and window for the next start, and for people to see."""
+        self._unsaved = False
+        name, window, error = self._destination.name, self._window, self._last_error
+        now_ms = self._tools.clock_ms()
+        probe_at_ms = now_ms + max(0, int((window.probe_at - asyncio.get_running_loop().time()) * 1000))
+
+        def save(ledger: Ledger) -> None:
+            ledger.save_destination(name, window.breaker.value, window.size, error, probe_at_ms, now_ms)
+
+        try:
+            await self._tools.ledger.call(save)
+        except LedgerError as failure:
+            telemetry.problem("destination_not_saved", destination=name, reason=str(failure))
 
     def _failed(self, reason: str, permanent: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -391,7 +402,7 @@ class DestinationQueue:
         )
         self._lone.pop(lease.delivery_id, None)
         self._submit(lease, outcome)
-        if chosen is dispatch.Disposition.THROTTLE:
+        if chosen is Disposition.THROTTLE:
             self._failed(outcome.reason)
         else:
             self._succeeded()
@@ -401,6 +412,7 @@ class DestinationQueue:
             # The peer closed an idle association just when we began to use it: nobody's fault. Once more, afresh.
             slot.association = None
             slot.waited = False
+            lease = replace(lease, uncertain=True)
             if await self._ready(slot, lease):
                 await self._deliver(slot, lease)
             return
@@ -424,7 +436,8 @@ class DestinationQueue:
             reason=outcome.reason,
             instance_id=lease.instance_id,
             attempt=lease.attempt,
-            size=lease.payload.length if delivered else 0,
+            size_bytes=lease.payload.length if delivered else 0,
+            status=outcome.status,
             seconds=max(0, self._tools.clock_ms() - lease.received_at_ms) / 1000 if delivered else None,
         )
 

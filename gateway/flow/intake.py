@@ -16,7 +16,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerError, SpoolError
@@ -32,10 +31,8 @@ GATHER_S = 0.002
 BUSY_PAUSE_S = 0.2
 
 
-class Flushed(Protocol):
-    """Called from the event loop when a file's flush has ended; None means durable."""
-
-    def __call__(self, error: SpoolError | None) -> None: ...
+Flushed = Callable[[SpoolError | None], None]
+"""Called from the event loop when a file's flush has ended; None means durable."""
 
 
 class FlushGroup:

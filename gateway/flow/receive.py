@@ -144,6 +144,7 @@ class Receiver:
                 result=answer.result,
                 source=answer.source,
                 reason=answer.reason,
+                text=verdict.text,
             )
             return answer
         policy = AcceptorPolicy(
@@ -160,7 +161,7 @@ class Receiver:
             peer_host=association.peer.host,
         )
         association.facts = _Facts(facts, listener)
-        telemetry.association_accepted(**told, source=verdict)
+        telemetry.association_accepted(**told, source=verdict, contexts=len(request.contexts))
         return negotiate(request, policy)
 
     def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
@@ -192,7 +193,9 @@ class Receiver:
         )
 
     def connection_ended(self, association: ServerAssociation, text: str) -> None:
-        telemetry.connection_refused(peer_host=association.peer.host, reason=text)
+        telemetry.association_closed(
+            role="acceptor", association_id="", result="failed", seconds=0.0, text=f"{association.peer.host}: {text}"
+        )
 
     # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -297,7 +300,7 @@ class _StoreSink:
             done(SUCCESS)
             telemetry.instance_received(
                 source=arrival.facts.source,
-                size=arrival.length,
+                size_bytes=arrival.length,
                 seconds=time.monotonic() - self._began,
                 association_id=arrival.facts.association_id,
                 instance_id=arrival.instance_id,

@@ -117,7 +117,7 @@ class Router:
         results = self._ledger.record_routings(self._session, routings, self._clock_ms())
         decisions = {routing.instance_id: routing.decision for routing in routings}
         if any(result.destinations for result in results):
-            self._queue.notify(Stage.FORWARD)
+            self._queue.notify(Stage.DELIVER)
         for result in results:
             _tell(result, decisions[result.instance_id])
 
@@ -126,11 +126,14 @@ def _tell(result: RoutedInstance, decision: Decision) -> None:
     if result.state is InstanceState.HELD:
         telemetry.instance_held(instance_id=result.instance_id, rules=decision.matched, reason=decision.hold or "")
         return
+    if decision.discard is not None:
+        telemetry.instance_discarded(instance_id=result.instance_id, rules=decision.matched, reason=decision.discard)
+        return
     telemetry.instance_routed(
         instance_id=result.instance_id,
         rules=decision.matched,
         destinations=result.destinations,
-        skipped=result.skipped_duplicates,
+        revision=decision.revision,
     )
 
 

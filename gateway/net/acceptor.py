@@ -85,7 +85,7 @@ class Service(Protocol):
         """A request came in: a sink for its data set, or the status to answer with."""
 
     def closed(self, association: ServerAssociation, result: str) -> None:
-        """An admitted association has ended: `released`, `aborted`, `aborted-by-peer` or `lost`."""
+        """An admitted association has ended: `released`, `aborted` (by the peer), `aborted_by_us`, `lost`."""
 
     def connection_ended(self, association: ServerAssociation, text: str) -> None:
         """A connection ended that never became an association; `text` says why."""
@@ -136,7 +136,7 @@ class ServerAssociation:
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Aborted):
-            self._end("aborted-by-peer" if event.by_peer else "aborted", event.text)
+            self._end("aborted" if event.by_peer else "aborted_by_us", event.text)
         elif isinstance(event, ConnectionClosed):
             self._end("lost", "the connection was closed without release or abort")
         elif self._busy:

@@ -1,0 +1,88 @@
+"""The sweeper: frees the spool of what is settled, keeps the ledger's log short, and watches the room.
+
+One process a host runs it (the console). Each turn:
+
+  1. `begin_purge` (fully durable, checks every delivery and payload again) → unlink → `finish_purge`. What a crash left
+     in `purging` comes again. An error of the commit unlinks nothing.
+  2. The SQLite checkpoint, under the writers' lock.
+  3. Room: the ballast comes back when there is room for it; gauges are set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway import telemetry
+from gateway.errors import LedgerError, SpoolError
+from gateway.ledger.base import Ledger, PurgeItem
+from gateway.ledger.thread import LedgerThread
+from gateway.spool import Room, Spool
+
+TURN_S = 1.0
+CHECKPOINT_S = 5.0
+PURGE_BATCH = 500
+
+
+class Sweeper:
+    """See the module's docstring.
+
+    :param keep_s: how long settled instances stay in the spool.
+    """
+
+    def __init__(self, ledger: LedgerThread, spool: Spool, keep_s: float, clock_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._keep_ms = int(keep_s * 1000)
+        self._clock_ms = clock_ms
+        self.room: Room | None = None
+        self.healthy = True  # the last turn reached the ledger
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        checkpoint_at = loop.time()
+        while True:
+            try:
+                while await self._purge() == PURGE_BATCH:
+                    pass
+                if loop.time() >= checkpoint_at:
+                    await self._ledger.call(_checkpoint)
+                    checkpoint_at = loop.time() + CHECKPOINT_S
+                self.healthy = True
+            except (LedgerError, SpoolError) as error:
+                if self.healthy:
+                    telemetry.problem("sweep_failed", reason=str(error))
+                self.healthy = False
+            await asyncio.to_thread(self._look)
+            await asyncio.sleep(TURN_S)
+
+    async def _purge(self) -> int:
+        before_ms = self._clock_ms() - self._keep_ms
+
+        def begin(ledger: Ledger) -> list[PurgeItem]:
+            return ledger.begin_purge(before_ms, PURGE_BATCH, self._clock_ms())
+
+        items = await self._ledger.call(begin)
+        if not items:
+            return 0
+        await asyncio.to_thread(self._spool.unlink, [path for item in items for path in item.paths])
+        gone = [item.instance_id for item in items]
+        await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
+        telemetry.purged(count=len(gone))
+        return len(items)
+
+    def _look(self) -> None:
+        try:
+            room = self._spool.room()
+            if not room.low:
+                self._spool.restore_ballast()
+        except SpoolError as error:
+            telemetry.problem("spool_room", reason=str(error))
+            return
+        self.room = room
+        telemetry.spool_room(free_bytes=room.free_bytes, total_bytes=room.total_bytes, low=room.low)
+
+
+def _checkpoint(ledger: Ledger) -> None:
+    ledger.checkpoint()
