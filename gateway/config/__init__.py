@@ -3,8 +3,11 @@
 Only `app`, `cli` and `console` read the configuration; everyone else is handed values.
 """
 
+from gateway.config.changes import reloadable_changes
+from gateway.config.load import load
 from gateway.config.values import (
     SOURCE_CALLING_AE_TITLE,
+    UNKNOWN_SOURCE,
     Config,
     Destination,
     DestinationType,
@@ -28,6 +31,7 @@ from gateway.config.values import (
 
 __all__ = [
     "SOURCE_CALLING_AE_TITLE",
+    "UNKNOWN_SOURCE",
     "Config",
     "Destination",
     "DestinationType",
@@ -47,4 +51,6 @@ __all__ = [
     "Source",
     "SpoolConfig",
     "WorkerConfig",
+    "load",
+    "reloadable_changes",
 ]

@@ -29,6 +29,9 @@ DAY_S = 24 * HOUR_S
 SOURCE_CALLING_AE_TITLE = "$source"
 """`Destination.calling_ae_title`: keep the calling AE title of the association that brought the instance."""
 
+UNKNOWN_SOURCE = "unknown"
+"""What a sender is called that no entry of `sources` describes. No entry may have this name."""
+
 Network = IPv4Network | IPv6Network
 
 
