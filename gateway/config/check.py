@@ -45,7 +45,7 @@ def check(ae_title: str, state_dir: Path, parts: Mapping[str, Any], places: Mapp
     destinations: Mapping[str, Destination] = parts["destinations"]
     found: list[tuple[str, str]] = []
     found.extend(_senders(listeners, parts["sources"], places))
-    found.extend(_addresses(listeners, parts["metrics"], parts["console"]))
+    found.extend(_addresses(listeners, parts["metrics"], parts["console"], places))
     for destination in destinations.values():
         found.extend(_loop(destination, listeners))
         found.extend(_waits(destination))
@@ -77,7 +77,10 @@ def _senders(
 
 
 def _addresses(
-    listeners: Mapping[str, Listener], metrics: HttpAddress | None, console: HttpAddress | None
+    listeners: Mapping[str, Listener],
+    metrics: HttpAddress | None,
+    console: HttpAddress | None,
+    places: Mapping[str, Place],
 ) -> Iterator[tuple[str, str]]:
     taken = [_Address(f"listeners.{name}", listener.host, listener.port) for name, listener in listeners.items()]
     taken += [
@@ -88,7 +91,9 @@ def _addresses(
     for first, second in combinations(taken, 2):
         overlap = first.host == second.host or _is_wildcard(first.host) or _is_wildcard(second.host)
         if first.port == second.port and overlap:
-            yield f"{second.where}.port", f"port {second.port} is taken by {first.where} already"
+            # The complaint belongs to a port that a person wrote, not to a default.
+            late, early = (second, first) if f"{second.where}.port" in places else (first, second)
+            yield f"{late.where}.port", f"port {late.port} is taken by {early.where} already"
 
 
 def _loop(destination: Destination, listeners: Mapping[str, Listener]) -> Iterator[tuple[str, str]]:

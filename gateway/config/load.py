@@ -2,7 +2,7 @@
 
 In this order: read the file, put the environment's overrides in, read every section by its table
 (`gateway.config.tables`), merge `destination_defaults` under each destination, then check what no single value shows
-(`gateway.config.check`). A problem in one place never hides one in another, except that a file that is no YAML at all
+(`gateway.config.check`). A value that cannot be read hides only what depends on it, and a file that is no YAML at all
 is only that.
 
 Paths in the file and in the environment are relative to the folder of the file.
@@ -45,7 +45,7 @@ def load(path: Path, env: Mapping[str, str]) -> Config:
     root = parse(read_text(path), str(path))
     problems: list[Problem] = []
     if isinstance(root, Scalar) and root.is_null:
-        root = Table({}, {}, root.place)
+        root = Table({}, {}, Place(str(path), 1, 1))
     if not isinstance(root, Table):
         raise ConfigurationError([root.place.problem("must be a mapping: `ae_title: …`, `listeners: …`")])
     folder = _absolute(path).parent
@@ -130,6 +130,9 @@ class _Loader:
                 shown = Scalar(name, place).shown
                 self.problems.append(place.problem(f"{section.name}: the name {shown} {complaint}"))
             self.places[where] = place
+            if not isinstance(node, Table) and not (isinstance(node, Scalar) and node.is_null):
+                self._table(node, where, place)  # which complains; its missing keys would be noise
+                continue
             own = self._read(section, self._table(node, where, place), where)
             merged = _Values({**under.fields, **own.fields}, under.present | own.present)
             for key, value in under.fields.items():
