@@ -199,7 +199,8 @@ class Scanner:
         """The data set ends here, less than 8 bytes behind an element."""
         if self._stack:
             raise HeaderError("the data set ends inside a sequence")
-        if rest.strip(b"\0"):
+        # One zero may be the begin of a tag; two are group 0000, which no data set has.
+        if rest.strip(b"\0") or len(rest) == 1:
             raise HeaderError("the data set ends inside an element")
         if last_tag & 0xFFFF == 0 and last_length:
             # PS3.5 7.2: a group length counts the elements of its group that follow; none does.
@@ -209,15 +210,15 @@ class Scanner:
 
     def _open(self, tag: int, vr: bytes, at: int, length: int, frame: _Frame) -> tuple[int, _Frame]:
         """Step into a sequence or encapsulated pixel data, or over a value that is neither."""
-        at_top = not self._stack
-        if at_top and tag in self._top:
-            self._found.items.setdefault(tag, 0)
         undefined = length == _UNDEFINED
         if undefined and (tag in _PIXEL_TAGS or vr in _BYTE_VRS_RAW):
             end = self._skip_fragments(at, frame)
             if tag in frame.keep:
                 self._note(tag, Kept("OB", b"", end - at, frame.big_endian, None), frame)
             return end, frame
+        at_top = not self._stack
+        if at_top and tag in self._top:
+            self._found.items.setdefault(tag, 0)
         first = self._window.bytes_at(at, 4)
         if not undefined:
             if at + length > frame.end:

@@ -16,7 +16,7 @@ from struct import Struct, calcsize, unpack
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-_SPLIT_TEXT = frozenset({"LO", "PN", "SH", "UC"})
+_SPLIT_TEXT = frozenset({"LO", "SH", "UC"})
 _SINGLE_TEXT = frozenset({"LT", "ST", "UT"})
 _DEFAULT_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
@@ -36,6 +36,9 @@ def decode_value(vr: str, value: bytes, big_endian: bool, length_bytes: int, cha
         return _split(value.decode("iso8859_1"))
     if vr in _SPLIT_TEXT:
         return _split(_decode_text(value, character_set))
+    if vr == "PN":
+        # PS3.5 6.2.1.2: the delimiters of trailing empty component groups mean nothing.
+        return tuple([name.rstrip("=") for name in _split(_decode_text(value, character_set))])
     if vr in _SINGLE_TEXT:
         return _single(_decode_text(value, character_set))
     if vr in _NUMBERS:

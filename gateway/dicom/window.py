@@ -18,6 +18,7 @@ SKIP_WINDOW_BYTES = 4096
 MAX_PADDING_BYTES = 1024 * 1024
 MAX_INFLATED_BYTES = 2 * 1024 * 1024 * 1024
 _INFLATE_STEP_BYTES = 256 * 1024
+_MAX_TRAILER_BYTES = 8
 
 
 class ByteSource(Protocol):
@@ -133,6 +134,8 @@ class Inflated:
         return b""
 
     def _expect_end(self) -> None:
-        # PS3.5 A.5: a zero may follow the deflated bit stream, to make it even.
-        if self._inflater.unused_data.strip(b"\0") or self._source.read(self._next_input, WINDOW_BYTES).strip(b"\0"):
+        # PS3.5 A.5: a zero may follow the deflated bit stream, to make it even. Some writers leave the checksum of
+        # their zlib or gzip wrapper there too: the stream has said that it is complete, so that harms nothing.
+        rest = self._inflater.unused_data + self._source.read(self._next_input, WINDOW_BYTES)
+        if len(rest.rstrip(b"\0")) > _MAX_TRAILER_BYTES:
             raise HeaderError("something follows the deflated data set")
