@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-
 from tests.harness.tools import Process, free_port, program, wait_until
 
 

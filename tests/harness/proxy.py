@@ -125,9 +125,9 @@ class TcpProxy:
         passed = 0
         try:
             while True:
-                while lane.stalled and not self._stopping.is_set():
-                    self._stopping.wait(0.01)
+                self._wait_while_stalled(lane)
                 piece = source.recv(self._piece_bytes(lane))
+                self._wait_while_stalled(lane)  # it may have begun while we waited for bytes
                 if not piece:
                     sink.shutdown(socket.SHUT_WR)
                     return
@@ -146,6 +146,10 @@ class TcpProxy:
                     self._stopping.wait(len(piece) / lane.bytes_per_s)
         except OSError:
             self._cut(source, sink, "rst")
+
+    def _wait_while_stalled(self, lane: Lane) -> None:
+        while lane.stalled and not self._stopping.is_set():
+            self._stopping.wait(0.01)
 
     @staticmethod
     def _piece_bytes(lane: Lane) -> int:

@@ -211,10 +211,25 @@ class RawScu(RawPeer):
         )
         return number
 
+    def send_store_stream(
+        self, context_id: int, sop_class_uid: str, sop_instance_uid: str, pieces: Iterable[bytes]
+    ) -> int:
+        """As `send_store`, of a data set that comes in pieces and is never held whole."""
+        number = self.next_message_id()
+        command = wire.c_store_rq(number, sop_class_uid, sop_instance_uid)
+        self.send(wire.p_data(context_id, command, command=True, last=True, max_pdu=self.max_pdu))
+        for piece in pieces:
+            self.send(wire.p_data(context_id, piece, command=False, last=False, max_pdu=self.max_pdu))
+        self.send(wire.p_data(context_id, b"", command=False, last=True, max_pdu=self.max_pdu))
+        return number
+
     def store(self, context_id: int, sop_class_uid: str, sop_instance_uid: str, data: bytes) -> int:
         """C-STORE one instance; returns the status of a response that really answers it."""
-        number = self.send_store(context_id, sop_class_uid, sop_instance_uid, data)
-        _, response, _ = self.recv_message()
+        return self.recv_store_status(self.send_store(context_id, sop_class_uid, sop_instance_uid, data))
+
+    def recv_store_status(self, number: int, timeout_s: float | None = None) -> int:
+        """The status of the C-STORE-RSP that answers this message id; AssertionError when it answers another."""
+        _, response, _ = self.recv_message(timeout_s)
         assert wire.us(response, wire.COMMAND_FIELD) == wire.C_STORE_RSP
         assert wire.us(response, wire.MESSAGE_ID_RESPONDED_TO) == number
         return wire.us(response, wire.STATUS, 0xFFFF)
