@@ -1,0 +1,190 @@
+"""Log lines: one structured line an event, on standard error.
+
+Rules:
+  - every string is escaped before it is written, whoever it came from: a line is one line, and a terminal is not
+    steered by an AE title;
+  - the text of an exception is written only if it is one of `gateway.errors` (those carry no attribute value) or an
+    OSError; of any other only the type and the place are;
+  - what libraries say through `logging` and `warnings` is written as library, level and place, without the words:
+    pydicom's warnings quote attribute values;
+  - a line that cannot be written (full disk, closed pipe) is counted, and never an error of the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from gateway.errors import GatewayError
+
+PEER_TEXT_LIMIT = 64  # characters of an AE title, host or other string from a peer
+TEXT_LIMIT = 512  # characters of any other field
+_ITEMS_LIMIT = 20
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_WITHHELD_WORDS = ("patient", "accession", "study_", "series_", "birth", "sop_instance")
+
+
+class Counting(Protocol):
+    """What counts lines that could not be written."""
+
+    def inc(self) -> None:
+        """Count one."""
+
+
+def escape(text: str, limit: int = PEER_TEXT_LIMIT) -> str:
+    """`text` in printable ASCII on one line, at most `limit` characters long; `...` marks what was cut.
+
+    Control characters, backslashes and everything outside ASCII become Python escapes (`\\r`, `\\x1b`, `\\u202e`).
+    """
+    clean = text[: limit + 1]
+    if not (clean.isascii() and clean.isprintable()) or "\\" in clean:
+        clean = clean.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """The fields that tell of an exception, without a word that might come from a data set."""
+    fields = {"error": type(error).__name__}
+    if isinstance(error, GatewayError | OSError):
+        fields["error_text"] = escape(str(error), TEXT_LIMIT)
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames:
+            last = frames[-1]
+            fields["error_place"] = f"{Path(last.filename).name}:{last.lineno} {last.name}"
+    if isinstance(error, BaseExceptionGroup):
+        fields["error_parts"] = ", ".join(sorted({type(part).__name__ for part in error.exceptions}))
+    return fields
+
+
+def clean(value: object) -> Any:
+    """`value` as something JSON knows, with every string in it escaped and every collection bounded."""
+    if value is None or isinstance(value, bool | int | float):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, str | PurePath):
+        return escape(str(value), TEXT_LIMIT)
+    if isinstance(value, Mapping):
+        return {escape(str(key)): clean(item) for key, item in list(value.items())[:_ITEMS_LIMIT]}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean(item) for item in list(value)[:_ITEMS_LIMIT]]
+    if isinstance(value, BaseException):
+        return " ".join(describe(value).values())
+    return f"<{type(value).__name__}>"
+
+
+def _clean_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """A structlog processor: escape all fields, and withhold those whose name says patient data."""
+    cleaned: EventDict = {}
+    for name, value in fields.items():
+        if type(value) is str and len(value) <= PEER_TEXT_LIMIT and value.isascii() and value.isprintable():
+            cleaned[name] = value if "\\" not in value else escape(value)
+        else:
+            cleaned[name] = clean(value)
+        if any(word in name for word in _WITHHELD_WORDS):
+            cleaned[name] = "[withheld]"
+    return cleaned
+
+
+class _Lines:
+    """The logger at the end of structlog's chain: one write a line, straight to the descriptor."""
+
+    def __init__(self, stream: BinaryIO, lost: Counting | None) -> None:
+        self._stream = stream
+        self._lost = lost
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        try:
+            self._stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        except (OSError, ValueError):
+            # A full disk under a redirected stderr must not turn into a failed C-STORE.
+            if self._lost is not None:
+                self._lost.inc()
+
+    debug = info = warning = error = critical = log = msg
+
+
+class _Withholding(logging.Handler):
+    """Where the records of libraries end: their place and level become a line, their words do not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        fields: dict[str, object] = {"library": record.name, "place": f"{record.module}:{record.lineno}"}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields |= describe(record.exc_info[1])
+        emit("warning" if record.levelno < logging.ERROR else "error", "library_message", fields)
+
+
+_logger: FilteringBoundLogger | None = None
+
+
+def configure(process: str, style: str, level: str, stream: BinaryIO | None, lost: Counting | None) -> None:
+    """Set up this process's log. `style` is auto (console on a terminal), json or console; `level` as in logging."""
+    global _logger
+    _logger = _build(process, style, level, stream, lost)
+
+
+def _build(
+    process: str, style: str, level: str, stream: BinaryIO | None, lost: Counting | None
+) -> FilteringBoundLogger:
+    if stream is None:
+        stream = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115 - standard error stays open
+    terminal = stream.isatty()
+    if style == "auto":
+        style = "console" if terminal else "json"
+    renderer: Processor
+    if style == "json":
+        renderer = structlog.processors.JSONRenderer(serializer=json.dumps)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False)
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _Lines(stream, lost),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if style == "json" else "timestamp"),
+            _clean_fields,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.lower()]),
+        process=process,
+    ).bind()
+    return logger
+
+
+def capture_others() -> None:
+    """Send what would reach standard error around this log through it: logging, warnings, uncaught exceptions."""
+    root = logging.getLogger()
+    root.handlers[:] = [_Withholding(level=logging.WARNING)]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+
+    def crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            emit("error", "crashed", describe(error.with_traceback(trace)))
+
+    def thread_crashed(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None:
+            name = arguments.thread.name if arguments.thread else ""
+            emit("error", "thread_crashed", {"thread": name, **describe(arguments.exc_value)})
+
+    sys.excepthook = crashed
+    threading.excepthook = thread_crashed
+
+
+def emit(level: str, event: str, fields: Mapping[str, object]) -> None:
+    """Write one line. `level` is debug, info, warning or error."""
+    global _logger
+    if _logger is None:
+        _logger = _build("unconfigured", "auto", "info", None, None)
+    _logger.log(_LEVELS[level], event, **fields)

@@ -1,0 +1,130 @@
+"""The metrics of one process, and the bounds of their labels.
+
+Every name begins with `gateway_`. A label's value is a name from the configuration (source, destination, rule) or a
+word of a fixed set; anything else counts as `other`, so that no peer can make a series. Gauges of the whole host
+(queue depths, spool room) are not here: they come from the ledger and the spool, in `gateway.console.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.metrics import MetricWrapperBase
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, that nobody asked for
+
+REGISTRY = CollectorRegistry()
+OTHER = "other"
+UNKNOWN = "unknown"  # the source of an association from a sender that a listener accepts although nobody named it
+
+_UNDECLARED_LIMIT = 256
+
+ASSOCIATION_RESULTS = frozenset(
+    {
+        "released",
+        "aborted",
+        "aborted_by_us",
+        "lost",
+        "timeout",
+        "failed",
+        "rejected",
+        "rejected_called_ae_title",
+        "rejected_calling_ae_title",
+        "rejected_limit",
+        "rejected_unsupported",
+    }
+)
+RELOAD_RESULTS = frozenset({"loaded", "unchanged", "refused"})
+NOT_READY_REASONS = frozenset({"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules"})
+STORE_STATUSES = frozenset({0xA700, 0xA900, 0xC000, 0x0105, 0x0106, 0x0110, 0x0117, 0x0122, 0x0124, 0x0211, 0x0212})
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LONG_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 86400)
+
+
+class Bounded:
+    """The values one label may take.
+
+    After `declare`, the declared ones and `also`; before it, whatever comes first, up to a limit. All else is `other`.
+    """
+
+    def __init__(self, *also: str) -> None:
+        self._also = frozenset(also)
+        self._allowed: set[str] = set(also)
+        self._declared = False
+
+    def declare(self, names: Collection[str]) -> set[str]:
+        """Allow exactly these names from now on. Returns the values that are no longer allowed."""
+        before = set(self._allowed)
+        self._allowed = set(names) | self._also
+        self._declared = True
+        return before - self._allowed
+
+    def value(self, name: str) -> str:
+        """`name`, or `other`."""
+        if name in self._allowed:
+            return name
+        if not self._declared and len(self._allowed) < _UNDECLARED_LIMIT and name.isascii() and name.isprintable():
+            self._allowed.add(name)
+            return name
+        return OTHER
+
+
+SOURCES = Bounded(UNKNOWN)
+DESTINATIONS = Bounded()
+RULES = Bounded()
+CODES = Bounded("success", "warning")
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, namespace="gateway", registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, namespace="gateway", registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    return Histogram(name, text, labels, namespace="gateway", registry=REGISTRY, buckets=buckets)
+
+
+associations = _counter("associations_total", "Associations by how they ended, rejections included.", "role", "result")
+associations_active = _gauge("associations_active", "Associations established now.", "role")
+instances_received = _counter("instances_received_total", "Instances answered with Success.", "source")
+received_bytes = _counter("received_bytes_total", "Data set bytes of instances answered with Success.", "source")
+store_seconds = _histogram("store_seconds", "From the first byte of a C-STORE-RQ to its response.", _SECONDS)
+stores_refused = _counter("stores_refused_total", "C-STORE requests answered with a failure.", "source", "status")
+spool_flushes = _counter("spool_flushes_total", "Flushes of the spool (one serves many instances).")
+spool_flushed_instances = _counter("spool_flushed_instances_total", "Instances made durable by these flushes.")
+spool_flush_seconds = _histogram("spool_flush_seconds", "How long a flush of the spool took.", _SECONDS)
+ledger_commits = _counter("ledger_commits_total", "Transactions committed to the ledger by this process.")
+instances_adopted = _counter("instances_adopted_total", "Complete spool files that the ledger did not know.")
+instances_purged = _counter("instances_purged_total", "Settled instances whose files were removed.")
+instances_routed = _counter("instances_routed_total", "Instances that a rule matched.", "rule")
+instances_unmatched = _counter("instances_unmatched_total", "Instances that no rule matched, and that were held.")
+instances_held = _counter("instances_held_total", "Instances held at routing, by a rule or because none matched.")
+instances_discarded = _counter("instances_discarded_total", "Instances discarded by a rule.")
+instances_quarantined = _counter("instances_quarantined_total", "Instances that must not be sent.")
+duplicates = _counter("duplicates_total", "Instances whose SOP Instance UID had arrived before.", "kind")
+deliveries = _counter("deliveries_total", "Tries to deliver, by what came of them.", "destination", "outcome")
+delivered_bytes = _counter("delivered_bytes_total", "Data set bytes delivered.", "destination")
+delivery_seconds = _histogram("delivery_seconds", "From received to delivered.", _LONG_SECONDS, "destination")
+destination_up = _gauge("destination_up", "1 while a destination is thought to be reachable.", "destination")
+destination_window = _gauge("destination_window", "Deliveries that may be in flight at once.", "destination")
+rules_reloads = _counter("rules_reload_total", "Looks at changed rule files, by what came of them.", "result")
+not_ready = _gauge("not_ready", "1 while this keeps the host from being ready.", "reason")
+problems = _counter("problems_total", "Log lines of level warning or error.")
+log_lines_lost = _counter("log_lines_lost_total", "Log lines that could not be written.")
+ProcessCollector(registry=REGISTRY)
+
+
+def drop_series(gone: Collection[str], *metrics: MetricWrapperBase) -> None:
+    """Forget the series of names that left the configuration. The name is the first label of each metric."""
+    for metric in metrics:
+        for family in metric.collect():
+            for labels in {
+                tuple(sample.labels.get(name, "") for name in metric._labelnames) for sample in family.samples
+            }:
+                if labels and labels[0] in gone:
+                    metric.remove(*labels)

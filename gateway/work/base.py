@@ -1,0 +1,38 @@
+"""The contract of a work queue: it only wakes the next stage up.
+
+What has to be done stands in the ledger, and nowhere else. A wake-up says "look now"; it names no instance, may be
+lost, and may come twice. Whoever waits therefore also looks at the ledger whenever its wait times out (no more often
+than once a second when idle), and once when it starts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class Stage(StrEnum):
+    """Who is woken up."""
+
+    ROUTE = "route"  # workers: instances were received
+    DELIVER = "deliver"  # forwarders: deliveries are ready
+    SWEEP = "sweep"  # the sweeper: instances were settled
+
+
+class WorkQueue(Protocol):
+    """One process's end of the queue. It waits for the stages it was opened for, and may wake any."""
+
+    def notify(self, stage: Stage) -> None:
+        """Wake up everyone who waits for `stage`. Never blocks, never raises, works from any thread."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until woken up, or for `timeout_s`. True when woken; several wake-ups count as one.
+
+        A wake-up that came since the last wait returns at once. One task waits at a time (RuntimeError otherwise).
+        """
+
+    def wait_sync(self, timeout_s: float) -> bool:
+        """`wait` for a process without an event loop."""
+
+    def close(self) -> None:
+        """No longer be found by `notify`. Does nothing the second time."""
