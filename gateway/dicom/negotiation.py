@@ -115,9 +115,12 @@ def negotiate(request: AssociateRQ, policy: AcceptorPolicy) -> AssociateAC:
         implementation_version_name=IMPLEMENTATION_VERSION_NAME,
         asynchronous_operations=None if request.asynchronous_operations is None else (1, 1),
         roles=tuple(
-            RoleSelection(role.sop_class_uid, role.scu_role, False)
-            for role in request.roles
-            if role.sop_class_uid in served
+            # Once a class: the request may repeat itself until its answer would not fit an item any more.
+            {
+                role.sop_class_uid: RoleSelection(role.sop_class_uid, role.scu_role, False)
+                for role in request.roles
+                if role.sop_class_uid in served
+            }.values()
         ),
         user_identity_response=b"" if identity is not None and identity.positive_response_requested else None,
     )
@@ -136,8 +139,10 @@ def _answer(context: ProposedContext, policy: AcceptorPolicy, not_scu: set[str])
     else:
         result, chosen = _choose(proposed, policy.transfer_syntaxes)
     # A refused context still carries a transfer syntax sub-item (PS3.8 Table 9-18), which nobody reads: the
-    # proposer's first, as an empty one upsets old parsers.
-    return ContextResult(context.context_id, result, chosen or (proposed[0] if proposed else IMPLICIT_VR_LITTLE_ENDIAN))
+    # proposer's first where that is a UID, as an empty one upsets old parsers.
+    if not chosen:
+        chosen = proposed[0] if proposed and is_uid(proposed[0]) else IMPLICIT_VR_LITTLE_ENDIAN
+    return ContextResult(context.context_id, result, chosen)
 
 
 def _choose(proposed: Sequence[str], preferred: Sequence[str]) -> tuple[Result, str]:
