@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from gateway.dicom.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.errors import SpoolCorrupt
 from gateway.model import Arrival, AssociationFacts
 
@@ -38,8 +39,6 @@ CHECKSUM_BYTES = 16
 TEXT_MAX_BYTES = 64
 UID_MAX_BYTES = 128  # PS3.5 9.1 allows 64; a peer's longer one is kept as evidence, and bounded
 
-IMPLEMENTATION_CLASS_UID = "2.25.38320406820745237712352154185685367396"
-IMPLEMENTATION_VERSION_NAME = "DICOM_GATEWAY_1"
 PRIVATE_INFORMATION_CREATOR_UID = "2.25.242416211811426514356608737329178855801"
 
 MAGIC = b"GWSPOOL\0"
