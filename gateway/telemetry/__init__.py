@@ -111,12 +111,12 @@ def serve_metrics(folder: Path) -> MetricsSocket:
 # ── anything else ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def event(name: str, **fields: object) -> None:
+def event(name: str, /, **fields: object) -> None:
     """A line of level info for what has no function of its own."""
     log.emit("info", name, fields)
 
 
-def problem(name: str, error: BaseException | None = None, **fields: object) -> None:
+def problem(name: str, /, error: BaseException | None = None, **fields: object) -> None:
     """A line of level warning. Of `error` only what cannot hold patient data is written (see `log.describe`)."""
     registry.problems.inc()
     log.emit("warning", name, fields if error is None else fields | log.describe(error))

@@ -42,15 +42,21 @@ class Counting(Protocol):
         """Count one."""
 
 
-def escape(text: str, limit: int = PEER_TEXT_LIMIT) -> str:
+class Escaped(str):
+    """Text that is escaped already, and is written as it is."""
+
+    __slots__ = ()
+
+
+def escape(text: str, limit: int = PEER_TEXT_LIMIT) -> Escaped:
     """`text` in printable ASCII on one line, at most `limit` characters long; `...` marks what was cut.
 
     Control characters, backslashes and everything outside ASCII become Python escapes (`\\r`, `\\x1b`, `\\u202e`).
     """
-    clean = text[: limit + 1]
-    if not (clean.isascii() and clean.isprintable()) or "\\" in clean:
-        clean = clean.encode("unicode_escape", "surrogatepass").decode("ascii")
-    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+    plain = text[: limit + 1]
+    if not (plain.isascii() and plain.isprintable()) or "\\" in plain:
+        plain = plain.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return Escaped(plain if len(plain) <= limit else plain[: limit - 3] + "...")
 
 
 def describe(error: BaseException) -> dict[str, str]:
@@ -72,6 +78,8 @@ def clean(value: object) -> Any:
     """`value` as something JSON knows, with every string in it escaped and every collection bounded."""
     if value is None or isinstance(value, bool | int | float):
         return value.value if isinstance(value, Enum) else value
+    if isinstance(value, Escaped):
+        return value
     if isinstance(value, str | PurePath):
         return escape(str(value), TEXT_LIMIT)
     if isinstance(value, Mapping):
@@ -187,4 +195,4 @@ def emit(level: str, event: str, fields: Mapping[str, object]) -> None:
     global _logger
     if _logger is None:
         _logger = _build("unconfigured", "auto", "info", None, None)
-    _logger.log(_LEVELS[level], event, **fields)
+    _logger.bind(**fields).log(_LEVELS[level], event)
