@@ -1,0 +1,52 @@
+"""The `gateway` command. Thin: reads arguments, calls what does the work, shows what came of it.
+
+Exit codes: 0 all is well; 1 it was done and something is not well (a destination does not answer, a file was refused);
+2 it could not be done (bad arguments, bad configuration, no ledger); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gateway import __version__
+from gateway.cli import ask, operate, peers, rules, service
+from gateway.errors import ConfigurationError, GatewayError
+
+OK, NOT_WELL, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="gateway",
+        description="Receives DICOM instances, makes them durable, routes them by rules and forwards them.",
+        epilog="`gateway COMMAND --help` explains a command, with an example.",
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (service, peers, rules, ask, operate):
+        module.add_commands(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        count = len(error.problems)
+        print(f"gateway: {count} problem{'s' if count != 1 else ''}; nothing was changed", file=sys.stderr)
+        return NOT_DONE
+    except GatewayError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return NOT_DONE
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED

@@ -1,0 +1,269 @@
+"""`gateway queue`, `list` and `show`: what waits, and what became of what; whether the gateway runs or not."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections import defaultdict
+from typing import Any
+
+from gateway.cli.common import (
+    Commands,
+    add_command,
+    add_config,
+    add_json,
+    age,
+    now_ms,
+    open_ledger,
+    read_config,
+    show_json,
+    show_table,
+    size,
+    when,
+    without_empty,
+)
+from gateway.errors import UsageError
+from gateway.ledger.base import DeliveryRow, InstanceFilter, InstanceRow
+from gateway.model import DeliveryState, InstanceState
+
+# As Postfix's qshape: each bucket twice as old as the one before, in minutes.
+AGE_BOUNDS_S = tuple(minutes * 60 for minutes in (5, 10, 20, 40, 80, 160, 320, 640, 1280))
+MOST = 100_000
+
+
+def add_commands(commands: Commands) -> None:
+    """Add this module's commands."""
+    queue = add_command(
+        commands,
+        "queue",
+        _queue,
+        "what waits: destination by age",
+        "gateway queue",
+        "One line a destination: what waits for it by age in minutes, and how it is. T is the sum.",
+    )
+    listing = add_command(
+        commands,
+        "list",
+        _list,
+        "studies with their instances and deliveries",
+        "gateway list --patient-id 4711\n  gateway list --state held --instances",
+    )
+    listing.add_argument("--instances", action="store_true", help="a line an instance instead of a line a study")
+    listing.add_argument("--limit", type=int, default=100, help="most instances to look at, newest first (100)")
+    add_filter(listing)
+    show = add_command(
+        commands,
+        "show",
+        _show,
+        "everything about one instance",
+        "gateway show 1.2.840.113619.2.55.3",
+        "Shows an instance by the gateway's instance id or by SOP Instance UID: facts, decision and deliveries.",
+    )
+    show.add_argument("instance", metavar="ID|UID")
+    for parser in (queue, listing, show):
+        add_config(parser)
+        add_json(parser)
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """The options that say which instances are meant."""
+    group = parser.add_argument_group("which instances (all that is given must hold)")
+    group.add_argument("--id", action="append", default=[], metavar="ID", help="the gateway's instance id; repeatable")
+    group.add_argument("--uid", default="", help="SOP Instance UID")
+    group.add_argument("--study", default="", metavar="UID", help="Study Instance UID")
+    group.add_argument("--patient-id", default="")
+    group.add_argument("--accession", default="", metavar="NUMBER", help="Accession Number")
+    group.add_argument("--source", default="", metavar="NAME", help="an entry of `sources`")
+    group.add_argument("--destination", default="", metavar="NAME")
+    states = [*InstanceState, *(state for state in DeliveryState if state not in list(InstanceState))]
+    group.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        choices=[str(state) for state in states],
+        help="state of the instance, or of one of its deliveries; `held` means either; repeatable",
+    )
+
+
+def filter_of(arguments: argparse.Namespace) -> InstanceFilter:
+    """The options as a filter."""
+    return InstanceFilter(
+        instance_ids=tuple(arguments.id),
+        states=tuple(InstanceState(state) for state in arguments.state if state in list(InstanceState)),
+        delivery_states=tuple(DeliveryState(state) for state in arguments.state if state in list(DeliveryState)),
+        destination=arguments.destination,
+        source=arguments.source,
+        patient_id=arguments.patient_id,
+        accession_number=arguments.accession,
+        study_instance_uid=arguments.study,
+        sop_instance_uid=arguments.uid,
+    )
+
+
+def _queue(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    with open_ledger(config) as ledger:
+        buckets = ledger.queue_ages(AGE_BOUNDS_S, now_ms())
+        gauges = ledger.gauges()
+    counts: dict[str, dict[int, int]] = defaultdict(dict)
+    for bucket in buckets:
+        counts[bucket.destination][bucket.up_to_s] = bucket.count
+    depth = gauges.queue_depth
+    states = {state.name: state for state in gauges.destinations}
+    bounds = [*AGE_BOUNDS_S, 0]
+    if arguments.json:
+        show_json(
+            {
+                name: {
+                    "breaker": state.breaker,
+                    "paused": state.paused,
+                    "configured": state.configured,
+                    "last_error": state.last_error,
+                    "by_age_s": {str(bound or "older"): counts[name].get(bound, 0) for bound in bounds},
+                    "states": {str(s): n for (where, s), n in depth.items() if where == name},
+                }
+                for name, state in states.items()
+            }
+        )
+        return 0
+    columns = ["destination", "is", "T", *(f"≤{bound // 60}" for bound in AGE_BOUNDS_S), f">{AGE_BOUNDS_S[-1] // 60}"]
+    rows = []
+    for name, state in states.items():
+        cells = [counts[name].get(bound, 0) for bound in bounds]
+        how = "paused" if state.paused else str(state.breaker) if state.configured else "not configured"
+        rows.append((name, how, sum(cells), *(cell or "" for cell in cells), *_kept(name, depth), state.last_error))
+    show_table("what waits, by age in minutes", [*columns, "held", "dead", "last error"], rows, "no destinations yet")
+    unrouted = gauges.instances.get(InstanceState.HELD, 0)
+    quarantined = gauges.instances.get(InstanceState.QUARANTINED, 0)
+    print(
+        f"not yet routed {gauges.instances.get(InstanceState.RECEIVED, 0)}, held without a route {unrouted}, "
+        f"quarantined {quarantined}"
+    )
+    return 0
+
+
+def _kept(name: str, depth: Any) -> tuple[object, object]:
+    return depth.get((name, DeliveryState.HELD), 0) or "", depth.get((name, DeliveryState.DEAD), 0) or ""
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    with open_ledger(config) as ledger:
+        instances = ledger.list_instances(filter_of(arguments), max(1, min(arguments.limit, MOST)))
+        deliveries = ledger.deliveries_of([row.instance_id for row in instances])
+    by_instance: dict[str, list[DeliveryRow]] = defaultdict(list)
+    for delivery in deliveries:
+        by_instance[delivery.instance_id].append(delivery)
+    if arguments.json:
+        show_json([_as_json(row, by_instance[row.instance_id]) for row in instances])
+    elif arguments.instances:
+        rows = [
+            (
+                row.instance_id,
+                when(row.received_at_ms),
+                row.source,
+                row.modality,
+                row.patient_id,
+                row.sop_instance_uid,
+                _state(row),
+                _summary(by_instance[row.instance_id]),
+            )
+            for row in instances
+        ]
+        columns = ("id", "received", "source", "modality", "patient ID", "SOP instance", "state", "deliveries")
+        show_table("instances", columns, rows, "no instance matches")
+    else:
+        _show_studies(instances, by_instance)
+    return 0
+
+
+def _show_studies(instances: list[InstanceRow], by_instance: dict[str, list[DeliveryRow]]) -> None:
+    studies: dict[str, list[InstanceRow]] = defaultdict(list)
+    for row in instances:
+        studies[row.study_instance_uid].append(row)
+    rows = []
+    for uid, members in studies.items():
+        first = members[0]
+        states = ", ".join(sorted({_state(row) for row in members}))
+        deliveries = [delivery for row in members for delivery in by_instance[row.instance_id]]
+        rows.append(
+            (
+                when(max(row.received_at_ms for row in members)),
+                first.patient_id,
+                first.patient_name,
+                first.accession_number,
+                "/".join(sorted({row.modality for row in members if row.modality})),
+                first.study_description,
+                uid or "(not known)",
+                len(members),
+                states,
+                _summary(deliveries),
+            )
+        )
+    columns = (
+        "last",
+        "patient ID",
+        "name",
+        "accession",
+        "modality",
+        "description",
+        "study",
+        "n",
+        "state",
+        "deliveries",
+    )
+    show_table("studies", columns, rows, "no study matches")
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    with open_ledger(config) as ledger:
+        found = ledger.list_instances(InstanceFilter(instance_ids=(arguments.instance,)), 10)
+        found = found or ledger.list_instances(InstanceFilter(sop_instance_uid=arguments.instance), 10)
+        deliveries = ledger.deliveries_of([row.instance_id for row in found])
+    if not found:
+        raise UsageError(f"no instance has the id or SOP Instance UID {arguments.instance!r}")
+    if arguments.json:
+        show_json([_as_json(row, [d for d in deliveries if d.instance_id == row.instance_id]) for row in found])
+        return 0
+    for row in found:
+        facts = without_empty(dataclasses.asdict(row))
+        facts["received_at_ms"] = when(row.received_at_ms)
+        facts["length"] = size(row.length)
+        facts["rules"] = ", ".join(row.rules) or "none matched"
+        show_table(f"instance {row.instance_id}", ("", ""), [(k.replace("_", " "), v) for k, v in facts.items()], "")
+        rows = [
+            (
+                delivery.delivery_id,
+                delivery.destination,
+                delivery.state,
+                delivery.code,
+                "" if delivery.status is None else f"0x{delivery.status:04X}",
+                delivery.attempts,
+                age((now_ms() - delivery.created_at_ms) / 1000),
+                when(delivery.due_at_ms) if delivery.state is DeliveryState.DEFERRED else "",
+                delivery.reason,
+            )
+            for delivery in deliveries
+            if delivery.instance_id == row.instance_id
+        ]
+        columns = ("delivery", "destination", "state", "outcome", "status", "tries", "age", "next try", "reason")
+        show_table("deliveries", columns, rows, "no deliveries")
+    return 0
+
+
+def _state(row: InstanceRow) -> str:
+    return f"{row.state} ({row.reason})" if row.reason else str(row.state)
+
+
+def _summary(deliveries: list[DeliveryRow]) -> str:
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for delivery in deliveries:
+        counts[delivery.destination, str(delivery.state)] += 1
+    return ", ".join(
+        f"{where}: {state}" + (f" × {count}" if count > 1 else "") for (where, state), count in sorted(counts.items())
+    )
+
+
+def _as_json(row: InstanceRow, deliveries: list[DeliveryRow]) -> dict[str, object]:
+    return {**dataclasses.asdict(row), "deliveries": [dataclasses.asdict(delivery) for delivery in deliveries]}

@@ -1,0 +1,152 @@
+"""`gateway echo` and `gateway send`: speak to a peer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.cli.common import Commands, add_command, add_config, add_json, read_config, show_json, size
+from gateway.config import Config, Destination
+from gateway.dicom.status import describe
+from gateway.errors import PeerError, UsageError
+from gateway.flow.scu import FileToSend, Sent, find_files, send_files
+from gateway.flow.send import Line
+from gateway.net.driver import Ticker
+from gateway.telemetry import escape
+
+DEFAULT_CALLING = "GATEWAY"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add this module's commands."""
+    echo = add_command(
+        commands, "echo", _echo, "C-ECHO to a destination or an address", "gateway echo pacs\n  gateway echo ct1:104"
+    )
+    echo.add_argument("peer", metavar="DESTINATION|HOST:PORT")
+    _add_titles(echo)
+    add_config(echo)
+
+    send = add_command(
+        commands,
+        "send",
+        _send,
+        "send DICOM files by C-STORE",
+        "gateway send images/ --to 127.0.0.1:11112 --called GATEWAY",
+        "Sends DICOM Part 10 files, and all below folders, as they are: what the peer accepts no presentation context "
+        "for is reported, not converted.",
+    )
+    send.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER")
+    send.add_argument("--to", required=True, metavar="HOST:PORT")
+    _add_titles(send)
+    add_json(send)
+
+
+def _add_titles(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--called", default="ANY-SCP", metavar="AET", help="called AE title (default: ANY-SCP)")
+    parser.add_argument(
+        "--calling", default=DEFAULT_CALLING, metavar="AET", help=f"calling AE title (default: {DEFAULT_CALLING})"
+    )
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT or [IPv6]:PORT. :raises UsageError: it is neither."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"{text!r} is no address: write HOST:PORT, for example 127.0.0.1:11112")
+    return host.strip("[]"), int(port)
+
+
+def peer_at(text: str, called: str, calling: str) -> Destination:
+    """A destination made from the command line."""
+    host, port = address(text)
+    return Destination(name="peer", ae_title=called, host=host, port=port, calling_ae_title=calling)
+
+
+async def echo(destination: Destination) -> tuple[bool, str]:
+    """Whether a destination can be reached, and a sentence. A refused Verification counts as reachable."""
+    calling = destination.calling_ae_title
+    if calling.startswith("$"):
+        calling = DEFAULT_CALLING
+    began = time.monotonic()
+    try:
+        status = await Line(destination, Ticker()).echo(calling)
+    except PeerError as error:
+        return False, str(error)
+    took = f"{(time.monotonic() - began) * 1000:.0f} ms"
+    if status is None:
+        return True, f"reachable in {took}; it does not accept Verification"
+    return status == 0, f"{describe(status)} in {took}"
+
+
+async def echo_all(config: Config) -> dict[str, tuple[bool, str]]:
+    """Echo every destination, all at once."""
+    names = list(config.destinations)
+    results = await asyncio.gather(*(echo(config.destinations[name]) for name in names))
+    return dict(zip(names, results, strict=True))
+
+
+def _echo(arguments: argparse.Namespace) -> int:
+    if ":" in arguments.peer:
+        destination = peer_at(arguments.peer, arguments.called, arguments.calling)
+    else:
+        config = read_config(arguments)
+        if arguments.peer not in config.destinations:
+            known = ", ".join(config.destinations) or "none"
+            raise UsageError(f"there is no destination {arguments.peer!r} (there are: {known}); or give HOST:PORT")
+        destination = config.destinations[arguments.peer]
+    reachable, text = asyncio.run(echo(destination))
+    print(text if reachable else f"no echo: {text}")
+    return 0 if reachable else 1
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    peer = peer_at(arguments.to, arguments.called, arguments.calling)
+    refused: list[tuple[Path, str]] = []
+    files = find_files(arguments.files, lambda path, why: refused.append((path, why)))
+    results: list[Sent] = []
+    began = time.monotonic()
+    if arguments.json:
+        asyncio.run(send_files(files, peer, results.append))
+    else:
+        _send_with_progress(files, peer, results)
+    seconds = time.monotonic() - began
+    failed = [result for result in results if not result.stored]
+    if arguments.json:
+        show_json(
+            {
+                "sent": [
+                    {"file": str(item.file.path), "status": item.status, "text": item.text, "stored": item.stored}
+                    for item in results
+                ],
+                "refused": [{"file": str(path), "text": why} for path, why in refused],
+            }
+        )
+    else:
+        for path, why in refused:
+            print(f"not sent: {escape(str(path), 300)}: {why}", file=sys.stderr)
+        for result in failed:
+            print(f"not stored: {escape(str(result.file.path), 300)}: {escape(result.text, 300)}", file=sys.stderr)
+        total = sum(item.file.size_bytes for item in results if item.stored)
+        stored = len(results) - len(failed)
+        rate = stored / seconds if seconds else 0.0
+        print(f"{stored} of {len(files) + len(refused)} stored, {size(total)} in {seconds:.1f} s ({rate:.0f}/s)")
+    return 1 if failed or refused or not files else 0
+
+
+def _send_with_progress(files: Sequence[FileToSend], peer: Destination, results: list[Sent]) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("send", total=len(files))
+
+        def told(result: Sent) -> None:
+            results.append(result)
+            progress.advance(task)
+
+        asyncio.run(send_files(files, peer, told))
