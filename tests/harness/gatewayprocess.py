@@ -1,0 +1,430 @@
+"""`gateway run` as a child of the test: its configuration, its roles by pid, its metrics and its log.
+
+`GatewayConfig` writes gateway.yaml and the rules; what a test does not say has defaults that make faults show within
+seconds (short retries and probes, a small watermark). `GatewayProcess` starts the command, waits for `/readyz`, kills
+roles by pid (found below the supervisor in /proc by their command line), and leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness.evidence import LedgerView, ProcessWatch, Sinks, descendants
+from tests.harness.tools import Completed, Process, free_port, listening, run, wait_until
+
+ROLES = ("receiver", "worker", "forwarder", "console")
+ROOT = Path(__file__).resolve().parents[2]
+
+_FAST_DESTINATIONS: dict[str, Any] = {
+    "retry_min": "200 ms",
+    "retry_max": "1 s",
+    "probe_min": "200 ms",
+    "probe_max": "1 s",
+    "connect_timeout": "2 s",
+    "association_timeout": "5 s",
+    "response_timeout": "10 s",
+    "progress_timeout": "5 s",
+}
+
+
+class GatewayConfig:
+    """A gateway.yaml and its rules, below `folder`.
+
+    `destinations`: name → port on loopback, or a mapping of keys (host and ae_title have defaults). `rules`: file name →
+    YAML text; left out, one rule sends everything everywhere. Other keywords are sections of gateway.yaml, laid over
+    the defaults key by key: `spool={"min_free": "1 GiB"}`, `destination_defaults={"attempts": 2}`. Change
+    `document`, `rules` or `destinations` and `write` again to try a reload.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        destinations: Mapping[str, int | Mapping[str, Any]],
+        *,
+        rules: Mapping[str, str] | None = None,
+        **sections: Any,
+    ) -> None:
+        self.folder = folder
+        self.path = folder / "gateway.yaml"
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.console_port = free_port()
+        self.state_dir = folder / "state"
+        self.spool_dir = self.state_dir / "spool"
+        self.rules_dir = folder / "rules"
+        self.rules = dict(rules) if rules is not None else {"10-all.yaml": send_everything_to(destinations)}
+        self.document: dict[str, Any] = {
+            "ae_title": "GATEWAY",
+            "state_dir": str(self.state_dir),
+            "spool": {"dir": str(self.spool_dir), "min_free": "8 MiB", "ballast": "1 MiB", "pool_size": 64},
+            "rules": {"dir": str(self.rules_dir)},
+            "listeners": {"main": {"host": "127.0.0.1", "port": self.port, "ae_titles": []}},
+            "sources": {"loopback": {"hosts": ["127.0.0.0/8"]}},
+            "destination_defaults": dict(_FAST_DESTINATIONS),
+            "destinations": {name: self._destination(name, one) for name, one in destinations.items()},
+            "metrics": {"host": "127.0.0.1", "port": self.metrics_port},
+            "console": {"host": "127.0.0.1", "port": self.console_port},
+            "log": {"format": "json", "level": "debug"},
+        }
+        _lay_over(self.document, sections)
+        self.state_dir = Path(self.document["state_dir"])
+        self.spool_dir = Path(self.document["spool"]["dir"])
+
+    @staticmethod
+    def _destination(name: str, given: int | Mapping[str, Any]) -> dict[str, Any]:
+        keys = {"port": given} if isinstance(given, int) else dict(given)
+        title = re.sub(r"[^A-Z0-9]", "", name.upper())[:16]
+        return {"host": "127.0.0.1", "ae_title": title, **keys}
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.state_dir / "ledger.db"
+
+    def write(self) -> Path:
+        """Write gateway.yaml and the rule files (files no longer in `rules` are removed); the path of gateway.yaml."""
+        self.rules_dir.mkdir(parents=True, exist_ok=True)
+        for old in self.rules_dir.glob("*.yaml"):
+            if old.name not in self.rules:
+                old.unlink()
+        for name, text in self.rules.items():
+            replace(self.rules_dir / name, text)
+        replace(self.path, yaml.safe_dump(self.document, sort_keys=False))
+        return self.path
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that nobody sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.rename(path)
+
+
+def send_everything_to(destinations: Sequence[str] | Mapping[str, Any]) -> str:
+    """A rule file with one rule that matches everything."""
+    return yaml.safe_dump({"rules": [{"name": "everything", "send_to": list(destinations)}]})
+
+
+def _lay_over(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(below.get(key), dict):
+            _lay_over(below[key], value)
+        else:
+            below[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+class GatewayProcess:
+    """See the module's docstring.
+
+    `wrapper` are words before the command (`Strace.command(...)`, `Network.command([])`, prlimit); `options` words
+    after `run` (`--roles receiver,forwarder`).
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        wrapper: Sequence[str] = (),
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.config = config
+        self.wrapper, self.options = tuple(wrapper), tuple(options)
+        self.env = {"PYTHONPATH": str(ROOT), **(env or {})}
+        self.log_dir = config.folder / "log"
+        self.process: Process | None = None
+        self.sinks = Sinks()
+        self.sinks.add_tree(self.log_dir)
+        self._watch: ProcessWatch | None = None
+        self._family: set[int] = set()
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, *, ready: bool = True, timeout_s: float = 30.0, watch: bool = False) -> Self:
+        """Write the configuration, start, and wait for `/readyz`. `watch` samples command lines into `sinks`."""
+        assert self.process is None or not self.process.running, "it is running"
+        self.config.write()
+        argv = [*self.wrapper, sys.executable, "-m", "gateway", "run", "--config", str(self.config.path), *self.options]
+        self.process = Process(argv, self.log_dir, "gateway", cwd=self.config.folder, env=self.env)
+        if watch:
+            self._watch = ProcessWatch(self.sinks, self.process.pid)
+        if ready:
+            self.wait_ready(timeout_s)
+        return self
+
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
+        """Wait until `/readyz` says 200 and the listener answers; fails at once when the gateway ends."""
+
+        def ready() -> bool:
+            assert self._running().running, (
+                f"the gateway exited with {self._running().returncode}:\n{self.log()[-3000:]}"
+            )
+            return self.readiness()[0] == 200 and listening(self.config.port)
+
+        wait_until(ready, timeout_s, lambda: f"the gateway to be ready: {self.readiness()}\n{self.log()[-3000:]}")
+        self._family |= set(self.pids())
+
+    def stop(self, timeout_s: float = 40.0) -> int:
+        """SIGTERM to the supervisor; its exit code. Whatever it leaves behind is killed, and is a failure."""
+        process = self._running()
+        self._end_watch()
+        family = self._family | set(self.pids())
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        if process.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.supervisor_pid(), signal.SIGTERM)
+            code = process.wait(timeout_s)
+        else:
+            code = process.wait()
+        self._no_one_left(family)
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL the supervisor, and wait until its children have died with it."""
+        family = self._family | set(self.pids())
+        self._end_watch()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.supervisor_pid(), signal.SIGKILL)
+        self._running().kill()
+        self._no_one_left(family)
+
+    def kill_all(self) -> None:
+        """SIGKILL every process at once: what a power cut does to them."""
+        self._end_watch()
+        family = self._family | set(self.pids())
+        for pid in [self._running().pid, *family]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._running().kill()
+        self._no_one_left(family)
+
+    def restart(self, **options: Any) -> Self:
+        """`start` after a `stop` or `kill`."""
+        return self.start(**options)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it whatever its state, leaving nothing behind."""
+        if self.process is not None:
+            self.kill_all()
+
+    def _running(self) -> Process:
+        assert self.process is not None, "it was not started"
+        return self.process
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _no_one_left(self, family: set[int]) -> None:
+        """Children die with their supervisor (PDEATHSIG); give the kernel a moment to bury them."""
+
+        def gone() -> bool:
+            return not any(self._ours(pid) for pid in family)
+
+        try:
+            wait_until(gone, 10, lambda: f"its children to end: {[pid for pid in family if self._ours(pid)]}")
+        finally:
+            for pid in family:
+                if self._ours(pid):
+                    os.kill(pid, signal.SIGKILL)
+            self._family.clear()
+
+    def _ours(self, pid: int) -> bool:
+        """True for a living process of this gateway (a pid may have been given to somebody else)."""
+        words = command_line(pid)
+        return "gateway" in words and str(self.config.path) in words
+
+    # ── roles ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pids(self) -> list[int]:
+        """Every process below the one that was started."""
+        return descendants(self._running().pid)
+
+    def supervisor_pid(self) -> int:
+        """The supervisor's pid, also below a wrapper."""
+        for pid in [self._running().pid, *self.pids()]:
+            words = command_line(pid)
+            if "run" in words and "gateway" in words and words[0].endswith(Path(sys.executable).name):
+                return pid
+        return self._running().pid
+
+    def roles(self) -> dict[str, list[int]]:
+        """Role → pids of its processes, in the order of their index; a process that a role started is not among them."""
+        found: dict[str, list[tuple[str, int]]] = {}
+        seen: set[int] = set()
+        for pid in self.pids():
+            words = command_line(pid)
+            if "_role" in words and words.index("_role") + 2 < len(words):
+                role, index = words[words.index("_role") + 1 :][:2]
+                if not seen & set(_ancestors(pid)):
+                    found.setdefault(role, []).append((index, pid))
+                    seen.add(pid)
+        return {role: [pid for _, pid in sorted(entries)] for role, entries in found.items()}
+
+    def pid_of(self, role: str, index: int = 0) -> int:
+        """The pid of a role's process; waits a moment for one that is being restarted."""
+        return wait_until(lambda: dict(enumerate(self.roles().get(role, []))).get(index), 10, f"a {role}")
+
+    def kill_role(self, role: str, index: int = 0, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a role's process, SIGKILL unless told otherwise; its pid."""
+        pid = self.pid_of(role, index)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        return pid
+
+    @contextlib.contextmanager
+    def frozen(self, role: str, index: int = 0) -> Any:
+        """SIGSTOP a role's process for the length of a block; SIGCONT after, if it still lives."""
+        pid = self.kill_role(role, index, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def wait_replaced(self, role: str, old_pid: int, index: int = 0, timeout_s: float = 30.0) -> int:
+        """Wait until another process has taken a dead one's place; its pid."""
+
+        def another() -> int | None:
+            pids = self.roles().get(role, [])
+            return pids[index] if len(pids) > index and old_pid not in pids else None
+
+        return wait_until(another, timeout_s, lambda: f"{role} {old_pid} to be replaced:\n{self.log()[-2000:]}")
+
+    # ── what it says ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def page(self, path: str, port: int | None = None) -> tuple[int, str]:
+        """Status and body of a page of the console (or of another port); (0, reason) when nobody answers."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port or self.config.console_port}{path}", timeout=10
+            ) as got:
+                return int(got.status), got.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(errors="replace")
+        except OSError as error:
+            return 0, str(error)
+
+    def readiness(self) -> tuple[int, str]:
+        """Status and body of `/readyz`."""
+        return self.page("/readyz")
+
+    def metrics(self) -> str:
+        """The text of `/metrics`; it is added to `sinks`."""
+        status, text = self.page("/metrics", self.config.metrics_port)
+        assert status == 200, f"/metrics says {status}: {text[:300]}"
+        self.sinks.add("/metrics", text)
+        return text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's samples that have these labels (0.0 when there are none), over all processes."""
+        total = 0.0
+        for family in text_string_to_metric_families(self.metrics()):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    total += sample.value
+        return total
+
+    def log(self) -> str:
+        """Everything it wrote to both streams, over all starts."""
+        return "".join(
+            path.read_text(errors="replace") for path in (self.log_dir / "gateway.out", self.log_dir / "gateway.err")
+        )
+
+    def log_lines(self, **fields: Any) -> list[dict[str, Any]]:
+        """JSON log lines that have these fields; lines that are no JSON are left out."""
+        found = []
+        for line in self.log().splitlines():
+            if line.startswith("{"):
+                with contextlib.suppress(ValueError):
+                    said = json.loads(line)
+                    if fields.items() <= said.items():
+                        found.append(said)
+        return found
+
+    def ledger(self) -> LedgerView:
+        """One look at its ledger."""
+        return LedgerView.from_sqlite(self.config.ledger_path)
+
+    def deliveries(self) -> dict[tuple[str, str], int]:
+        """(destination, state) → number of deliveries, counted from the rows; empty while there is no ledger."""
+        query = (
+            "SELECT n.name, d.state, count(*) FROM delivery d JOIN destination n USING (destination_key) GROUP BY 1, 2"
+        )
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(
+                sqlite3.connect(f"file:{self.config.ledger_path}?mode=ro", uri=True, timeout=10)
+            ) as connection,
+        ):
+            return {(name, state): count for name, state, count in connection.execute(query)}
+        return {}
+
+    def wait_delivered(self, count: int, destination: str, timeout_s: float = 60.0) -> None:
+        """Wait until the ledger has this many deliveries of a destination as delivered."""
+        wait_until(
+            lambda: self.deliveries().get((destination, "delivered"), 0) >= count,
+            timeout_s,
+            lambda: f"{count} deliveries to {destination}: {self.deliveries()}\n{self.log()[-1500:]}",
+            interval_s=0.05,
+        )
+
+    def wait_idle(self, timeout_s: float = 60.0) -> None:
+        """Wait until nothing is received, ready, leased or deferred."""
+
+        def idle() -> bool:
+            view = self.ledger()
+            states = {row.state for row in view.instances.values()}
+            open_ = {one.state for row in view.instances.values() for one in row.deliveries}
+            return not view.problem and not states & {"received"} and not open_ & {"ready", "leased", "deferred"}
+
+        wait_until(idle, timeout_s, lambda: f"quiet: {self.deliveries()}\n{self.log()[-1500:]}", interval_s=0.1)
+
+    def cli(self, *words: str, timeout_s: float = 60.0) -> Completed:
+        """Run another command with the same configuration."""
+        argv = [sys.executable, "-m", "gateway", *words, "--config", str(self.config.path)]
+        return run(argv, timeout_s, cwd=self.config.folder, env=self.env)
+
+
+def command_line(pid: int) -> list[str]:
+    """The words a process was started with; [] when it is gone or a zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    return []
+
+
+def _ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            found.append(pid)
+            continue
+        break
+    return found
