@@ -1,0 +1,2 @@
+-- name: write
+INSERT INTO audit (at_ms, actor, action, filter, reason, count) VALUES (?, ?, ?, ?, ?, ?);

@@ -1,0 +1,7 @@
+-- name: move_instance_count
+INSERT INTO instance_count (state, n) VALUES (?1, ?2)
+ON CONFLICT (state) DO UPDATE SET n = n + excluded.n;
+
+-- name: move_delivery_count
+INSERT INTO delivery_count (destination_key, state, n) VALUES (?1, ?2, ?3)
+ON CONFLICT (destination_key, state) DO UPDATE SET n = n + excluded.n;

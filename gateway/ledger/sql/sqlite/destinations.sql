@@ -1,0 +1,29 @@
+-- name: all
+SELECT name, breaker, window, paused, last_error, next_probe_at_ms, configured, skip_duplicates FROM destination
+ORDER BY name;
+
+-- name: configure
+INSERT INTO destination (name, configured, skip_duplicates, updated_at_ms) VALUES (:name, 1, :skip, :now_ms)
+ON CONFLICT (name) DO UPDATE SET configured = 1, skip_duplicates = :skip, updated_at_ms = :now_ms;
+
+-- name: unconfigure
+UPDATE destination SET configured = 0, skip_duplicates = 0, updated_at_ms = :now_ms WHERE name = :name;
+
+-- name: pick_open
+INSERT INTO picked SELECT delivery_id FROM delivery
+WHERE destination_key = (SELECT destination_key FROM destination WHERE name = :name)
+  AND state IN ('ready', 'leased', 'deferred');
+
+-- name: pick_unconfigured
+INSERT INTO picked SELECT d.delivery_id FROM delivery d JOIN instance i ON i.seq = d.instance_seq
+WHERE d.destination_key = (SELECT destination_key FROM destination WHERE name = :name)
+  AND d.state IN ('held', 'dead') AND d.state = 'held' AND d.code = 'unconfigured' AND i.state = 'routed';
+
+-- name: save
+UPDATE destination
+SET breaker = :breaker, window = :window, last_error = :last_error, next_probe_at_ms = :next_probe_at_ms,
+    updated_at_ms = :now_ms
+WHERE name = :name;
+
+-- name: pause
+UPDATE destination SET paused = :paused, updated_at_ms = :now_ms WHERE name = :name;

@@ -1,0 +1,32 @@
+-- name: list
+SELECT i.instance_id, i.state, i.reason, a.source, a.calling_ae_title, i.received_at_ms, i.sop_class_uid,
+       i.sop_instance_uid, p.transfer_syntax_uid, p.length, i.duplicate,
+       ifnull(t.patient_id, ''), ifnull(t.patient_name, ''), ifnull(t.accession_number, ''),
+       ifnull(t.study_instance_uid, ''), ifnull(t.study_date, ''), ifnull(t.study_description, ''),
+       ifnull(s.series_instance_uid, ''), ifnull(s.modality, ''), ifnull(c.matched, '[]'), ifnull(c.revision, '')
+FROM instance i
+JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
+JOIN association a ON a.association_key = i.association_key
+LEFT JOIN series s ON s.series_key = i.series_key
+LEFT JOIN study t ON t.study_key = s.study_key
+LEFT JOIN decision c ON c.decision_key = i.decision_key
+
+-- name: newest
+ORDER BY i.seq DESC LIMIT :limit OFFSET :offset
+
+-- name: deliveries
+SELECT d.delivery_id, i.instance_id, n.name, d.state, d.code, d.reason, d.status, d.attempts, d.created_at_ms,
+       d.due_at_ms, d.updated_at_ms
+FROM instance i
+JOIN delivery d ON d.instance_seq = i.seq
+JOIN destination n ON n.destination_key = d.destination_key
+WHERE i.instance_id IN (SELECT value FROM json_each(?))
+ORDER BY i.seq, n.name, d.delivery_id;
+
+-- name: waiting_between
+SELECT count(*) FROM delivery
+WHERE destination_key = :destination_key AND state IN ('ready', 'leased', 'deferred')
+  AND queued_at_ms > :after_ms AND queued_at_ms <= :until_ms;
+
+-- name: destinations
+SELECT destination_key, name FROM destination ORDER BY name;

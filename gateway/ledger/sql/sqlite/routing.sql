@@ -1,0 +1,110 @@
+-- name: received
+SELECT i.seq, i.instance_id, i.attempts, i.received_at_ms, i.first_seq,
+       p.path, p.data_offset, p.length, p.checksum, p.sop_class_uid, p.sop_instance_uid, p.transfer_syntax_uid,
+       a.association_id, a.listener, a.source, a.calling_ae_title, a.called_ae_title, a.peer_host
+FROM instance i
+JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
+JOIN association a ON a.association_key = i.association_key
+WHERE i.state = 'received' AND i.session_id IS NULL
+ORDER BY i.seq;
+
+-- name: has_earlier_received
+SELECT 1 FROM instance WHERE first_seq = ? AND seq < ? AND first_seq IS NOT NULL AND state = 'received' LIMIT 1;
+
+-- name: lease
+UPDATE instance SET session_id = ?, attempts = attempts + 1 WHERE seq = ?;
+
+-- name: give_up
+UPDATE instance SET state = 'quarantined', reason = ? WHERE seq = ?;
+
+-- name: leased_by
+SELECT seq, first_seq, duplicate FROM instance
+WHERE instance_id = :instance_id AND state = 'received' AND session_id = :session_id;
+
+-- name: finish
+UPDATE instance
+SET state = ?, reason = ?, session_id = NULL, decision_key = ?, series_key = ?, instance_number = ?, settled_at_ms = ?
+WHERE seq = ?;
+
+-- name: find_decision
+SELECT decision_key FROM decision
+WHERE revision = ? AND tried = ? AND matched = ? AND destinations = ?
+  AND ifnull(hold, char(0)) = ifnull(?, char(0)) AND ifnull(discard, char(0)) = ifnull(?, char(0));
+
+-- name: insert_decision
+INSERT INTO decision (revision, tried, matched, destinations, hold, discard)
+VALUES (?, ?, ?, ?, ?, ?) RETURNING decision_key;
+
+-- name: find_study
+SELECT study_key FROM study
+WHERE study_instance_uid = ? AND patient_id = ? AND patient_name = ? AND issuer_of_patient_id = ?
+  AND accession_number = ? AND study_date = ? AND study_description = ?;
+
+-- name: insert_study
+INSERT INTO study (study_instance_uid, patient_id, patient_name, issuer_of_patient_id, accession_number, study_date,
+                   study_description)
+VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING study_key;
+
+-- name: find_series
+SELECT series_key FROM series
+WHERE study_key = ? AND series_instance_uid = ? AND series_number = ? AND series_description = ? AND modality = ?;
+
+-- name: insert_series
+INSERT INTO series (study_key, series_instance_uid, series_number, series_description, modality)
+VALUES (?, ?, ?, ?, ?) RETURNING series_key;
+
+-- name: destination
+SELECT destination_key, configured, skip_duplicates FROM destination WHERE name = ?;
+
+-- name: insert_unconfigured
+INSERT INTO destination (name, configured, updated_at_ms) VALUES (?, 0, ?) RETURNING destination_key;
+
+-- name: insert_delivery
+INSERT INTO delivery (instance_seq, destination_key, state, priority, first_seq, created_at_ms, queued_at_ms,
+                      updated_at_ms, code, reason)
+VALUES (:seq, :destination_key, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason);
+
+-- name: standing_delivery
+SELECT d.delivery_id FROM instance i
+JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
+JOIN association a ON a.association_key = i.association_key
+JOIN delivery d ON d.instance_seq = i.seq AND d.destination_key = :destination_key
+JOIN instance j ON j.seq = :seq
+JOIN payload q ON q.instance_seq = j.seq AND q.chain = ''
+JOIN association b ON b.association_key = j.association_key
+WHERE i.first_seq = :first_seq AND i.first_seq IS NOT NULL AND i.seq < :seq
+  AND i.state NOT IN ('quarantined', 'held')
+  AND d.state NOT IN ('held', 'dead', 'cancelled')
+  AND p.checksum = q.checksum AND p.length = q.length AND p.transfer_syntax_uid = q.transfer_syntax_uid
+  AND a.calling_ae_title = b.calling_ae_title AND a.called_ae_title = b.called_ae_title AND a.source = b.source
+ORDER BY i.seq LIMIT 1;
+
+-- name: insert_skipped
+INSERT INTO skipped (instance_seq, destination_key, delivery_id) VALUES (?, ?, ?);
+
+-- name: quarantine
+UPDATE instance SET state = 'quarantined', reason = :reason, session_id = NULL
+WHERE instance_id = :instance_id
+  AND (state = 'routed' OR state = 'received' AND session_id = :session_id)
+RETURNING seq, decision_key IS NOT NULL;
+
+-- name: pick_open_of
+INSERT INTO picked SELECT delivery_id FROM delivery
+WHERE instance_seq = :seq AND state IN ('ready', 'leased', 'deferred');
+
+-- name: stood_for
+SELECT s.instance_seq, s.destination_key, s.delivery_id, d.priority, i.first_seq, i.state
+FROM delivery d
+JOIN skipped s ON s.delivery_id = d.delivery_id
+JOIN instance i ON i.seq = s.instance_seq
+WHERE d.instance_seq = :seq AND d.state NOT IN ('delivered', 'cancelled') AND i.state IN ('routed', 'settled')
+ORDER BY s.delivery_id, s.instance_seq;
+
+-- name: forget_skipped
+DELETE FROM skipped WHERE instance_seq = ? AND destination_key = ?;
+
+-- name: move_skipped
+UPDATE skipped SET delivery_id = ? WHERE delivery_id = ?;
+
+-- name: route_again
+UPDATE instance SET state = 'routed', settled_at_ms = NULL WHERE seq = ? AND state = 'settled';

@@ -1,0 +1,138 @@
+"""Arrivals: instances that are complete in the spool become rows, once, and duplicates are recognised.
+
+Arrivals of one SOP Instance UID are twins: they share `first_seq`, the sequence number of the first of them. An
+instance without twins (nearly all) has none, and nothing that looks after their order costs it anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from gateway.ledger import queries
+from gateway.ledger.base import RecordedArrival
+from gateway.ledger.sqlite.database import Transaction
+from gateway.model import Arrival, AssociationFacts, DuplicateKind, InstanceState
+
+_SQL = queries.load("sqlite", "arrivals")
+_KNOWN_CHUNK = 1000
+
+
+def record(
+    tx: Transaction, arrivals: Sequence[Arrival], state: InstanceState, reason: str, now_ms: int
+) -> list[RecordedArrival]:
+    """Insert unknown instances in `state`. See `Ledger.record_arrivals` and `Ledger.record_recovered`."""
+    seq = tx.value(_SQL["next_seq"])
+    recorded: list[RecordedArrival] = []
+    for arrival in arrivals:
+        if tx.value(_SQL["is_known"], (arrival.instance_id,)) is not None:
+            recorded.append(RecordedArrival(arrival.instance_id, False, DuplicateKind.NONE))
+            continue
+        duplicate, first_seq = _relate(tx, arrival)
+        _insert(tx, seq, arrival, state, reason, duplicate, first_seq, now_ms)
+        recorded.append(RecordedArrival(arrival.instance_id, True, duplicate))
+        seq += 1
+    tx.count_instances(state.value, sum(each.new for each in recorded))
+    return recorded
+
+
+def known(tx: Transaction, instance_ids: Iterable[str]) -> set[str]:
+    """See `Ledger.known_instances`."""
+    found: set[str] = set()
+    remaining = iter(instance_ids)
+    while chunk := list(islice(remaining, _KNOWN_CHUNK)):
+        found.update(row[0] for row in tx.execute(_SQL["known_of"], (json.dumps(chunk),)))
+    return found
+
+
+def text(value: str) -> str:
+    """Text as it can be stored: what is not Unicode (lone surrogates, from a peer's odd bytes) is written escaped."""
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def association_key(tx: Transaction, facts: AssociationFacts) -> int:
+    """The row of an association, made at its first instance."""
+
+    def find_or_insert() -> int:
+        row = tuple(
+            text(value)
+            for value in (
+                facts.association_id,
+                facts.listener,
+                facts.source,
+                facts.calling_ae_title,
+                facts.called_ae_title,
+                facts.peer_host,
+            )
+        )
+        return int(tx.value(_SQL["find_association"], row) or tx.value(_SQL["insert_association"], row))
+
+    return tx.intern(facts, find_or_insert)
+
+
+def _relate(tx: Transaction, arrival: Arrival) -> tuple[DuplicateKind, int | None]:
+    uid = text(arrival.sop_instance_uid)
+    twin = tx.execute(_SQL["newest_twin"], (uid,)).fetchone()
+    if twin is None:
+        return DuplicateKind.NONE, None
+    twin_seq, first_seq = twin
+    if first_seq is None:
+        first_seq = twin_seq
+        tx.execute(_SQL["begin_twins_instance"], (twin_seq,))
+        tx.execute(_SQL["begin_twins_deliveries"], (twin_seq,))
+    equal = tx.value(
+        _SQL["has_equal_twin"],
+        {
+            "sop_instance_uid": uid,
+            "checksum": arrival.checksum,
+            "length": arrival.length,
+            "transfer_syntax_uid": text(arrival.transfer_syntax_uid),
+            "calling_ae_title": text(arrival.facts.calling_ae_title),
+            "called_ae_title": text(arrival.facts.called_ae_title),
+            "source": text(arrival.facts.source),
+        },
+    )
+    return (DuplicateKind.CHANGED if equal is None else DuplicateKind.EXACT), first_seq
+
+
+def _insert(
+    tx: Transaction,
+    seq: int,
+    arrival: Arrival,
+    state: InstanceState,
+    reason: str,
+    duplicate: DuplicateKind,
+    first_seq: int | None,
+    now_ms: int,
+) -> None:
+    sop_class_uid, sop_instance_uid = text(arrival.sop_class_uid), text(arrival.sop_instance_uid)
+    tx.execute(
+        _SQL["insert_instance"],
+        (
+            seq,
+            arrival.instance_id,
+            state.value,
+            reason,
+            association_key(tx, arrival.facts),
+            sop_class_uid,
+            sop_instance_uid,
+            arrival.received_at_ms,
+            now_ms,
+            duplicate.value,
+            first_seq,
+        ),
+    )
+    tx.execute(
+        _SQL["insert_payload"],
+        (
+            seq,
+            arrival.path,
+            arrival.offset,
+            arrival.length,
+            arrival.checksum,
+            sop_class_uid,
+            sop_instance_uid,
+            text(arrival.transfer_syntax_uid),
+        ),
+    )

@@ -1,0 +1,20 @@
+"""The audit trail: one row for each order a person gave, written in the order's own transaction. Append-only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.ledger import queries
+from gateway.ledger.sqlite.arrivals import text
+from gateway.ledger.sqlite.database import Transaction
+
+_SQL = queries.load("sqlite", "audit")
+
+
+def write(
+    tx: Transaction, actor: str, action: str, which: Mapping[str, Any], reason: str, count: int, now_ms: int
+) -> None:
+    """Append a row: who ordered what for which rows, why, and how many there were."""
+    tx.execute(_SQL["write"], (now_ms, text(actor), action, json.dumps(which, sort_keys=True), text(reason), count))

@@ -1,0 +1,323 @@
+"""The connection to the SQLite ledger, and its transactions.
+
+A write is one synchronous callable: flock → BEGIN IMMEDIATE → callable → counters → COMMIT → unlock. A read is a
+deferred transaction without the lock. Nothing else touches the connection, so no cancelled task and no exception
+can stand between BEGIN and COMMIT.
+
+Why it is set up as it is:
+  - WAL with autocheckpoint off: SQLite before 3.51.3 can corrupt the database when a write and a reset of the WAL
+    overlap, so checkpoints (and closing, which checkpoints too) happen under the writers' lock.
+  - synchronous=NORMAL: a power cut may take the newest commits, in order; the spool makes up for them. `durable=True`
+    commits with FULL, and with it everything before.
+  - No memory map: a truncated file must be an error, not a signal.
+  - A new database is prepared under another name and renamed, so that an empty or half-made file in the ledger's
+    place is known to be damage, never mistaken for a new ledger.
+  - Before each transaction the files are compared with what was opened: a ledger that was deleted or replaced would
+    otherwise go on working, without a name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.errors import LedgerBusy, LedgerDamaged, LedgerError
+from gateway.ledger import queries
+from gateway.ledger.sqlite.lock import WriterLock
+
+T = TypeVar("T")
+
+APPLICATION_ID = 0x44474C31  # "DGL1", PRAGMA application_id
+WAL_TRUNCATE_BYTES = 64 * 1024 * 1024
+INTERNED_MAX = 8192
+
+_SQL = queries.load("sqlite", "counters")
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Transaction:
+    """What a callable works with: statements, counter changes, and keys of rows that never change."""
+
+    __slots__ = ("_fresh", "_interned", "_movements", "execute", "executemany")
+
+    def __init__(self, connection: sqlite3.Connection, interned: dict[Hashable, int]) -> None:
+        self.execute: Callable[..., sqlite3.Cursor] = connection.execute
+        self.executemany: Callable[..., sqlite3.Cursor] = connection.executemany
+        self._interned = interned
+        self._fresh: dict[Hashable, int] = {}
+        self._movements: dict[tuple[int | None, str], int] = {}
+
+    def count_instances(self, state: str, change: int) -> None:
+        """Add to the counter of instances in a state."""
+        key = (None, state)
+        self._movements[key] = self._movements.get(key, 0) + change
+
+    def count_deliveries(self, destination_key: int, state: str, change: int) -> None:
+        """Add to the counter of a destination's deliveries in a state."""
+        key = (destination_key, state)
+        self._movements[key] = self._movements.get(key, 0) + change
+
+    def intern(self, value: Hashable, find_or_insert: Callable[[], int]) -> int:
+        """The key of an immutable row, remembered from the commit on that made or first saw it."""
+        key = self._interned.get(value) or self._fresh.get(value)
+        if key is None:
+            key = self._fresh[value] = find_or_insert()
+        return key
+
+    def value(self, sql: str, parameters: Any = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.execute(sql, parameters).fetchone()
+        return None if row is None else row[0]
+
+    def write_counters(self) -> None:
+        """Write the counters' changes; called once, before COMMIT."""
+        for (destination_key, state), change in self._movements.items():
+            if change == 0:
+                continue
+            if destination_key is None:
+                self.execute(_SQL["move_instance_count"], (state, change))
+            else:
+                self.execute(_SQL["move_delivery_count"], (destination_key, state, change))
+
+    def publish(self) -> None:
+        """Remember the keys seen, now that the commit holds."""
+        if len(self._interned) + len(self._fresh) > INTERNED_MAX:
+            self._interned.clear()
+        self._interned.update(self._fresh)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database is corrupt or none, rather than busy, full or misused."""
+    return _code(error) in _DAMAGED
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the primary result code
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn sqlite3's errors into the ledger's. The messages carry no values: SQLite names tables and columns only."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise LedgerDamaged(f"{what}: {error}; stop the gateway and see `gateway recover`") from error
+        if _code(error) in _BUSY:
+            raise LedgerBusy(f"{what}: the database is locked by another program; try again") from error
+        raise LedgerError(f"{what}: {error}") from error
+
+
+class Database:
+    """One connection, used by the thread that opened it."""
+
+    def __init__(self, path: Path, *, create: bool, busy_timeout_s: float) -> None:
+        self.path = path
+        self._log = path.with_name(path.name + "-wal")
+        self.commits = 0  # that changed something
+        self._busy_timeout_s = busy_timeout_s
+        self._interned: dict[Hashable, int] = {}
+        self._closed = False
+        with _named(path):
+            self._lock = WriterLock(path.with_name(path.name + ".lock"))
+        try:
+            with self._locked(), translated(f"ledger {path}"):
+                if not path.exists():
+                    self._prepare(create)
+                self._connection = self._connect(path)
+                try:
+                    apply_migrations(self._connection, queries.migrations("sqlite"))
+                    self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the WAL
+                    self._known_files = self._files()
+                except BaseException:
+                    self._connection.close()
+                    raise
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def write(self, work: Callable[[Transaction], T], *, durable: bool = False) -> T:
+        """Run `work` in one write transaction and commit it. `durable` reaches the disk before this returns."""
+        connection = self._connection
+        with self._locked(), translated(f"ledger {self.path}"):
+            self._check_files()
+            changes = connection.total_changes
+            if durable:
+                connection.execute("PRAGMA synchronous = FULL")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                transaction = Transaction(connection, self._interned)
+                result = work(transaction)
+                transaction.write_counters()
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if durable:
+                    connection.execute("PRAGMA synchronous = NORMAL")
+        transaction.publish()
+        if connection.total_changes != changes:
+            self.commits += 1
+        return result
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one consistent view, without the writers' lock."""
+        connection = self._connection
+        self._check_files()
+        with translated(f"ledger {self.path}"):
+            try:
+                connection.execute("BEGIN")
+                return work(Transaction(connection, self._interned))
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def checkpoint(self) -> None:
+        """Copy the WAL into the database. Waits for no reader, unless the WAL has grown past its bound."""
+        with self._locked(), translated(f"ledger {self.path}"):
+            self._check_files()
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if self.wal_bytes() > WAL_TRUNCATE_BYTES:
+                self._connection.execute("PRAGMA busy_timeout = 200")
+                try:
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log's file."""
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def close(self) -> None:
+        """Close under the lock, because the last connection to close moves the WAL into the database."""
+        if self._closed:
+            return
+        self._closed = True
+        locked = self._lock.acquire(self._busy_timeout_s)
+        try:
+            self._connection.close()
+        finally:
+            if locked:
+                self._lock.release()
+            self._lock.close()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._closed:
+            raise LedgerError(f"ledger {self.path}: closed")
+        if not self._lock.acquire(self._busy_timeout_s):
+            raise LedgerBusy(f"ledger {self.path}: another process writes for more than {self._busy_timeout_s:g} s")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _files(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        database, log = self.path.stat(), self._log.stat()
+        return (database.st_dev, database.st_ino), (log.st_dev, log.st_ino)
+
+    def _check_files(self) -> None:
+        if self._closed:
+            raise LedgerError(f"ledger {self.path}: closed")
+        try:
+            same = self._files() == self._known_files
+        except OSError:
+            same = False
+        if not same:
+            raise LedgerDamaged(f"ledger {self.path}: deleted or replaced while in use; see `gateway recover`")
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        if path.stat().st_size == 0:
+            raise LedgerDamaged(f"ledger {path}: the file is empty; see `gateway recover`")
+        connection = sqlite3.connect(
+            path, timeout=self._busy_timeout_s, isolation_level=None, cached_statements=256, uri=False
+        )
+        try:
+            self._configure(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        if application_id != APPLICATION_ID:
+            raise LedgerDamaged(f"ledger {self.path}: a database, but not a ledger of this gateway")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA mmap_size = 0")
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_TRUNCATE_BYTES}")
+        connection.execute("CREATE TEMP TABLE picked (key INTEGER PRIMARY KEY)")
+
+    def _prepare(self, create: bool) -> None:
+        if not create:
+            raise LedgerDamaged(f"ledger {self.path}: missing; see `gateway recover`")
+        for leftover in ("-wal", "-shm"):
+            if self.path.with_name(self.path.name + leftover).exists():
+                raise LedgerDamaged(f"ledger {self.path}: missing, but its write-ahead log is there; restore it")
+        new = self.path.with_name(self.path.name + ".new")
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            new.with_name(new.name + suffix).unlink(missing_ok=True)
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # it holds patient data
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            apply_migrations(connection, queries.migrations("sqlite"))
+        _flush(new)
+        new.rename(self.path)
+        _flush(self.path.parent)
+
+
+def apply_migrations(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
+    """Bring the schema to the newest version, one transaction a step. Raises `LedgerDamaged` for a newer schema."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(steps):
+        raise LedgerDamaged(f"the ledger's schema is version {version}, this gateway knows {len(steps)}: upgrade it")
+    for number, step in enumerate(steps[version:], version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(step):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if line.rstrip().endswith(";") and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if any(line.strip() and not line.startswith("--") for line in statement.splitlines()):
+        raise ValueError("a migration ends in the middle of a statement")
+
+
+def _flush(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(f"ledger {path}: {error.strerror}; the folder must exist and be writable") from error

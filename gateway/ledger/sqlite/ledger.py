@@ -1,0 +1,206 @@
+"""`SqliteLedger`: each method of the contract as one transaction of one connection.
+
+Durable (synchronous=FULL) are those whose loss in a power cut could lose an instance, break an operator's order, or
+give a session's id away twice; the rest is made up for by the spool. Used by the thread that opened it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from gateway.ledger.base import (
+    AgeBucket,
+    DeliveryRow,
+    InstanceFilter,
+    InstanceRow,
+    PurgeItem,
+    RecordedArrival,
+    RoutedInstance,
+    RuleSet,
+    Voided,
+)
+from gateway.ledger.sqlite import arrivals as _arrivals
+from gateway.ledger.sqlite import check as _check
+from gateway.ledger.sqlite import deliveries as _deliveries
+from gateway.ledger.sqlite import destinations as _destinations
+from gateway.ledger.sqlite import gauges as _gauges
+from gateway.ledger.sqlite import operations as _operations
+from gateway.ledger.sqlite import people as _people
+from gateway.ledger.sqlite import purge as _purge
+from gateway.ledger.sqlite import quarantine as _quarantine
+from gateway.ledger.sqlite import routing as _routing
+from gateway.ledger.sqlite import rules as _rules
+from gateway.ledger.sqlite import sessions as _sessions
+from gateway.ledger.sqlite.database import Database
+from gateway.model import (
+    Arrival,
+    DeliveryLease,
+    DestinationState,
+    InstanceLease,
+    InstanceState,
+    LedgerGauges,
+    Outcome,
+    Quarantine,
+    Role,
+    Routing,
+    Session,
+)
+
+BUSY_TIMEOUT_S = 10.0
+RECOVERED = "recovered"
+
+
+class SqliteLedger:
+    """See `gateway.ledger.base.Ledger`; the docstrings there are the specification."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqliteLedger:
+        """Open the ledger at `path` on a local filesystem, making or migrating it where needed.
+
+        A write waits up to `busy_timeout_s` for its turn. Raises `LedgerDamaged` for what is no ledger, is of a newer
+        schema, or is missing while `create` is False; `LedgerBusy`; `LedgerError`.
+        """
+        return cls(Database(path, create=create, busy_timeout_s=busy_timeout_s))
+
+    @property
+    def commits(self) -> int:
+        """How many commits of this connection changed something."""
+        return self._database.commits
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log, which `checkpoint` keeps short."""
+        return self._database.wal_bytes()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
+        return self._database.write(lambda tx: _sessions.open_session(tx, role, host, pid, now_ms), durable=True)
+
+    def beat(self, session: Session, now_ms: int) -> bool:
+        return self._database.write(lambda tx: _sessions.beat(tx, session, now_ms))
+
+    def void_session(self, session_id: int, now_ms: int) -> Voided:
+        return self._database.write(lambda tx: _sessions.void(tx, session_id, now_ms))
+
+    def void_host(self, host: str, now_ms: int) -> Voided:
+        return self._database.write(lambda tx: _sessions.void_host(tx, host, now_ms))
+
+    # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_arrivals(self, arrivals: Sequence[Arrival], now_ms: int) -> list[RecordedArrival]:
+        return self._database.write(lambda tx: _arrivals.record(tx, arrivals, InstanceState.RECEIVED, "", now_ms))
+
+    def record_recovered(self, arrivals: Sequence[Arrival], now_ms: int) -> int:
+        recorded = self._database.write(
+            lambda tx: _arrivals.record(tx, arrivals, InstanceState.HELD, RECOVERED, now_ms)
+        )
+        return sum(each.new for each in recorded)
+
+    def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
+        return self._database.read(lambda tx: _arrivals.known(tx, instance_ids))
+
+    # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim_instances(self, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
+        return self._database.write(lambda tx: _routing.claim(tx, session, limit))
+
+    def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
+        # An order to discard must not be forgotten after the instance is gone.
+        durable = any(each.decision.discard is not None for each in routings)
+        return self._database.write(lambda tx: _routing.record(tx, session, routings, now_ms), durable=durable)
+
+    def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
+        return self._database.write(lambda tx: _quarantine.quarantine(tx, session, verdicts, now_ms))
+
+    # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim_deliveries(self, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
+        return self._database.write(lambda tx: _deliveries.claim(tx, session, destination, limit, now_ms))
+
+    def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
+        return self._database.write(lambda tx: _deliveries.release(tx, session, leases, now_ms))
+
+    def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
+        return self._database.write(lambda tx: _deliveries.record(tx, session, outcomes, now_ms))
+
+    def next_due_ms(self, destination: str) -> int | None:
+        return self._database.read(lambda tx: _deliveries.next_due(tx, destination))
+
+    # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+        return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms))
+
+    def destinations(self) -> list[DestinationState]:
+        return self._database.read(_destinations.states)
+
+    def save_destination(
+        self, name: str, breaker: str, window: float, last_error: str, next_probe_at_ms: int, now_ms: int
+    ) -> None:
+        self._database.write(
+            lambda tx: _destinations.save(tx, name, breaker, window, last_error, next_probe_at_ms, now_ms)
+        )
+
+    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
+        self._database.write(lambda tx: _destinations.pause(tx, name, paused, actor, now_ms), durable=True)
+
+    # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin_purge(self, settled_before_ms: int, limit: int, now_ms: int) -> list[PurgeItem]:
+        return self._database.write(lambda tx: _purge.begin(tx, settled_before_ms, limit), durable=True)
+
+    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> None:
+        self._database.write(lambda tx: _purge.finish(tx, instance_ids))
+
+    # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def store_rules(self, rules: RuleSet, now_ms: int) -> bool:
+        return self._database.write(lambda tx: _rules.store(tx, rules, now_ms), durable=True)
+
+    def current_revision(self) -> str:
+        return self._database.read(_rules.current)
+
+    def load_rules(self, revision: str) -> RuleSet:
+        return self._database.read(lambda tx: _rules.load(tx, revision))
+
+    # ── people ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list_instances(self, which: InstanceFilter, limit: int, offset: int = 0) -> list[InstanceRow]:
+        return self._database.read(lambda tx: _people.instances(tx, which, limit, offset))
+
+    def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
+        return self._database.read(lambda tx: _people.deliveries(tx, instance_ids))
+
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+        return self._database.write(lambda tx: _operations.hold(tx, which, reason, actor, now_ms), durable=True)
+
+    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> int:
+        return self._database.write(lambda tx: _operations.release(tx, which, actor, now_ms), durable=True)
+
+    def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
+        return self._database.write(lambda tx: _operations.resend(tx, which, destinations, actor, now_ms), durable=True)
+
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+        return self._database.write(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), durable=True)
+
+    def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:
+        return self._database.read(lambda tx: _people.queue_ages(tx, bounds_s, now_ms))
+
+    # ── watching and upkeep ───────────────────────────────────────────────────────────────────────────────────
+
+    def gauges(self) -> LedgerGauges:
+        return self._database.read(_gauges.read)
+
+    def checkpoint(self) -> None:
+        self._database.checkpoint()
+
+    def check(self) -> list[str]:
+        return self._database.read(_check.problems)

@@ -1,0 +1,132 @@
+"""Operators' orders: hold, release, resend, cancel. Each is one transaction with its audit row, and fully durable.
+
+What the contract leaves open:
+  - a filter that speaks of deliveries (destination, delivery_states) moves deliveries only, no instance's own state;
+  - nothing is released or sent to a destination that is not configured;
+  - a quarantined instance that had been routed goes back to its deliveries when it is released by name; one that had
+    not is routed anew;
+  - a release starts a delivery's attempts and age afresh, and gives an instance's routing one counted attempt;
+  - a resend makes no second delivery beside one that is still open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.errors import LedgerError
+from gateway.ledger import queries
+from gateway.ledger.base import InstanceFilter
+from gateway.ledger.sqlite import audit
+from gateway.ledger.sqlite.arrivals import text
+from gateway.ledger.sqlite.database import Transaction
+from gateway.ledger.sqlite.moves import pick, route_owners, start_picked, stop_picked
+from gateway.ledger.sqlite.routing import insert_delivery
+from gateway.ledger.sqlite.which import Which
+from gateway.model import DeliveryState, InstanceState
+
+_SQL = queries.load("sqlite", "operations")
+
+
+def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+    """See `Ledger.hold`."""
+    wanted, why = Which(which), text(reason)
+    _pick_deliveries(tx, wanted, "that_wait")
+    count = stop_picked(tx, DeliveryState.HELD, "operator", why, now_ms)
+    if not wanted.names_deliveries:
+        _pick_instances(tx, wanted, "that_are_received")
+        count += _move_instances(tx, "hold_instances", InstanceState.HELD, {"reason": why})
+    audit.write(tx, actor, "hold", wanted.as_audited, reason, count, now_ms)
+    return count
+
+
+def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> int:
+    """See `Ledger.release`."""
+    wanted = Which(which)
+    by_name = wanted.names_instances and not wanted.names_deliveries
+    count = 0
+    if not wanted.names_deliveries:
+        count += _receive(tx, wanted, "that_are_held")
+    if by_name:  # first those with nothing to go back to: what is released below makes its instance routed
+        count += _receive(tx, wanted, "that_are_quarantined")
+    _pick_deliveries(tx, wanted, "that_are_stopped_and_named" if by_name else "that_are_stopped")
+    count += start_picked(tx, now_ms)
+    route_owners(tx, InstanceState.QUARANTINED)
+    audit.write(tx, actor, "release", wanted.as_audited, "", count, now_ms)
+    return count
+
+
+def resend(tx: Transaction, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
+    """See `Ledger.resend`. Raises `LedgerError` for a destination that is not configured."""
+    wanted = Which(which)
+    keys: list[int] = []
+    for name in dict.fromkeys(destinations):
+        key = tx.value(_SQL["configured"], (name,))
+        if key is None:
+            raise LedgerError(f"destination {name!r} is not configured: nothing was sent again")
+        keys.append(key)
+    _pick_instances(tx, wanted, "that_can_be_sent")
+    # From now on there can be two deliveries of one instance to one destination: they have to keep their order.
+    tx.execute(_SQL["become_twins_deliveries"])
+    tx.execute(_SQL["become_twins_instances"])
+    count = 0
+    for seq, first_seq in tx.execute(_SQL["picked_to_send"]).fetchall():
+        count += _send_again(tx, seq, first_seq, keys, now_ms)
+    filtered = {**wanted.as_audited, "to": list(destinations)}
+    audit.write(tx, actor, "resend", filtered, "", count, now_ms)
+    return count
+
+
+def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+    """See `Ledger.cancel`."""
+    wanted, why = Which(which), text(reason)
+    _pick_deliveries(tx, wanted, "that_are_not_settled")
+    count = stop_picked(tx, DeliveryState.CANCELLED, "operator", why, now_ms)
+    if not wanted.names_deliveries:
+        _pick_instances(tx, wanted, "that_are_held_or_quarantined")
+        arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}
+        count += _move_instances(tx, "settle_instances", InstanceState.SETTLED, arguments)
+    audit.write(tx, actor, "cancel", wanted.as_audited, reason, count, now_ms)
+    return count
+
+
+def _pick_deliveries(tx: Transaction, wanted: Which, condition: str) -> None:
+    where = f"WHERE {wanted.instance()} AND {wanted.delivery()} AND {_SQL[condition]}"
+    pick(tx, f"{_SQL['pick_deliveries']} {where}", wanted.arguments)
+
+
+def _pick_instances(tx: Transaction, wanted: Which, condition: str) -> None:
+    where = f"WHERE {wanted.instance_with_delivery()} AND {_SQL[condition]}"
+    pick(tx, f"{_SQL['pick_instances']} {where}", wanted.arguments)
+
+
+def _receive(tx: Transaction, wanted: Which, condition: str) -> int:
+    _pick_instances(tx, wanted, condition)
+    return _move_instances(tx, "receive_instances", InstanceState.RECEIVED, {})
+
+
+def _move_instances(tx: Transaction, statement: str, state: InstanceState, arguments: Mapping[str, Any]) -> int:
+    total = 0
+    for from_state, count in tx.execute(_SQL["count_picked_instances"]).fetchall():
+        tx.count_instances(from_state, -count)
+        tx.count_instances(state.value, count)
+        total += count
+    tx.execute(_SQL[statement], arguments)
+    return total
+
+
+def _send_again(tx: Transaction, seq: int, first_seq: int, keys: Sequence[int], now_ms: int) -> int:
+    open_keys: set[int] = set()
+    delivered: list[int] = []
+    for key, configured, was_delivered, is_open in tx.execute(_SQL["destinations_of"], (seq,)).fetchall():
+        if is_open:
+            open_keys.add(key)
+        if configured and was_delivered:
+            delivered.append(key)
+    made = [key for key in (keys or delivered) if key not in open_keys]
+    for key in made:
+        insert_delivery(tx, seq, key, True, 0, first_seq, now_ms)
+    if made and tx.execute(_SQL["route_one"], (seq,)).rowcount:
+        tx.count_instances(InstanceState.SETTLED.value, -1)
+        tx.count_instances(InstanceState.ROUTED.value, 1)
+    return len(made)

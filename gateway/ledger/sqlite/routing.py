@@ -1,0 +1,226 @@
+"""Routing: received instances are claimed by workers, and what they decide becomes deliveries.
+
+Claims go by order of arrival. An instance with an earlier attempt is claimed alone, and when its turn comes it is the
+whole batch; an instance whose earlier twin is still received waits for it.
+
+An exact duplicate that is not sent, because an earlier arrival's delivery stands for it, is written down in
+`skipped`: it stays in the spool until that delivery is settled, and is delivered after all when the earlier arrival
+is quarantined.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from gateway.ledger import queries
+from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RoutedInstance
+from gateway.ledger.sqlite.arrivals import text
+from gateway.ledger.sqlite.database import Transaction
+from gateway.ledger.sqlite.moves import UNCONFIGURED, UNCONFIGURED_REASON
+from gateway.ledger.sqlite.sessions import require_open
+from gateway.model import (
+    AssociationFacts,
+    Decision,
+    DeliveryState,
+    DuplicateKind,
+    InstanceLease,
+    InstanceState,
+    PayloadFile,
+    Routing,
+    Session,
+    StudyFacts,
+)
+
+_SQL = queries.load("sqlite", "routing")
+_NO_RULE = "discarded without a reason"
+
+
+def claim(tx: Transaction, session: Session, limit: int) -> list[InstanceLease]:
+    """See `Ledger.claim_instances`."""
+    require_open(tx, session)
+    chosen: list[InstanceLease] = []
+    given_up: list[int] = []
+    seen: set[int] = set()  # first_seq of twins met in this look: the later ones wait for the first
+    cursor = tx.execute(_SQL["received"])
+    for row in cursor:
+        seq, instance_id, attempts, received_at_ms, first_seq = row[:5]
+        if len(chosen) >= limit:
+            break
+        if first_seq is not None:
+            if first_seq in seen or tx.value(_SQL["has_earlier_received"], (first_seq, seq)) is not None:
+                seen.add(first_seq)
+                continue
+            seen.add(first_seq)
+        if attempts >= MAX_ROUTING_ATTEMPTS:
+            given_up.append(seq)
+            continue
+        if attempts and chosen:
+            continue  # it has its turn alone, when it is the oldest
+        payload, facts = PayloadFile(*row[5:12]), AssociationFacts(*row[12:])
+        chosen.append(InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts))
+        if attempts:
+            break
+    cursor.close()
+    _give_up(tx, given_up)
+    tx.executemany(_SQL["lease"], [(session.session_id, lease.seq) for lease in chosen])
+    return chosen
+
+
+def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
+    """See `Ledger.record_routings`."""
+    destinations = _Destinations(tx, now_ms)
+    results: list[RoutedInstance] = []
+    for routing in routings:
+        arguments = {"instance_id": routing.instance_id, "session_id": session.session_id}
+        row = tx.execute(_SQL["leased_by"], arguments).fetchone()
+        if row is None:
+            continue  # the lease is lost: whoever has it now decides
+        seq, first_seq, duplicate = row
+        names, skipped = _deliver(
+            tx, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
+        )
+        state, reason = _state(routing.decision, names)
+        _finish(tx, seq, routing, state, reason, now_ms)
+        tx.count_instances(InstanceState.RECEIVED.value, -1)
+        tx.count_instances(state.value, 1)
+        results.append(RoutedInstance(routing.instance_id, state, names, skipped))
+    return results
+
+
+def insert_delivery(
+    tx: Transaction,
+    seq: int,
+    destination_key: int,
+    configured: bool,
+    priority: int,
+    first_seq: int | None,
+    now_ms: int,
+) -> int:
+    """A new delivery of an instance's original: ready, or held for a destination that is not configured."""
+    state = DeliveryState.READY if configured else DeliveryState.HELD
+    cursor = tx.execute(
+        _SQL["insert_delivery"],
+        {
+            "seq": seq,
+            "destination_key": destination_key,
+            "state": state.value,
+            "priority": priority,
+            "first_seq": first_seq,
+            "now_ms": now_ms,
+            "code": "" if configured else UNCONFIGURED,
+            "reason": "" if configured else UNCONFIGURED_REASON,
+        },
+    )
+    tx.count_deliveries(destination_key, state.value, 1)
+    return int(cursor.lastrowid or 0)
+
+
+def _give_up(tx: Transaction, seqs: Sequence[int]) -> None:
+    reason = f"routing failed {MAX_ROUTING_ATTEMPTS} times"
+    tx.executemany(_SQL["give_up"], [(reason, seq) for seq in seqs])
+    tx.count_instances(InstanceState.RECEIVED.value, -len(seqs))
+    tx.count_instances(InstanceState.QUARANTINED.value, len(seqs))
+
+
+class _Destinations:
+    """The destination rows that one batch names, each looked up once."""
+
+    def __init__(self, tx: Transaction, now_ms: int) -> None:
+        self._tx = tx
+        self._now_ms = now_ms
+        self._rows: dict[str, tuple[int, bool, bool]] = {}
+
+    def get(self, name: str) -> tuple[int, bool, bool]:
+        """(key, configured, skip duplicates); an unknown name gets a row, unconfigured."""
+        found = self._rows.get(name)
+        if found is None:
+            row = self._tx.execute(_SQL["destination"], (name,)).fetchone()
+            if row is None:
+                row = (self._tx.value(_SQL["insert_unconfigured"], (name, self._now_ms)), 0, 0)
+            found = self._rows[name] = (int(row[0]), bool(row[1]), bool(row[2]))
+        return found
+
+
+def _deliver(
+    tx: Transaction,
+    destinations: _Destinations,
+    seq: int,
+    first_seq: int | None,
+    exact: bool,
+    routing: Routing,
+    now_ms: int,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Make the deliveries of a decision. Returns the destinations, and those skipped."""
+    decision = routing.decision
+    if decision.hold is not None or decision.discard is not None:
+        return (), ()
+    made: list[str] = []
+    skipped: list[str] = []
+    for name in dict.fromkeys(decision.destinations):
+        key, configured, skip = destinations.get(name)
+        standing = None
+        if exact and skip and configured:
+            standing = tx.value(_SQL["standing_delivery"], {"destination_key": key, "seq": seq, "first_seq": first_seq})
+        if standing is None:
+            insert_delivery(tx, seq, key, configured, routing.priority, first_seq, now_ms)
+            made.append(name)
+        else:
+            tx.execute(_SQL["insert_skipped"], (seq, key, standing))
+            skipped.append(name)
+    return tuple(made), tuple(skipped)
+
+
+def _state(decision: Decision, destinations: tuple[str, ...]) -> tuple[InstanceState, str]:
+    if decision.hold is not None:  # before discard: what is held can still be discarded, not the other way round
+        return InstanceState.HELD, text(decision.hold)
+    if decision.discard is not None:
+        return InstanceState.SETTLED, text(decision.discard) or _NO_RULE
+    return (InstanceState.ROUTED if destinations else InstanceState.SETTLED), ""
+
+
+def _finish(tx: Transaction, seq: int, routing: Routing, state: InstanceState, reason: str, now_ms: int) -> None:
+    settled_at_ms = now_ms if state is InstanceState.SETTLED else None
+    decision_key, series_key = _decision_key(tx, routing.decision), _series_key(tx, routing.study)
+    number = text(routing.study.instance_number)
+    tx.execute(_SQL["finish"], (state.value, reason, decision_key, series_key, number, settled_at_ms, seq))
+
+
+def _decision_key(tx: Transaction, decision: Decision) -> int:
+    def find_or_insert() -> int:
+        row = (
+            decision.revision,
+            decision.tried,
+            json.dumps(decision.matched),
+            json.dumps(decision.destinations),
+            decision.hold,
+            decision.discard,
+        )
+        return int(tx.value(_SQL["find_decision"], row) or tx.value(_SQL["insert_decision"], row))
+
+    return tx.intern(decision, find_or_insert)
+
+
+def _series_key(tx: Transaction, facts: StudyFacts) -> int:
+    study = (
+        text(facts.study_instance_uid),
+        text(facts.patient_id),
+        text(facts.patient_name),
+        text(facts.issuer_of_patient_id),
+        text(facts.accession_number),
+        text(facts.study_date),
+        text(facts.study_description),
+    )
+    series = (
+        text(facts.series_instance_uid),
+        text(facts.series_number),
+        text(facts.series_description),
+        text(facts.modality),
+    )
+
+    def find_or_insert() -> int:
+        study_key = tx.value(_SQL["find_study"], study) or tx.value(_SQL["insert_study"], study)
+        row = (study_key, *series)
+        return int(tx.value(_SQL["find_series"], row) or tx.value(_SQL["insert_series"], row))
+
+    return tx.intern((study, series), find_or_insert)
