@@ -56,9 +56,7 @@ class Scalar:
     @property
     def shown(self) -> str:
         """The text as a complaint may show it: quoted, escaped, at most 64 characters, never a secret."""
-        if self.secret:
-            return "the value"
-        return repr(self.text if len(self.text) <= MAX_SHOWN else self.text[: MAX_SHOWN - 1] + "…")
+        return "the value" if self.secret else quoted(self.text)
 
     @property
     def is_null(self) -> bool:
@@ -94,6 +92,16 @@ class Table:
 
 
 Node = Scalar | Items | Table
+
+
+def quoted(text: str) -> str:
+    """Text as a complaint may show it: in quotes, escaped, cut after 64 characters."""
+    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…")
+
+
+def legible(text: str) -> str:
+    """A name as a complaint may show it: as it is where it is short and printable, else quoted."""
+    return text if text.isprintable() and 0 < len(text) <= MAX_SHOWN else quoted(text)
 
 
 def parse(text: str, file: str) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -123,16 +124,31 @@ def _waits(destination: Destination) -> Iterator[tuple[str, str]]:
 
 def _folders(state_dir: Path, spool: SpoolConfig | None, rules: RulesConfig | None) -> Iterator[tuple[str, str]]:
     for where, folder in (("state_dir", state_dir), ("spool.dir", spool.dir if spool else None)):
-        if folder is not None and folder.exists() and not folder.is_dir():
+        if folder is not None and _is_folder(folder) is False:
             yield where, f"{str(folder)!r} is there and is not a folder"
-    if rules is not None and not rules.dir.is_dir():
-        yield "rules.dir", f"there is no folder {str(rules.dir)!r}"
-    kind = network_file_system(state_dir, _MOUNTS.read_text(errors="replace") if _MOUNTS.exists() else "")
+    if rules is not None and not _is_folder(rules.dir):
+        yield "rules.dir", f"there is no folder {str(rules.dir)!r}, or it cannot be looked at"
+    kind = network_file_system(state_dir, _mounts())
     if kind:
         yield (
             "state_dir",
             f"{str(state_dir)!r} is on a network share ({kind}): the ledger needs a local disk",
         )
+
+
+def _is_folder(path: Path) -> bool | None:
+    """None where there is nothing, or nothing that may be looked at: whoever opens it will say why."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return None
+
+
+def _mounts() -> str:
+    try:
+        return _MOUNTS.read_text(errors="replace")
+    except OSError:
+        return ""  # not Linux, or /proc is hidden: then nobody can tell
 
 
 def network_file_system(path: Path, mountinfo: str) -> str | None:

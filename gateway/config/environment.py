@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gateway.config.files import read_text
 from gateway.config.tables import DESTINATION_DEFAULTS, DESTINATIONS, ROOT, SECTIONS, Key, Section
-from gateway.document import Node, Place, Scalar, Table, parse
+from gateway.document import Node, Place, Scalar, Table, legible, parse
 from gateway.errors import ConfigurationError, Problem
 
 PREFIX = "GATEWAY__"
@@ -34,7 +34,11 @@ class _Override:
 
     @property
     def place(self) -> Place:
-        return Place(f"environment {self.variable}", 1, 1)
+        return _place(self.variable)
+
+
+def _place(variable: str) -> Place:
+    return Place(f"environment {legible(variable)}", 1, 1)
 
 
 def apply(root: Table, env: Mapping[str, str], folder: Path, problems: list[Problem]) -> Table:
@@ -52,7 +56,8 @@ def apply(root: Table, env: Mapping[str, str], folder: Path, problems: list[Prob
     taken: dict[tuple[str, ...], str] = {}
     for override in sorted(overrides, key=lambda override: (len(override.path), override.path)):
         if override.path in taken:
-            problems.append(override.place.problem(f"{taken[override.path]} sets the same value: unset one of them"))
+            other = legible(taken[override.path])
+            problems.append(override.place.problem(f"{other} sets the same value: unset one of them"))
             continue
         taken[override.path] = override.variable
         node = _node(override, folder, problems)
@@ -62,7 +67,7 @@ def apply(root: Table, env: Mapping[str, str], folder: Path, problems: list[Prob
 
 
 def _override(variable: str, value: str, root: Table, problems: list[Problem]) -> list[_Override]:
-    place = Place(f"environment {variable}", 1, 1)
+    place = _place(variable)
     segments = variable[len(PREFIX) :].split("__")
     if not all(segments):
         problems.append(place.problem("the parts between two __ must not be empty"))
@@ -120,7 +125,9 @@ def _node(override: _Override, folder: Path, problems: list[Problem]) -> Node | 
         try:
             text = read_text(folder / override.value)
         except ConfigurationError as error:
-            problems.extend(override.place.problem(f"{p.file}: {p.message}") for p in error.problems)
+            reasons = "; ".join(problem.message for problem in error.problems)
+            named = override.value if override.value.isprintable() else repr(override.value)
+            problems.append(override.place.problem(f"the file {named} {reasons}"))
             return None
         text = text.removesuffix("\n").removesuffix("\r")
     section, key = _target(override.path)

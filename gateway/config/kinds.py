@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.config.units import format_duration, format_size, parse_duration, parse_size
-from gateway.document import Items, Node, Scalar, Table
+from gateway.document import Items, Node, Scalar, Table, quoted
 from gateway.errors import Problem
 
 INVALID: Final = object()
@@ -150,7 +150,7 @@ class MapOf(Kind):
             try:
                 key = self._key(written)
             except ValueError as error:
-                problems.append(place.problem(f"{where}: {Scalar(written, place).shown} {error}"))
+                problems.append(place.problem(f"{where}: {quoted(written)} {error}"))
                 continue
             if key in result:
                 problems.append(place.problem(f"{where}: {key} stands here twice"))

@@ -31,7 +31,7 @@ from gateway.config.tables import (
     Section,
 )
 from gateway.config.values import UNKNOWN_SOURCE, Config
-from gateway.document import Node, Place, Scalar, Table, parse
+from gateway.document import Node, Place, Scalar, Table, legible, parse, quoted
 from gateway.errors import ConfigurationError, Problem
 
 
@@ -122,13 +122,12 @@ class _Loader:
         result: dict[str, Any] = {}
         for name, node in table:
             place = table.keys[name]
-            where = f"{section.name}.{name}"
+            where = f"{section.name}.{legible(name)}"
             complaint = name_complaint(name)
             if complaint is None and section.name == "sources" and name == UNKNOWN_SOURCE:
                 complaint = "is what senders without an entry are called: choose another name"
             if complaint:
-                shown = Scalar(name, place).shown
-                self.problems.append(place.problem(f"{section.name}: the name {shown} {complaint}"))
+                self.problems.append(place.problem(f"{section.name}: the name {quoted(name)} {complaint}"))
             self.places[where] = place
             if not isinstance(node, Table) and not (isinstance(node, Scalar) and node.is_null):
                 self._table(node, where, place)  # which complains; its missing keys would be noise
@@ -186,5 +185,4 @@ class _Loader:
             if key not in known:
                 place = table.keys[key]
                 told = f"{where}: " if where else ""
-                shown = Scalar(key, place).shown
-                self.problems.append(place.problem(f"{told}unknown key {shown}{did_you_mean(key, known)}"))
+                self.problems.append(place.problem(f"{told}unknown key {quoted(key)}{did_you_mean(key, known)}"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import (
@@ -29,7 +30,7 @@ from gateway.config import (
 from gateway.config.check import network_file_system
 from gateway.config.files import MAX_FILE_BYTES
 from gateway.config.kinds import name_complaint
-from gateway.config.tables import ROOT, SECTIONS, Section
+from gateway.config.tables import ROOT, SECTIONS, TOP_KEYS, Section
 from gateway.config.units import (
     MAX_SIZE_BYTES,
     format_duration,
@@ -515,6 +516,52 @@ def test_a_byte_order_mark_shifts_no_column(complaints: Callable[..., list[str]]
     assert complaints("\ufeffae_title: 12345678901234567\n" + MINIMAL)[0].startswith("gateway.yaml:1:11: ")
 
 
+KEYS = [key for section in (ROOT, *SECTIONS.values()) for key in (section.name, *(row.name for row in section.keys))]
+SCALARS = st.one_of(
+    st.sampled_from(
+        ["", "~", "0", "-1", "1 s", "5 GiB", "a", "A", "10.0.0.0/8", "::1", "0xA7xx", "$source", "true", "/", "1.2.840"]
+    ),
+    st.text(max_size=10),
+    st.text(alphabet="x", min_size=5000, max_size=5000),
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text(max_size=5)), inner, max_size=4),
+    ),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([*TOP_KEYS, "x"]), TREES, max_size=6),
+    st.dictionaries(
+        st.sampled_from(["SPOOL__DIR", "SOURCES__A", "X", "_FILE", "AE_TITLE_FILE", ""]), st.text(max_size=9)
+    ),
+)
+def test_anything_gives_a_configuration_or_its_own_error(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any], variables: dict[str, str]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(json.dumps(tree))
+    try:
+        config = load(path, {f"GATEWAY__{name}": value for name, value in variables.items()})
+    except ConfigurationError as error:
+        assert error.problems
+        assert all(problem.message.isprintable() for problem in error.problems)
+    else:
+        assert isinstance(config, Config)
+
+
+def test_a_folder_that_may_not_be_looked_at_is_no_traceback(complaints: Callable[..., list[str]]) -> None:
+    name = "x" * 300
+    assert complaints(MINIMAL + f"rules: {{dir: {name}}}")[0].startswith(
+        "gateway.yaml:7:9: rules.dir: there is no folder"
+    )
+
+
 # ── the environment ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -564,7 +611,7 @@ def test_a_section_can_be_given_whole(read: Read) -> None:
         ("GATEWAY____SPOOL", "1", "the parts between two __ must not be empty"),
         ("GATEWAY___FILE", "x", "names no value"),
         ("GATEWAY__SPOOL", "[", "not valid YAML: while parsing a flow node"),
-        ("GATEWAY__SPOOL__DIR_FILE", "nowhere", "nowhere: cannot be read: No such file or directory"),
+        ("GATEWAY__SPOOL__DIR_FILE", "nowhere", "the file nowhere cannot be read: No such file or directory"),
         ("GATEWAY__DESTINATIONS__B-__PORT", "1", "destinations: the name 'b-' must be at most 63 small letters"),
     ],
 )
