@@ -39,6 +39,8 @@ from gateway.net.acceptor import ServerAssociation, Sink
 from gateway.net.driver import Peer
 from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
 
+FILL_PAUSE_S = 1.0
+
 SUCCESS = 0x0000
 INVALID_SOP_INSTANCE = 0x0117
 SOP_CLASS_NOT_SUPPORTED = 0x0122
@@ -73,8 +75,6 @@ class Receiver:
     ) -> None:
         self.listeners = listeners
         self.sources = sources
-        self.count: Callable[[], int] = lambda: 0
-        self.count_of: Callable[[str], int] = lambda host: 0
         self._spool = spool
         self._intake = Intake(spool, generation, pool_size)
         self._pool_size = pool_size
@@ -84,9 +84,15 @@ class Receiver:
         self._filler = ThreadPoolExecutor(1, thread_name_prefix="spool-pool")
         self._fill_wanted = asyncio.Event()
 
+    async def fill(self) -> None:
+        """Have the first files ready. Without room the receiver serves all the same, and refuses with 0xA700."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._filler, self._intake.fill)
+        except SpoolError as error:
+            telemetry.problem("spool_pool", reason=str(error))
+
     async def run(self) -> None:
         """Serve flushes, recording and the file pool until cancelled."""
-        await asyncio.get_running_loop().run_in_executor(self._filler, self._intake.fill)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._small.run(), name="flush small")
             tasks.create_task(self._large.run(), name="flush large")
@@ -99,18 +105,14 @@ class Receiver:
         self._intake.close()
 
     async def _keep_pool(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._fill_wanted.wait()
             self._fill_wanted.clear()
             if self._intake.available >= self._pool_size // 2:
                 continue
-            try:
-                await loop.run_in_executor(self._filler, self._intake.fill)
-            except SpoolError as error:
-                # Told once a try; each refused instance is counted and answered with 0xA700.
-                telemetry.problem("spool_pool", reason=str(error))
-                await asyncio.sleep(1.0)
+            await self.fill()
+            if not self._intake.available:
+                await asyncio.sleep(FILL_PAUSE_S)
 
     # ── Service ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,8 +134,8 @@ class Receiver:
             association.peer.host,
             listener,
             self.sources,
-            self.count(),
-            self.count_of(association.peer.host),
+            association.acceptor.associations,
+            association.acceptor.associations_of(association.peer.host),
             self._recorder.open,
         )
         if isinstance(verdict, admission.Rejection):

@@ -1,0 +1,170 @@
+"""What every role of a host shares: folders, ledger, spool, log, event loop, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import telemetry
+from gateway.config import Config, load
+from gateway.control import Control
+from gateway.errors import ConfigurationError
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Role, Session
+from gateway.spool import Spool
+from gateway.telemetry.exposition import MetricsSocket
+from gateway.work.base import Stage
+from gateway.work.local import LocalQueue
+
+LEDGER_BEAT_S = 10.0
+
+
+def clock_ms() -> int:
+    """The wall clock, as everything below `flow` is handed it."""
+    return time.time_ns() // 1_000_000
+
+
+def run_dir(config: Config) -> Path:
+    """Sockets and what else lives as long as the processes."""
+    return config.state_dir / "run"
+
+
+def snapshot_path(config: Config) -> Path:
+    """The text of the configuration in force, as the supervisor last accepted it."""
+    return run_dir(config) / "gateway.yaml"
+
+
+def ledger_path(config: Config) -> Path:
+    """The SQLite ledger."""
+    return config.state_dir / "ledger.db"
+
+
+def open_ledger_of(config: Config, create: bool) -> SqliteLedger:
+    """The ledger that the configuration names. :raises LedgerError: see `SqliteLedger.open`."""
+    return SqliteLedger.open(ledger_path(config), create=create)
+
+
+def open_spool(config: Config) -> Spool:
+    """The spool that the configuration names."""
+    return Spool(config.spool.dir, config.spool.min_free_bytes, config.spool.ballast_bytes)
+
+
+def local_queue(config: Config, stage: Stage | None = None) -> LocalQueue:
+    """The work queue; `stage` is what this process waits for."""
+    return LocalQueue(run_dir(config), stage)
+
+
+def host_name() -> str:
+    """This host, as sessions name it."""
+    return socket.gethostname()
+
+
+def read_in_force(config_path: Path) -> Config:
+    """The configuration in force: the supervisor's accepted snapshot if there is one, else the file.
+
+    A role that is started again while somebody edits the file must come up as the others run.
+    :raises ConfigurationError: with every problem.
+    """
+    with contextlib.suppress(ConfigurationError):
+        state = os.environ.get("GATEWAY_SNAPSHOT", "")
+        if state:
+            return load(config_path, os.environ, text=Path(state).read_text(encoding="utf-8"))
+    return load(config_path, os.environ)
+
+
+@dataclass(slots=True)
+class Process:
+    """One role's process: its configuration, its line to the supervisor, its ledger and its session."""
+
+    config: Config
+    config_path: Path
+    control: Control
+    metrics: MetricsSocket
+
+
+def begin(role: Role, index: int, config_path: Path) -> Process:
+    """What every role does first."""
+    control = Control.attach(role)
+    config = read_in_force(config_path)
+    telemetry.configure(f"{role}-{index}", format=config.log.format, level=config.log.level)
+    declare_names(config)
+    raise_descriptor_limit()
+    metrics = telemetry.serve_metrics(run_dir(config))
+    return Process(config, config_path, control, metrics)
+
+
+def declare_names(config: Config) -> None:
+    """Bound the metric labels by the configuration."""
+    telemetry.declare(sources=tuple(config.sources), destinations=tuple(config.destinations))
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as we may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def run_loop(main: Callable[[], Awaitable[None]]) -> int:
+    """Run a role's coroutine on uvloop where it is there."""
+    try:
+        import uvloop
+    except ImportError:
+        factory = asyncio.new_event_loop
+    else:
+        factory = uvloop.new_event_loop
+
+    async def whole() -> None:
+        await main()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(whole())
+    return 0
+
+
+class Signals:
+    """SIGTERM sets `stop`; SIGHUP calls back."""
+
+    def __init__(self, reload: Callable[[], None]) -> None:
+        self.stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def reload_config(process: Process) -> Config | None:
+    """Read the configuration in force again; None when it cannot be read (then all stays as it is)."""
+    try:
+        config = read_in_force(process.config_path)
+    except ConfigurationError as error:
+        telemetry.problem("configuration_refused", problems=[str(problem) for problem in error.problems])
+        return None
+    process.config = config
+    declare_names(config)
+    return config
+
+
+async def open_session(process: Process, ledger: LedgerThread, role: Role, generation: str = "") -> Session:
+    """Register with the ledger, and tell the supervisor what to void when this process dies."""
+    session = await ledger.call(lambda opened: opened.open_session(role, host_name(), os.getpid(), clock_ms()))
+    process.control.session(session.session_id, generation)
+    return session
+
+
+async def beat_ledger(ledger: LedgerThread, session: Session, voided: Callable[[], None]) -> None:
+    """Count heartbeats in the ledger; `voided` is called when the session was ended by somebody else."""
+    while True:
+        await asyncio.sleep(LEDGER_BEAT_S)
+        if not await ledger.call(lambda opened: opened.beat(session, clock_ms())):
+            telemetry.problem("session_voided", reason="another process took this one for dead; stopping")
+            voided()
+            return

@@ -1,0 +1,76 @@
+"""The forwarder's process: every destination's queue."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from gateway.app.common import (
+    Process,
+    Signals,
+    beat_ledger,
+    begin,
+    clock_ms,
+    local_queue,
+    open_ledger_of,
+    open_session,
+    open_spool,
+    reload_config,
+    run_loop,
+)
+from gateway.flow.destination import Tools
+from gateway.flow.forward import Forwarder
+from gateway.flow.outcomes import OutcomeRecorder
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Role
+from gateway.net.driver import Ticker
+from gateway.work.base import Stage
+
+READERS = 4
+
+
+def main(index: int, config_path: Path) -> int:
+    """Be forwarder `index`."""
+    process = begin(Role.FORWARDER, index, config_path)
+    return run_loop(partial(_serve, process))
+
+
+async def _serve(process: Process) -> None:
+    config = process.config
+    ledger = LedgerThread(partial(open_ledger_of, config, create=False))
+    queue = local_queue(config, Stage.DELIVER)
+    session = await open_session(process, ledger, Role.FORWARDER)
+    outcomes = OutcomeRecorder(ledger, session, clock_ms)
+    executor = ThreadPoolExecutor(READERS, thread_name_prefix="spool-read")
+    tools = Tools(ledger, session, open_spool(config), outcomes, Ticker(), executor, clock_ms)
+    forwarder = Forwarder(tools, queue)
+    changed = asyncio.Event()
+    signals = Signals(changed.set)
+    async with asyncio.TaskGroup() as tasks:
+        serving = [
+            tasks.create_task(forwarder.run(config.destinations), name="forwarder"),
+            tasks.create_task(_reload(process, forwarder, changed), name="reload"),
+            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            process.control.start_beating(tasks),
+        ]
+        process.control.ready()
+        await signals.stop.wait()
+        await forwarder.stop()
+        for task in serving:
+            task.cancel()
+    executor.shutdown()
+    await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
+    await ledger.close()
+    queue.close()
+    process.metrics.close()
+
+
+async def _reload(process: Process, forwarder: Forwarder, changed: asyncio.Event) -> None:
+    while True:
+        await changed.wait()
+        changed.clear()
+        config = reload_config(process)
+        if config is not None:
+            await forwarder.configure(config.destinations)

@@ -1,0 +1,96 @@
+"""The receiver's process: listeners, spool, recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from functools import partial
+from pathlib import Path
+
+from gateway import telemetry
+from gateway.app.common import (
+    Process,
+    Signals,
+    beat_ledger,
+    begin,
+    clock_ms,
+    local_queue,
+    open_ledger_of,
+    open_session,
+    open_spool,
+    reload_config,
+    run_loop,
+)
+from gateway.config import Listener
+from gateway.flow.intake import Recorder
+from gateway.flow.receive import Receiver
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Role
+from gateway.net.acceptor import Acceptor, AcceptorLimits
+from gateway.net.driver import Ticker
+from gateway.work.base import Stage
+
+STOP_GRACE_S = 15.0
+RECORD_GRACE_S = 5.0
+
+
+def main(index: int, config_path: Path) -> int:
+    """Be receiver `index`."""
+    process = begin(Role.RECEIVER, index, config_path)
+    return run_loop(partial(_serve, process))
+
+
+def limits_of(listener: Listener) -> AcceptorLimits:
+    """A listener's bounds, as the acceptor takes them."""
+    return AcceptorLimits(
+        max_pdu_length=listener.max_pdu_length,
+        artim_timeout_s=listener.artim_timeout_s,
+        idle_timeout_s=listener.idle_timeout_s,
+        progress_timeout_s=listener.progress_timeout_s,
+    )
+
+
+async def _serve(process: Process) -> None:
+    config = process.config
+    ledger = LedgerThread(partial(open_ledger_of, config, create=False))
+    spool = open_spool(config)
+    spool.prepare()
+    queue = local_queue(config)
+    # A name of our own for this process's files: never used again, known dead when the supervisor says so.
+    generation = f"{clock_ms():012x}-{secrets.token_hex(4)}"
+    session = await open_session(process, ledger, Role.RECEIVER, generation)
+    recorder = Recorder(ledger, clock_ms, partial(queue.notify, Stage.ROUTE))
+    receiver = Receiver(spool, generation, config.spool.pool_size, recorder, config.listeners, config.sources)
+
+    def reload() -> None:
+        changed = reload_config(process)
+        if changed is not None:
+            receiver.sources = changed.sources
+
+    signals = Signals(reload)
+    acceptor = Acceptor(receiver, Ticker())
+    await receiver.fill()
+    async with asyncio.TaskGroup() as tasks:
+        serving = [
+            tasks.create_task(receiver.run(), name="receiver"),
+            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            process.control.start_beating(tasks),
+        ]
+        for name, sock in process.control.sockets().items():
+            listener = config.listeners[name]
+            acceptor.listen(name, sock, limits_of(listener), listener.max_associations)
+        process.control.ready()
+        await signals.stop.wait()
+        await acceptor.stop(STOP_GRACE_S)
+        if not await recorder.drain(RECORD_GRACE_S):
+            telemetry.problem(
+                "arrivals_not_recorded", reason="the ledger did not take them; the next start adopts them"
+            )
+        for task in serving:
+            task.cancel()
+    await asyncio.to_thread(receiver.close)
+    await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
+    await ledger.close()
+    with contextlib.suppress(OSError):
+        process.metrics.close()

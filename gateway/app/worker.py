@@ -1,0 +1,51 @@
+"""The worker's process: reads headers, evaluates rules. Limited in memory and time; no event loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from gateway.app.common import (
+    begin,
+    clock_ms,
+    declare_names,
+    host_name,
+    local_queue,
+    open_ledger_of,
+    open_spool,
+    read_in_force,
+)
+from gateway.flow.route import Router, limit_process
+from gateway.model import Role
+from gateway.work.base import Stage
+
+
+def main(index: int, config_path: Path) -> int:
+    """Be worker `index`."""
+    process = begin(Role.WORKER, index, config_path)
+    config = process.config
+    stopping = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        queue.notify(Stage.ROUTE)  # ends the wait
+
+    def reload(number: int, frame: object) -> None:
+        declare_names(read_in_force(config_path))
+
+    queue = local_queue(config, Stage.ROUTE)
+    ledger = open_ledger_of(config, create=False)
+    session = ledger.open_session(Role.WORKER, host_name(), os.getpid(), clock_ms())
+    process.control.session(session.session_id)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, reload)
+    limit_process(config.worker.memory_bytes)
+    router = Router(ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s)
+    process.control.ready()
+    router.run(process.control.beat, lambda: stopping)
+    ledger.void_session(session.session_id, clock_ms())
+    ledger.close()
+    queue.close()
+    return 0
