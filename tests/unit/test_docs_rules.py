@@ -1,0 +1,40 @@
+"""docs/rules.md teaches nothing that is not so, and the example rules do what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.config import load as load_configuration
+from gateway.rules.plan import load
+from gateway.rules.testing import run_tests
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+BLOCKS = {
+    DOCUMENT.count("\n", 0, found.start()) + 1: found[1]
+    for found in re.finditer(r"^```yaml\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+}
+DESTINATIONS = {"pacs", "dr", "research"}
+
+
+@pytest.mark.parametrize("line", list(BLOCKS))
+def test_every_example_in_the_guide_is_a_rule_file_whose_tests_pass(line: int) -> None:
+    text = BLOCKS[line]
+    results = run_tests(load({"example.yaml": text}, DESTINATIONS))
+    assert len(results) == len(re.findall(r"^    expect: ", text, re.MULTILINE))
+    assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
+
+
+def test_the_guide_has_examples() -> None:
+    assert len(BLOCKS) >= 6
+
+
+def test_the_example_rules_fit_the_example_configuration() -> None:
+    configuration = load_configuration(ROOT / "deploy" / "gateway.yaml", {})
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(configuration.rules.dir.glob("*.yaml"))}
+    results = run_tests(load(files, configuration.destinations))
+    assert len(results) >= 5
+    assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
