@@ -39,11 +39,12 @@ _RELATIVE = re.compile(rf"(?:{INCOMING}|{DERIVED})(?:/[0-9A-Za-z_-][0-9A-Za-z._-
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the spool's file system has left for us. `low` closes the intake."""
+    """What the spool's file system has left for us. `low` (too few bytes or inodes) closes the intake."""
 
     free_bytes: int
     total_bytes: int
     low: bool
+    few_inodes: bool = False
 
 
 class Spool:
@@ -92,17 +93,19 @@ class Spool:
     def room(self, max_age_s: float = 0.0) -> Room:
         """Free and total bytes for an ordinary user, at most `max_age_s` old. Raises SpoolError."""
         now = time.monotonic()
-        if self._room is not None and now - self._room_at < max_age_s:
-            return self._room
+        kept = self._room
+        if kept is not None and now - self._room_at < max_age_s:
+            return kept
         try:
             found = os.statvfs(self._root)
         except OSError as error:
             raise system.spool_error(error, f"cannot ask for the room of {self._root}") from error
         free = found.f_bavail * found.f_frsize
         few_inodes = found.f_files > 0 and found.f_favail < MIN_FREE_INODES
-        self._room = Room(free, found.f_blocks * found.f_frsize, free < self.min_free_bytes or few_inodes)
+        low = few_inodes or free < self.min_free_bytes
         self._room_at = now
-        return self._room
+        self._room = room = Room(free, found.f_blocks * found.f_frsize, low, few_inodes)
+        return room
 
     def used_bytes(self) -> int:
         """Bytes of all instances, by walking the folders: about a second per 10^5 files. Raises SpoolError."""
@@ -166,6 +169,7 @@ class Spool:
                 failed.append(system.spool_error(error, f"cannot remove {relative}"))
                 continue
             folders.add(os.path.dirname(full))
+        self._room = None
         for folder in folders:
             try:
                 self.remove_empty(folder)

@@ -33,7 +33,7 @@ import xxhash
 from gateway.errors import SpoolError, SpoolFull
 from gateway.model import Arrival, AssociationFacts
 from gateway.spool import record, system
-from gateway.spool.directory import FILE_MODE, FOLDER_MODE, INCOMING, Spool, fsync_folder
+from gateway.spool.directory import FILE_MODE, FOLDER_MODE, INCOMING, Room, Spool, fsync_folder
 
 GATHER_BYTES = 64 * 1024
 WRITEBACK_BYTES = 4 * 1024 * 1024
@@ -149,7 +149,7 @@ class Intake:
         """
         room = self.spool.room(ROOM_MAX_AGE_S)
         if room.low:
-            raise _too_little(self.spool, room.free_bytes)
+            raise _too_little(self.spool, room)
         while True:
             try:
                 name = self._pool.popleft()
@@ -234,15 +234,15 @@ class SpoolWriter:
             self._buffer += view
             return
         try:
-            self._end = _write_all(self._fd, [self._buffer, view], self._end)
+            self._end = _write_all(self._fd, [self._buffer, view] if self._buffer else [view], self._end)
             self._buffer = bytearray()
             if self._end - self._written_back >= WRITEBACK_BYTES:
                 system.start_writeback(self._fd, self._written_back, self._end - self._written_back)
                 self._written_back = self._end
-                room = self._spool.room(ROOM_MAX_AGE_S)
+                room = self._spool.room()
                 if room.low:
                     self._state = WriterState.FAILED
-                    raise _too_little(self._spool, room.free_bytes)
+                    raise _too_little(self._spool, room)
         except OSError as error:
             self._state = WriterState.FAILED
             raise system.spool_error(error, f"cannot write {self.relative}") from error
@@ -344,10 +344,11 @@ def _bounded(meta: ArrivalMeta) -> ArrivalMeta:
     )
 
 
-def _too_little(spool: Spool, free_bytes: int) -> SpoolFull:
+def _too_little(spool: Spool, room: Room) -> SpoolFull:
+    what = "too few inodes" if room.few_inodes else f"{room.free_bytes} bytes free, min_free is {spool.min_free_bytes}"
     return SpoolFull(
-        f"the room of {spool.directory} is below the watermark ({free_bytes} bytes free, min_free is "
-        f"{spool.min_free_bytes}): make room, or wait until waiting instances are delivered and purged"
+        f"the room of {spool.directory} is below the watermark ({what}): make room, or wait until waiting instances "
+        "are delivered and purged"
     )
 
 

@@ -35,8 +35,18 @@ def make_meta(facts: AssociationFacts | None = None, **changes: object) -> Arriv
     return ArrivalMeta(**{**values, **changes})  # type: ignore[arg-type]
 
 
+SPOOLS: list[Spool] = []
+
+
+def close_spools() -> None:
+    """Close every spool made here: an open one keeps its file system from being unmounted."""
+    while SPOOLS:
+        SPOOLS.pop().close()
+
+
 def make_spool(folder: Path, min_free_bytes: int = 0, ballast_bytes: int = 0) -> Spool:
     spool = Spool(folder, min_free_bytes, ballast_bytes)
+    SPOOLS.append(spool)
     spool.prepare()
     return spool
 
