@@ -125,7 +125,7 @@ class Scanner:
 
     def run(self) -> Scan:
         """Walk to the end. :raises HeaderError: the data set does not hold together, or is past a bound."""
-        if not self._window.buffer.strip(b"\0"):
+        if not self._window.buffer[:8].strip(b"\0"):
             self._window.expect_padding(0)
             raise HeaderError("the data set is empty")
         self._walk()

@@ -1,18 +1,37 @@
-"""Rule files to a compiled plan; a plan decides where an instance goes."""
+"""A set of rule files, compiled: what to do with an instance, and why.
+
+Rules are tried in the order of the files' names and of their places in them; how they are divided over files means
+nothing else. Every rule that matches adds its destinations; `stop: true` ends the search behind it. A rule with `hold`
+or `discard` takes back what was added before and ends the search too. An instance that no rule matches is held.
+
+A plan is immutable, knows its revision (a hash over the files' names and texts), and which attributes it wants to
+see. Pure; workers call `decide`, commands `explain`, and whoever reads rule files calls `load`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
+from gateway import document
 from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
+from gateway.rules.match import Subject
+from gateway.rules.schema import Rule, RuleReader, TestCase
+
+NO_RULE_MATCHES = "no rule matches"
+_REVISION_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How one rule met an instance."""
+    """How one rule met an instance.
+
+    `failing` says in words which condition did not hold ("" when the rule matched, or was not tried because the
+    search had ended).
+    """
 
     rule: str
     tried: bool
@@ -22,18 +41,43 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A validated set of rules."""
+    """A validated, compiled set of rules."""
 
     revision: str
     wanted: Wanted
+    rules: tuple[Rule, ...]
+    tests: tuple[TestCase, ...] = ()
 
     def decide(self, header: Header, facts: AssociationFacts, transfer_syntax_uid: str, sop_class_uid: str) -> Decision:
-        """Where an instance goes."""
-        return Decision(self.revision, 0, (), (), hold="no rule matches")
+        """Where an instance goes.
+
+        :param header: read with this plan's `wanted`.
+        :param facts: of the association that brought it.
+        :param transfer_syntax_uid: what it was received in.
+        :param sop_class_uid: that of the C-STORE command.
+        """
+        subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid)
+        matched: list[str] = []
+        destinations: dict[str, None] = {}
+        tried = 0
+        for rule in self.rules:
+            tried += 1
+            if rule.match is not None and not rule.match.holds(subject):
+                continue
+            matched.append(rule.name)
+            if rule.hold is not None or rule.discard is not None:
+                return Decision(self.revision, tried, tuple(matched), (), hold=rule.hold, discard=rule.discard)
+            for destination in rule.send_to:
+                destinations[destination] = None
+            if rule.stop:
+                break
+        hold = None if matched else NO_RULE_MATCHES
+        return Decision(self.revision, tried, tuple(matched), tuple(destinations), hold=hold)
 
     def priority(self, decision: Decision) -> int:
-        """The priority of the deliveries of a decision: -1, 0 or 1."""
-        return 0
+        """The priority of an instance: the highest that a rule of the decision gives (1, 0 or -1), 0 if none does."""
+        given = [rule.priority for rule in self.rules if rule.priority is not None and rule.name in decision.matched]
+        return max(given, default=0)
 
     def explain(
         self,
@@ -44,15 +88,50 @@ class Plan:
         *,
         show_values: bool = False,
     ) -> list[Explanation]:
-        """Why a decision is what it is, rule by rule."""
-        return []
+        """Why `decide` decides so, rule by rule. Values (patient data) are told only with `show_values`."""
+        subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid)
+        explanations: list[Explanation] = []
+        ended = False
+        for rule in self.rules:
+            if ended:
+                explanations.append(Explanation(rule.name, tried=False, matched=False, failing=""))
+                continue
+            failing = rule.match.failing(subject, show_values) if rule.match is not None else None
+            explanations.append(Explanation(rule.name, tried=True, matched=failing is None, failing=failing or ""))
+            ended = failing is None and (rule.stop or rule.hold is not None or rule.discard is not None)
+        return explanations
 
 
 def revision_of(files: Mapping[str, str]) -> str:
-    """A short hash over names and texts."""
-    return ""
+    """The revision of a set of rule files (name → text): 16 hexadecimal digits of a SHA-256 over both."""
+    digest = sha256()
+    for name in sorted(files):
+        for text in (name, files[name]):
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:_REVISION_DIGITS]
 
 
 def load(files: Mapping[str, str], destinations: Collection[str] | None = None) -> Plan:
-    """Read rule files. :raises ConfigurationError: with every problem found."""
-    raise ConfigurationError([Problem("", 0, 0, "not built yet")])
+    """Compile a set of rule files.
+
+    :param files: name → text; read in name order.
+    :param destinations: the names that `send_to` may use; None does not check them.
+    :raises ConfigurationError: with every problem of every file. No rules at all is not one: all is held then.
+    """
+    reader = RuleReader(destinations)
+    problems: list[Problem] = []
+    for name in sorted(files):
+        try:
+            root = document.parse(files[name], name)
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            if not (isinstance(root, document.Scalar) and root.is_null):
+                reader.read(root)
+    problems += reader.problems
+    if problems:
+        raise ConfigurationError(problems)
+    keys = {key for rule in reader.rules if rule.match is not None for key in rule.match.looks_at()}
+    wanted = Wanted.of(key for key in keys if not isinstance(key, str))
+    return Plan(revision_of(files), wanted, tuple(reader.rules), tuple(reader.tests))

@@ -1,0 +1,143 @@
+"""Mistakes in rule files: each is found, at its place, with what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.rules.plan import load
+
+DESTINATIONS = {"pacs", "research"}
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"10-a.yaml": text}, DESTINATIONS)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def rule(line: str) -> str:
+    """A file with one rule, whose third line is the given one."""
+    return f"rules:\n  - name: a\n    {line}\n    send_to: pacs\n"
+
+
+MISTAKES = {
+    "- a\n": "1:1: a rule file is a map with rules, tests",
+    "rule: []\n": "1:1: a rule file has no key 'rule'; is 'rules' meant?",
+    "rules: {}\n": "1:8: rules is a list",
+    "rules:\n  - text\n": "2:5: a rule is a map with name, match, ",
+    "rules:\n  - send_to: pacs\n": "2:5: a rule needs a name",
+    "rules:\n  - name: Big One\n    send_to: pacs\n": "2:11: a name begins with a small letter or digit",
+    "rules:\n  - name: [a]\n    send_to: pacs\n": "2:11: a name begins",
+    "rules:\n  - {name: a, send_to: pacs}\n  - {name: a, send_to: pacs}\n": "3:12: the rule 'a' exists already, at "
+    "10-a.yaml:2",
+    "rules:\n  - name: a\n    sendto: pacs\n    hold: x\n": "3:5: a rule has no key 'sendto'; is 'send_to' meant?",
+    "rules:\n  - name: a\n": "2:5: the rule does nothing: it needs send_to, hold or discard",
+    "rules:\n  - name: a\n    match: {Modality: CT}\n": "2:5: the rule does nothing",
+    "rules:\n  - name: a\n    send_to: pacs\n    hold: wait\n": "4:5: hold cannot stand beside send_to",
+    "rules:\n  - name: a\n    discard: gone\n    hold: wait\n": "3:5: discard cannot stand beside hold",
+    "rules:\n  - name: a\n    hold: wait\n    stop: true\n": "4:5: hold ends the search anyway",
+    "rules:\n  - name: a\n    hold:\n": "3:10: hold needs a reason, as text",
+    "rules:\n  - name: a\n    discard: [x]\n": "3:14: discard needs a reason, as text",
+    "rules:\n  - name: a\n    send_to: []\n": "3:14: send_to is a text or a list of texts",
+    "rules:\n  - name: a\n    send_to: [pacs, {x: y}]\n": "3:21: send_to is a text or a list of texts",
+    "rules:\n  - name: a\n    send_to: [pacs, pac]\n": "3:21: there is no destination 'pac' in the configuration; "
+    "is 'pacs' meant?",
+    "rules:\n  - name: a\n    send_to: [pacs, pacs]\n": "3:21: the destination 'pacs' stands here twice",
+    rule("stop: yes"): "3:11: stop is true or false",
+    rule("priority: urgent"): "3:15: priority is high, normal or low",
+    rule("transform: [anonymise]"): "3:5: transform comes later",
+    rule("match: CT"): "3:12: match maps attributes to conditions",
+    rule("match: {}"): "3:12: an empty map matches everything: leave match out",
+    rule("match: {Modalty: CT}"): "3:13: there is no attribute or fact 'Modalty'; is 'Modality' meant?",
+    rule("match: {calling_aet: CT}"): "3:13: there is no attribute or fact 'calling_aet'; is 'calling_ae_title' meant?",
+    rule("match: {modality: CT}"): "3:13: there is no attribute or fact 'modality'; is 'Modality' meant?",
+    rule("match: {TransferSyntaxUID: x}"): "3:13: 'TransferSyntaxUID' is no part of a data set",
+    rule("match: {PatientID.CodeValue: x}"): "3:13: 'PatientID' is no sequence",
+    rule("match: {A.B.C: x}"): "3:13: 'A.B.C' goes too deep",
+    rule("match: {ContentSequence.ContentSequence: x}"): "3:13: 'ContentSequence' is a sequence",
+    rule("match: {ContentSequence: x}"): "3:30: ContentSequence has no text",
+    rule("match: {PixelData: x}"): "3:24: PixelData has no text",
+    rule("match: {Modality: }"): "3:22: no text to compare with",
+    rule("match: {Modality: ''}"): "3:23: no text to compare with",
+    rule("match: {Modality: []}"): "3:23: an empty list matches nothing",
+    rule("match: {Modality: [[CT]]}"): "3:24: a list of conditions holds no further lists",
+    rule("match: {Modality: {}}"): "3:23: a condition has one key: regex, equals, present, absent",
+    rule("match: {Modality: {regexp: x}}"): "3:24: there is no condition 'regexp'; is 'regex' meant?",
+    rule("match: {Modality: {regex: '('}}"): "3:31: not a usable pattern: missing ): (",
+    rule("match: {Modality: {regex: 'a{999}b{999}'}}"): "3:31: not a usable pattern: the pattern is too large",
+    rule("match: {Modality: {present: maybe}}"): "3:33: present is true or false",
+    rule("match: {any: {Modality: CT}}"): "3:18: any is a list",
+    rule("match: {any: []}"): "3:18: any has an empty list",
+    rule("match: {not: [{Modality: CT}]}"): "3:18: match maps attributes to conditions",
+    rule("match: {host: 10.0.0.0/40}"): "3:19: not a network:",
+    rule("match: {sop_class: CTImageStorag}"): "3:24: 'CTImageStorag' is no UID, keyword or name that DICOM knows; "
+    "is 'CTImageStorage' meant?",
+    rule("match: {Modality: CT, Modality: MR}"): "3:27: the key 'Modality' stands here twice",
+    "tests:\n  - {}\n": "2:5: a test needs a name",
+    "tests:\n  - {name: t, instance: x, expect: {held: true}}\n": "2:25: a test needs an instance",
+    "tests:\n  - {name: t, instance: {X: y}, expect: {held: true}}\n": "2:26: there is no attribute or fact 'X'",
+    "tests:\n  - {name: t, instance: {}, expect: {}}\n": "2:37: a test expects one of destinations, held, discarded",
+    "tests:\n  - {name: t, instance: {}, expect: {sent: x}}\n": "2:38: there is no outcome 'sent'",
+    "tests:\n  - {name: t, instance: {}, expect: {destinations: [pax]}}\n": "2:53: there is no destination 'pax'",
+    "tests:\n  - {name: t, instance: {}, expect: {held: false}}\n": "2:44: held is true, or the reason",
+    "rules:\n\t- x\n": "2:1: not valid YAML",
+    "rules: !!python/object:os.system [x]\n": "1:8: the tag",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), MISTAKES.items(), ids=range(len(MISTAKES)))
+def test_a_mistake_is_found_at_its_place(text: str, expected: str) -> None:
+    found = problems(text)
+    assert any(each.startswith(f"10-a.yaml:{expected}") for each in found), found
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    found = problems(
+        """\
+rules:
+  - name: a
+    match:
+      Modalty: CT
+      StudyDescription: {regex: "("}
+    send_to: [pax]
+  - name: a
+    stop: perhaps
+tests:
+  - name: t
+    instance: {PatientNam: x}
+    expect: {destinations: pacs}
+"""
+    )
+    assert [each.split(": ")[0] for each in found] == [
+        "10-a.yaml:4:7",
+        "10-a.yaml:5:33",
+        "10-a.yaml:6:15",
+        "10-a.yaml:7:5",
+        "10-a.yaml:7:11",
+        "10-a.yaml:8:11",
+        "10-a.yaml:11:16",
+    ]
+
+
+def test_names_are_unique_over_all_files() -> None:
+    with pytest.raises(ConfigurationError, match=r"b.yaml:1:17: the rule 'x' exists already, at a.yaml:1"):
+        load({"a.yaml": "rules: [{name: x, send_to: y}]", "b.yaml": "rules: [ {name: x, send_to: y}]"})
+
+
+def test_a_complaint_about_a_pattern_is_not_logged_by_the_engine(capfd: pytest.CaptureFixture[str]) -> None:
+    problems(rule("match: {Modality: {regex: '('}}"))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["", "rules:\n", "rules: []\ntests: []\n", "# nothing\n", "tests:\n"])
+def test_a_file_without_rules_is_fine(text: str) -> None:
+    assert load({"a.yaml": text}).rules == ()
+
+
+def test_scalars_stand_for_lists_of_one() -> None:
+    (made,) = load(
+        {"a.yaml": "rules: [{name: 0-a.b_c, send_to: pacs, stop: false, priority: high}]"}, DESTINATIONS
+    ).rules
+    assert made.send_to == ("pacs",)
+    assert (made.name, made.stop, made.priority, made.match) == ("0-a.b_c", False, 1, None)
