@@ -108,12 +108,17 @@ class Spool:
         return room
 
     def used_bytes(self) -> int:
-        """Bytes of all instances, by walking the folders: about a second per 10^5 files. Raises SpoolError."""
+        """Bytes of all files, ballast included, by walking the folders: for seldom use. Raises SpoolError."""
+
+        def failed(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):  # purged meanwhile
+                raise error
+
         total = 0
         try:
-            for folder, _, names in os.walk(self._root):
+            for folder, _, names in os.walk(self._root, onerror=failed):
                 for name in names:
-                    with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+                    with contextlib.suppress(FileNotFoundError):
                         total += os.stat(os.path.join(folder, name)).st_size
         except OSError as error:
             raise system.spool_error(error, f"cannot walk {self._root}") from error
@@ -156,7 +161,10 @@ class Spool:
     # ── removal ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def unlink(self, paths: Iterable[str]) -> None:
-        """Remove files (a missing one is fine), then the folders left empty. All are tried; raises SpoolError after."""
+        """Remove files (a missing one is fine), then the folders left empty. All are tried; raises SpoolError after.
+
+        Not made durable: after a power cut a removed file may be back. The ledger knows it as purged; remove it again.
+        """
         failed: list[SpoolError] = []
         folders: set[str] = set()
         for relative in paths:

@@ -1,7 +1,8 @@
 """What lies in the spool: for adoption at a start or after a receiver's death, and for `gateway recover`.
 
-Adoption, as the callers do it: `scan` the dead generations with `verify` → tell the ledger of the complete files it
-does not know → `remove_incomplete` with the ids that it knows. A file is
+Adoption, as the callers do it: ask the ledger which of `instance_ids` of the dead generations it knows → `scan` the
+others with `verify` and tell the ledger of the complete ones → `remove_incomplete` with all ids that it knows now. So
+what is known is never read, and a long queue makes no long start. A file is
 
   complete     record, name and length hold (and, with `verify`, the data set's checksum);
   empty        a pool file that was never used;
@@ -65,12 +66,22 @@ class Removal:
     kept: tuple[Found, ...]
 
 
-def scan(spool: Spool, generations: Collection[str] | None = None, verify: bool = False) -> Iterator[Found]:
+def instance_ids(spool: Spool, generations: Collection[str] | None = None) -> Iterator[str]:
+    """The id of every file below `incoming`, or of some generations only; from the names, nothing is read."""
+    return (instance_id for _, instance_id in _files(spool, generations))
+
+
+def scan(
+    spool: Spool, generations: Collection[str] | None = None, verify: bool = False, skip: Collection[str] = ()
+) -> Iterator[Found]:
     """Every file below `incoming`, or of some generations only, by generation and in the order of arrival.
 
-    A file that vanishes meanwhile is left out. Raises SpoolError when a folder cannot be listed.
+    Files whose instance id is in `skip` are left out, unread, and one that vanishes meanwhile. Raises SpoolError when
+    a folder cannot be listed.
     """
     for relative, instance_id in _files(spool, generations):
+        if instance_id in skip:
+            continue
         found = _look(spool, relative, instance_id, verify)
         if found is not None:
             yield found
@@ -79,17 +90,16 @@ def scan(spool: Spool, generations: Collection[str] | None = None, verify: bool 
 def remove_incomplete(spool: Spool, dead_generations: Collection[str], known: Collection[str]) -> Removal:
     """Remove what was never acknowledged: empty and incomplete files of generations whose process is known to be dead.
 
-    Never an instance whose id is in `known` (the ledger has it: then its file was damaged later). Everything is read
-    again here, with `verify`. Folders left empty go too. Raises SpoolError when a file cannot be removed.
+    Files whose instance id is in `known` (the ledger has it) are not looked at. `kept` names those of the others whose
+    record says that they are damaged, and those that cannot be read; the data sets' checksums are not read here.
+    Folders left empty go too. Raises SpoolError when a file cannot be removed.
     """
     removed: list[Found] = []
     kept: list[Found] = []
-    for found in scan(spool, dead_generations, verify=True):
-        if found.state is FoundState.COMPLETE:
-            continue
-        if found.state in (FoundState.EMPTY, FoundState.INCOMPLETE) and found.instance_id not in known:
+    for found in scan(spool, dead_generations, skip=known):
+        if found.state in (FoundState.EMPTY, FoundState.INCOMPLETE):
             removed.append(found)
-        else:
+        elif found.state is not FoundState.COMPLETE:
             kept.append(found)
     spool.unlink([found.relative for found in removed])
     for generation in dead_generations:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SpoolError
-from gateway.spool import Found, FoundState, Intake, Spool, remove_incomplete, scan
+from gateway.spool import Found, FoundState, Intake, Spool, instance_ids, remove_incomplete, scan
 from tests.unit.spool_kit import GENERATION, files_in, folders_in, make_intake, make_meta, make_spool, store
 
 OTHER = "fedc9876-0002"
@@ -89,9 +89,21 @@ def test_what_the_ledger_knows_is_never_removed(tmp_path: Path) -> None:
     with spool.path(arrival.path).open("r+b") as file:
         file.write(b"damage")
     removal = remove_incomplete(spool, [GENERATION], known={arrival.instance_id})
-    assert [found.instance_id for found in removal.kept] == [arrival.instance_id]
+    assert removal.kept == ()
     assert len(removal.removed) == 1
     assert spool.path(arrival.path).exists()
+
+
+def test_a_start_reads_only_what_the_ledger_does_not_know(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    intake = make_intake(spool, pool_size=3)
+    known, unknown = store(intake, b"known"), store(intake, b"unknown")
+    spool.path(known.path).write_bytes(b"damage that only a read would find")
+    assert set(instance_ids(spool, [GENERATION])) == {path.stem for path in files_in(spool)}
+    assert list(instance_ids(spool, [OTHER])) == []
+    found = list(scan(spool, [GENERATION], verify=True, skip={known.instance_id}))
+    assert [one.arrival for one in found] == [unknown, None]
+    assert [one.state for one in found] == [FoundState.COMPLETE, FoundState.EMPTY]
 
 
 def test_a_file_with_a_record_is_kept_even_when_damaged(tmp_path: Path) -> None:
