@@ -191,7 +191,7 @@ class _Check:
     def _given_up_on_record(self, rows: Sequence[LedgerInstance], missing: set[str]) -> bool:
         """A person, or a rule that a person wrote, ordered that it need not arrive."""
         for row in rows:
-            if row.discarded or (row.over and not row.deliveries and self._ledger.cancels):
+            if row.over and (row.discarded or row.cancelled):
                 return True
             cancelled = {one.destination for one in row.deliveries if one.state == "cancelled"}
             if missing and missing <= cancelled:

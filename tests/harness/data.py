@@ -80,6 +80,11 @@ class SampleFile:
     def sendable(self) -> bool:
         return not self.reason
 
+    @property
+    def odd(self) -> bool:
+        """An odd number of bytes (PS3.5 A.5 wants a deflated stream padded): DCMTK aborts when it gets one as it is."""
+        return self.length % 2 == 1
+
     def instance(self) -> Instance:
         """The data set bytes as they stand in the file."""
         data = self.path.read_bytes()[self.offset :]

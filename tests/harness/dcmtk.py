@@ -7,7 +7,6 @@ so that its bytes on the wire need not be those of the file; `sent_by_dcmtk` say
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Self
 from pynetdicom.dsutils import split_dataset
 
 from tests.harness.archive import OurArchive
-from tests.harness.data import sha256_from
+from tests.harness.data import dataset_sha256, sha256_from
 from tests.harness.tools import Completed, Process, free_port, program, run
 
 
@@ -144,6 +143,6 @@ def sent_by_dcmtk(files: Sequence[Path]) -> list[Sent]:
                 continue
             stored = archive.all_stored()[-1]
             data = archive.data[stored.sop_instance_uid].pop()
-            same = hashlib.sha256(path.read_bytes()[-len(data) :]).hexdigest() == stored.sha256
+            same = dataset_sha256(path) == stored.sha256
             found.append(Sent(path, stored.sop_instance_uid, stored.transfer_syntax_uid, stored.sha256, same, data))
     return found

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.ledger.base import Ledger
 
 PAGE = 5000
+CANCELLED = "cancelled:"  # how the reason of a cancelled instance begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class LedgerInstance:
     sop_instance_uid: str
     state: str
     checksum: str = ""
-    discarded: bool = False
+    discarded: bool = False  # by a rule
+    cancelled: bool = False  # as a whole, by a person, while held or quarantined
     destinations: tuple[str, ...] = ()  # by its decision
     deliveries: tuple[LedgerDelivery, ...] = ()
 
@@ -69,10 +71,9 @@ class LedgerInstance:
 
 @dataclass(frozen=True, slots=True)
 class LedgerView:
-    """One look at a ledger. `cancels`: whether a person's cancel is on record at all."""
+    """One look at a ledger."""
 
     instances: Mapping[str, LedgerInstance] = field(default_factory=dict)
-    cancels: bool = False
     problem: str = ""  # why it could not be read; then `instances` is empty
 
     def by_uid(self) -> dict[str, list[LedgerInstance]]:
@@ -103,24 +104,29 @@ class LedgerView:
             "SELECT d.instance_seq, n.name, d.state FROM delivery d JOIN destination n USING (destination_key)"
         ):
             deliveries.setdefault(seq, []).append(LedgerDelivery(name, state))
+        audited = connection.execute("SELECT count(*) FROM audit WHERE action = 'cancel'").fetchone()[0] > 0
         instances = {}
-        for seq, instance_id, uid, state, checksum, named, discard in connection.execute(
-            "SELECT i.seq, i.instance_id, i.sop_instance_uid, i.state, lower(hex(p.checksum)), "
+        for seq, instance_id, uid, state, reason, checksum, named, discard in connection.execute(
+            "SELECT i.seq, i.instance_id, i.sop_instance_uid, i.state, i.reason, lower(hex(p.checksum)), "
             "d.destinations, d.discard FROM instance i "
             "LEFT JOIN payload p ON p.instance_seq = i.seq AND p.chain = '' "
             "LEFT JOIN decision d USING (decision_key)"
         ):
-            destinations = tuple(json.loads(named)) if named else ()
-            of_it = tuple(deliveries.get(seq, ()))
             instances[instance_id] = LedgerInstance(
-                instance_id, uid, state, checksum or "", discard is not None, destinations, of_it
+                instance_id,
+                uid,
+                state,
+                checksum or "",
+                discarded=discard is not None,
+                cancelled=audited and reason.startswith(CANCELLED),
+                destinations=tuple(json.loads(named)) if named else (),
+                deliveries=tuple(deliveries.get(seq, ())),
             )
-        cancels = connection.execute("SELECT count(*) FROM audit WHERE action LIKE '%cancel%'").fetchone()[0]
-        return cls(instances, cancels > 0)
+        return cls(instances)
 
     @classmethod
     def from_ledger(cls, ledger: Ledger) -> LedgerView:
-        """Ask a ledger's public methods. A settled instance without deliveries counts as discarded or cancelled."""
+        """Ask a ledger's public methods. A settled instance without deliveries, but with a reason, was discarded."""
         from gateway.ledger.base import InstanceFilter
 
         instances = {}
@@ -136,11 +142,12 @@ class LedgerView:
                     row.instance_id,
                     row.sop_instance_uid,
                     str(row.state),
-                    discarded=str(row.state) == "settled" and not of_it and bool(row.reason),
+                    discarded=not of_it and bool(row.reason) and not row.reason.startswith(CANCELLED),
+                    cancelled=row.reason.startswith(CANCELLED),
                     destinations=tuple({delivery.destination for delivery in of_it}),
                     deliveries=of_it,
                 )
-        return cls(instances, cancels=True)
+        return cls(instances)
 
 
 def read_spool(directory: Path) -> list[SpoolCopy]:

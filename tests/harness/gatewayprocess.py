@@ -45,10 +45,10 @@ _FAST_DESTINATIONS: dict[str, Any] = {
 class GatewayConfig:
     """A gateway.yaml and its rules, below `folder`.
 
-    `destinations`: name → port on loopback, or a mapping of keys (host and ae_title have defaults). `rules`: file name →
-    YAML text; left out, one rule sends everything everywhere. Other keywords are sections of gateway.yaml, laid over
-    the defaults key by key: `spool={"min_free": "1 GiB"}`, `destination_defaults={"attempts": 2}`. Change
-    `document`, `rules` or `destinations` and `write` again to try a reload.
+    `destinations`: name → port on loopback, or a mapping of keys (host and ae_title have defaults). `rules`: file
+    name → YAML text; left out, one rule sends everything everywhere. Other keywords are sections of gateway.yaml, laid
+    over the defaults key by key: `spool={"min_free": "1 GiB"}`, `destination_defaults={"attempts": 2}`. Change
+    `document` or `rules` and `write` again to try a reload.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class GatewayProcess:
         return self._running().pid
 
     def roles(self) -> dict[str, list[int]]:
-        """Role → pids of its processes, in the order of their index; a process that a role started is not among them."""
+        """Role → pids of its processes, by index; a process that a role started is not among them."""
         found: dict[str, list[tuple[str, int]]] = {}
         seen: set[int] = set()
         for pid in self.pids():
