@@ -66,6 +66,8 @@ class Control:
         die_with_parent(int(parent))
         # A Ctrl-C reaches every process of the terminal. The supervisor turns it into a stop in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Until the role has its own handler: a reload must not end a process that has only just started.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         line = socket.socket(fileno=int(descriptor))
         line.setblocking(False)
         line.set_inheritable(False)

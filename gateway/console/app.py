@@ -1,0 +1,155 @@
+"""The HTTP side of a host: health and version on the console's listener, metrics on their own.
+
+    console   /livez     200 while this process turns
+              /readyz    200, or 503 with the reasons why the host should get no work
+              /version   name and version; nowhere else is the version told
+    metrics   /metrics   the whole host (see `gateway.console.metrics`)
+
+Only GET and HEAD. No cookies, no forms, no request bodies, no patient data, security headers on every answer; an error
+is a bare 500, and its kind goes to the log.
+
+uvicorn serves sockets that the supervisor has bound. It is started and stopped through its parts, because its own main
+loop wakes up ten times a second and takes the process's signal handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway import __version__, telemetry
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONNECTION_LIMIT = 64
+REQUEST_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 3
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def console_app(reasons_not_ready: Callable[[], Awaitable[Sequence[str]]]) -> ASGIApp:
+    """The console's application. `reasons_not_ready` says why the host is not ready; empty when it is."""
+
+    async def livez(_request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(_request: Request) -> Response:
+        reasons = list(await reasons_not_ready())
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    async def version(_request: Request) -> Response:
+        return JSONResponse({"name": "dicom-gateway", "version": __version__})
+
+    return Guard(Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/version", version)]))
+
+
+def metrics_app(exposition: Callable[[], Awaitable[bytes]]) -> ASGIApp:
+    """The metrics listener's application. `exposition` gives the text of the whole host."""
+
+    async def metrics(_request: Request) -> Response:
+        return Response(await exposition(), headers={"content-type": METRICS_CONTENT_TYPE})
+
+    return Guard(Starlette(routes=[Route("/metrics", metrics)]))
+
+
+class Guard:
+    """Around an application: methods, security headers, and errors without a word about what they were."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+            await send(message)
+
+        if scope["method"] not in ("GET", "HEAD"):
+            refusal = PlainTextResponse("method not allowed\n", status_code=405, headers={"allow": "GET, HEAD"})
+            await refusal(scope, receive, send_guarded)
+            return
+        try:
+            await self._app(scope, receive, send_guarded)
+        except Exception as error:  # noqa: BLE001 - its text could say anything; it goes no further than here
+            if not started:
+                await PlainTextResponse("internal error\n", status_code=500)(scope, receive, send_guarded)
+            telemetry.problem("console_error", error=error, path=scope["path"])
+
+
+class _Http(H11Protocol):
+    """uvicorn's protocol, and a deadline for the first request: who connects and says nothing holds no place."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the connection its term."""
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_TIMEOUT_S, self._end_of_term)
+
+    def _end_of_term(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app` on a listening socket while the context is open; then finish what is under way, for 3 s at most.
+
+    The socket is closed at the end.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Http,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTION_LIMIT,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        h11_max_incomplete_event_size=16 << 10,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[listener])
+    try:
+        yield
+    finally:
+        await server.shutdown(sockets=[listener])
+
+
+async def serve(listeners: Sequence[tuple[ASGIApp, socket.socket]], stop: asyncio.Event) -> None:
+    """Serve every application on its socket until `stop` is set."""
+    async with contextlib.AsyncExitStack() as stack:
+        for app, listener in listeners:
+            await stack.enter_async_context(serving(app, listener))
+        await stop.wait()
