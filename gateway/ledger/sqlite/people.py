@@ -36,7 +36,7 @@ def queue_ages(tx: Transaction, bounds_s: Sequence[int], now_ms: int) -> list[Ag
     for destination_key, name in tx.execute(_SQL["destinations"]).fetchall():
         until_ms = _EVER_MS  # whatever the clock did, what seems to be of the future is young
         for bound_s in (*sorted(bounds_s), 0):
-            after_ms = now_ms - bound_s * 1000 - 1 if bound_s else -1
+            after_ms = now_ms - bound_s * 1000 - 1 if bound_s else -_EVER_MS
             arguments = {"destination_key": destination_key, "after_ms": after_ms, "until_ms": until_ms}
             buckets.append(AgeBucket(name, bound_s, tx.value(_SQL["waiting_between"], arguments)))
             until_ms = after_ms

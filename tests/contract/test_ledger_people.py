@@ -1,0 +1,422 @@
+"""What every ledger does with destinations, duplicates, the spool's end, rules, operators' orders and gauges."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gateway.errors import LedgerError
+from gateway.ledger.base import AgeBucket, InstanceFilter, RuleSet
+from gateway.model import Breaker, DeliveryState, InstanceState, Quarantine, StudyFacts
+from tests.contract.ledger_scene import Scene, arrival, decision
+
+EVERYTHING = InstanceFilter()
+
+
+def only(*instance_ids: str) -> InstanceFilter:
+    """These instances."""
+    return InstanceFilter(instance_ids=instance_ids)
+
+
+# ── destinations ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_destination_rows_follow_the_configuration(scene: Scene) -> None:
+    scene.ledger.save_destination("pacs", "down", 2.5, "connection refused", 77, 2)
+    scene.ledger.sync_destinations({"pacs": False, "new": True}, 3)
+    rows = {state.name: state for state in scene.ledger.destinations()}
+    assert {name: state.configured for name, state in rows.items()} == {"dr": False, "new": True, "pacs": True}
+    pacs = rows["pacs"]
+    assert (pacs.breaker, pacs.window, pacs.last_error) == (Breaker.DOWN, 2.5, "connection refused")
+    assert pacs.next_probe_at_ms == 77
+    with pytest.raises(LedgerError):
+        scene.ledger.save_destination("unheard of", "up", 1, "", 0, 4)
+
+
+def test_removing_a_destination_holds_what_waits_and_its_return_frees_it(scene: Scene) -> None:
+    scene.arrive("ready", "leased", "deferred", "held")
+    scene.route(decision("pacs", "dr"))
+    deferred, held, *_ = (lease for lease in scene.claim() if lease.instance_id in ("deferred", "held"))
+    leases = {lease.instance_id: lease for lease in (deferred, held)}
+    scene.conclude(leases["deferred"], state=DeliveryState.DEFERRED, due_at_ms=scene.now_ms + 1000)
+    scene.conclude(leases["held"], state=DeliveryState.HELD, reason="refused")
+    assert scene.ledger.sync_destinations({"dr": False}, 2) == (3, 0)
+    assert scene.ledger.sync_destinations({"dr": False}, 3) == (0, 0)
+    assert scene.claim() == []
+    assert {state for _, name, state in scene.deliveries("ready", "leased", "deferred") if name == "pacs"} == {"held"}
+    assert scene.ledger.sync_destinations({"dr": False, "pacs": False}, 4) == (0, 3)
+    assert sorted(scene.claimed()) == ["deferred", "leased", "ready"]
+
+
+def test_a_delivery_that_arrived_while_its_destination_was_removed_is_written_down(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.route()
+    a, b = scene.claim()
+    scene.ledger.sync_destinations({}, 2)
+    assert scene.conclude(a) == [a.delivery_id]
+    assert scene.state("a") is InstanceState.SETTLED
+    assert scene.conclude(b, state=DeliveryState.DEFERRED, due_at_ms=1) == []
+    scene.ledger.sync_destinations({"pacs": False}, 3)
+    (again,) = scene.claim()
+    assert (again.instance_id, again.uncertain) == ("b", True)
+
+
+def test_nothing_is_claimed_for_a_paused_destination(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route()
+    scene.ledger.pause_destination("pacs", True, "me", 2)
+    assert scene.claim() == []
+    assert [state.paused for state in scene.ledger.destinations()] == [False, True]
+    scene.ledger.pause_destination("pacs", False, "me", 3)
+    assert scene.claimed() == ["a"]
+    with pytest.raises(LedgerError):
+        scene.ledger.pause_destination("unheard of", True, "me", 4)
+
+
+# ── duplicates ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_exact_duplicates_are_skipped_where_the_destination_says_so(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": False}, 2)
+    scene.arrive("a", "b", "c", uid="1.9")
+    (first,) = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    assert (first.destinations, first.skipped_duplicates) == (("pacs", "dr"), ())
+    (second,) = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    assert (second.destinations, second.skipped_duplicates) == (("dr",), ("pacs",))
+    (third,) = scene.record(scene.claim_instances(), decision("pacs"))
+    assert (third.destinations, third.skipped_duplicates, third.state) == ((), ("pacs",), InstanceState.SETTLED)
+    scene.arrive("d", uid="1.9", content=b"changed")
+    (changed,) = scene.record(scene.claim_instances(), decision("pacs"))
+    assert changed.destinations == ("pacs",)
+
+
+def test_a_duplicate_is_skipped_because_of_what_was_delivered_before(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": False}, 2)
+    scene.arrive("a", uid="1.9")
+    scene.route()
+    scene.conclude(*scene.claim())
+    scene.arrive("b", uid="1.9")
+    (second,) = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    assert second.skipped_duplicates == ("pacs",)
+    scene.conclude(*scene.claim("dr"))
+    assert scene.state("b") is InstanceState.SETTLED
+
+
+@pytest.mark.parametrize("state", [DeliveryState.HELD, DeliveryState.DEAD])
+def test_a_duplicate_is_not_skipped_when_the_earlier_delivery_was_stopped_after_it_came(
+    scene: Scene, state: DeliveryState
+) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive("a", uid="1.9")
+    scene.route()
+    scene.arrive("b", uid="1.9")
+    scene.conclude(*scene.claim(), state=state)
+    scene.route()
+    assert scene.claimed() == ["b"]
+
+
+def test_a_skipped_duplicate_stays_until_the_delivery_that_stands_for_it_is_settled(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    scene.route()
+    assert scene.state("b") is InstanceState.SETTLED
+    assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == []
+    scene.conclude(*scene.claim())
+    assert {item.instance_id for item in scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)} == {"a", "b"}
+
+
+def test_a_skipped_duplicate_is_delivered_after_all_when_the_earlier_arrival_is_quarantined(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive("a", "b", "c", uid="1.9")
+    scene.route()
+    assert len(scene.claim()) == 1
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("a", "flipped bit")], 3)
+    assert scene.state("b") is InstanceState.ROUTED
+    leases = scene.claim()
+    assert [lease.instance_id for lease in leases] == ["b"]
+    assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == []
+    scene.conclude(*leases)
+    assert {item.instance_id for item in scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)} == {"b", "c"}
+
+
+# ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_settled_instances_are_purged_and_only_when_told_so_twice(scene: Scene) -> None:
+    scene.arrive("settled", "open")
+    scene.route()
+    scene.conclude(scene.claim(limit=1)[0])
+    assert scene.ledger.begin_purge(scene.now_ms - 1, 10, scene.now_ms) == []
+    (item,) = scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)
+    assert (item.instance_id, item.paths) == ("settled", (arrival("settled").path,))
+    assert scene.state("settled") is InstanceState.PURGING
+    assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == [item]  # a crash before the files were gone
+    scene.ledger.finish_purge(["settled", "open", "unknown"], scene.now_ms)
+    assert (scene.state("settled"), scene.state("open")) == (InstanceState.PURGED, InstanceState.ROUTED)
+    assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == []
+    assert scene.ledger.known_instances(["settled"]) == {"settled"}
+
+
+def test_a_purge_is_bounded_and_goes_by_age(scene: Scene) -> None:
+    for instance_id in ("a", "b", "c"):
+        scene.arrive(instance_id)
+        scene.route(decision(discard="test"))
+        scene.now_ms += 1
+    assert [item.instance_id for item in scene.ledger.begin_purge(scene.now_ms, 2, scene.now_ms)] == ["a", "b"]
+    scene.ledger.finish_purge(["a"], scene.now_ms)
+    assert [item.instance_id for item in scene.ledger.begin_purge(scene.now_ms, 2, scene.now_ms)] == ["b", "c"]
+
+
+# ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rules_are_stored_by_revision_and_one_is_current(scene: Scene) -> None:
+    assert scene.ledger.current_revision() == ""
+    one, two = RuleSet("one", {"10-a.yaml": "rules: []", "ü": "№"}), RuleSet("two", {})
+    assert scene.ledger.store_rules(one, 1)
+    assert not scene.ledger.store_rules(one, 2)
+    assert scene.ledger.store_rules(two, 3)
+    assert scene.ledger.current_revision() == "two"
+    assert scene.ledger.load_rules("one") == one
+    assert scene.ledger.store_rules(one, 4)
+    assert scene.ledger.gauges().rules_revision == "one"
+    with pytest.raises(LedgerError):
+        scene.ledger.load_rules("three")
+
+
+# ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STUDY = StudyFacts(
+    patient_id="P1",
+    patient_name="DOE^JANE",
+    accession_number="A1",
+    study_instance_uid="1.2.9",
+    study_date="20260101",
+    study_description="CHEST",
+    series_instance_uid="1.2.9.1",
+    modality="CT",
+    instance_number="7",
+)
+
+
+@pytest.mark.parametrize(
+    ("which", "found"),
+    [
+        (EVERYTHING, ["d", "c", "b", "a"]),
+        (only("a", "d", "unknown"), ["d", "a"]),
+        (InstanceFilter(states=(InstanceState.HELD, InstanceState.RECEIVED)), ["d", "c"]),
+        (InstanceFilter(destination="dr"), ["b"]),
+        (InstanceFilter(destination="unheard of"), []),
+        (InstanceFilter(delivery_states=(DeliveryState.READY,)), ["b", "a"]),
+        (InstanceFilter(destination="dr", delivery_states=(DeliveryState.DELIVERED,)), []),
+        (InstanceFilter(source="ct2"), ["d"]),
+        (InstanceFilter(patient_id="P1"), ["b"]),
+        (InstanceFilter(patient_id="p1"), []),
+        (InstanceFilter(patient_id="P1' OR 1=1 --"), []),
+        (InstanceFilter(accession_number="A1", study_instance_uid="1.2.9"), ["b"]),
+        (InstanceFilter(sop_instance_uid="1.2.3.a"), ["a"]),
+        (InstanceFilter(sop_instance_uid="1.2.3.a", patient_id="P1"), []),
+    ],
+)
+def test_instances_are_found_by_what_people_know(scene: Scene, which: InstanceFilter, found: list[str]) -> None:
+    scene.arrive("a")
+    scene.route()
+    scene.arrive("b")
+    scene.route(decision("pacs", "dr"), study=STUDY)
+    scene.arrive("c")
+    scene.route(decision(hold="no rule matches"))
+    scene.arrive("d", facts=dataclasses.replace(arrival("x").facts, source="ct2"))
+    assert [row.instance_id for row in scene.ledger.list_instances(which, 10)] == found
+    assert [row.instance_id for row in scene.ledger.list_instances(which, 1, 1)] == found[1:2]
+
+
+def test_a_row_shows_what_people_need(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route(study=STUDY)
+    row = dataclasses.asdict(scene.row("a"))
+    shown = {name: value for name, value in dataclasses.asdict(STUDY).items() if name in row}
+    assert {name: row[name] for name in shown} == shown
+    assert (row["source"], row["calling_ae_title"], row["length"]) == ("ct1", "CT1", 7)
+
+
+def test_queue_ages_put_each_open_delivery_in_one_bucket(scene: Scene) -> None:
+    for age_s in (3700, 61, 60, 5, -30):
+        scene.arrive(f"age{age_s}")
+        scene.now_ms -= age_s * 1000
+        scene.route()
+        scene.now_ms += age_s * 1000
+    assert scene.ledger.queue_ages([3600, 60], scene.now_ms) == [
+        AgeBucket("dr", 60, 0),
+        AgeBucket("dr", 3600, 0),
+        AgeBucket("dr", 0, 0),
+        AgeBucket("pacs", 60, 3),
+        AgeBucket("pacs", 3600, 1),
+        AgeBucket("pacs", 0, 1),
+    ]
+
+
+def test_gauges_follow_every_move(scene: Scene) -> None:
+    scene.arrive("a", "b", "c")
+    assert scene.ledger.gauges().instances == {InstanceState.RECEIVED: 3}
+    scene.route(decision("pacs", "dr"))
+    leases = scene.claim(limit=2)
+    scene.conclude(leases[0])
+    scene.conclude(leases[1], state=DeliveryState.HELD)
+    gauges = scene.ledger.gauges()
+    assert gauges.queue_depth == {
+        ("pacs", DeliveryState.READY): 1,
+        ("pacs", DeliveryState.DELIVERED): 1,
+        ("pacs", DeliveryState.HELD): 1,
+        ("dr", DeliveryState.READY): 3,
+    }
+    assert gauges.queue_oldest_ms == {"pacs": scene.now_ms, "dr": scene.now_ms}
+    assert [state.name for state in gauges.destinations] == ["dr", "pacs"]
+    assert gauges.instances == {InstanceState.ROUTED: 3}
+
+
+# ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_hold_stops_what_is_not_in_flight(scene: Scene) -> None:
+    scene.arrive("leased", "ready")
+    scene.route()
+    scene.claim(limit=1)
+    scene.arrive("received")
+    assert scene.ledger.hold(EVERYTHING, "wrong patient", "me", 2) == 2
+    assert (scene.state("received"), scene.row("received").reason) == (InstanceState.HELD, "wrong patient")
+    assert scene.deliveries("leased", "ready") == [("leased", "pacs", "leased"), ("ready", "pacs", "held")]
+    assert scene.claim() == []
+    assert scene.claim_instances() == []
+
+
+def test_release_sends_deliveries_afresh_and_routes_what_was_never_routed(scene: Scene) -> None:
+    scene.arrive("held", "dead")
+    scene.route()
+    held, dead = scene.claim()
+    scene.conclude(held, state=DeliveryState.HELD, uncertain=True)
+    scene.conclude(dead, state=DeliveryState.DEAD)
+    scene.arrive("unrouted")
+    scene.route(decision(hold="no rule matches"))
+    scene.now_ms += 10_000
+    assert scene.ledger.release(EVERYTHING, "me", scene.now_ms) == 3
+    leases = scene.claim()
+    assert [(lease.instance_id, lease.attempt, lease.uncertain) for lease in leases] == [
+        ("held", 1, True),
+        ("dead", 1, False),
+    ]
+    assert {lease.created_at_ms for lease in leases} == {scene.now_ms}
+    assert scene.ledger.deliveries_of(["held"])[0].created_at_ms < scene.now_ms
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["unrouted"]
+
+
+def test_release_leaves_what_has_no_destination(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route(decision("gone"))
+    assert scene.ledger.release(EVERYTHING, "me", 2) == 0
+    assert scene.deliveries("a") == [("a", "gone", "held")]
+
+
+def test_a_quarantined_instance_is_released_only_by_its_name(scene: Scene) -> None:
+    scene.arrive("unrouted")
+    scene.claim_instances()
+    scene.ledger.quarantine(scene.worker, [Quarantine("unrouted", "truncated")], 2)
+    scene.arrive("routed")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("dr"))
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("routed", "flipped bit")], 2)
+    assert scene.ledger.release(EVERYTHING, "me", 3) == 0
+    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == 0
+    assert scene.ledger.release(only("unrouted", "routed"), "me", 4) == 2
+    assert scene.state("unrouted") is InstanceState.RECEIVED
+    assert scene.state("routed") is InstanceState.ROUTED
+    assert scene.deliveries("routed") == [("routed", "dr", "delivered"), ("routed", "pacs", "ready")]
+    (lease,) = scene.claim_instances()
+    assert (lease.instance_id, lease.attempt) == ("unrouted", 2)
+
+
+def test_resend_makes_new_deliveries_of_what_is_still_there(scene: Scene) -> None:
+    scene.arrive("done", "gone")
+    scene.route(decision("pacs"))
+    scene.conclude(*scene.claim())
+    scene.ledger.begin_purge(scene.now_ms, 1, scene.now_ms)  # "done" and "gone" settled in this order
+    assert scene.state("done") is InstanceState.PURGING
+    assert scene.ledger.resend(EVERYTHING, [], "me", 2) == 1
+    assert scene.state("gone") is InstanceState.ROUTED
+    assert scene.ledger.resend(EVERYTHING, ["pacs", "dr"], "me", 3) == 1  # one to pacs is on its way already
+    assert scene.claimed("dr") == ["gone"]
+    leases = scene.claim()
+    assert [(lease.instance_id, lease.attempt) for lease in leases] == [("gone", 1)]
+    scene.conclude(*leases)
+    with pytest.raises(LedgerError):
+        scene.ledger.resend(EVERYTHING, ["unheard of"], "me", 4)
+
+
+def test_a_resend_and_a_released_delivery_of_one_instance_do_not_go_at_once(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route()
+    scene.conclude(*scene.claim(), state=DeliveryState.HELD)
+    assert scene.ledger.resend(only("a"), ["pacs"], "me", 2) == 1
+    assert scene.ledger.release(only("a"), "me", 3) == 1
+    for _ in range(2):
+        (lease,) = scene.claim()
+        assert scene.claim() == []
+        scene.conclude(lease)
+    assert scene.state("a") is InstanceState.SETTLED
+
+
+def test_cancel_settles_what_nothing_is_left_of(scene: Scene) -> None:
+    scene.arrive("leased", "ready")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("dr"))
+    (leased,) = scene.claim(limit=1)
+    scene.arrive("held")
+    scene.route(decision(hold="no rule matches"))
+    assert scene.ledger.cancel(EVERYTHING, "test", "me", 3) == 2
+    assert scene.state("ready") is InstanceState.SETTLED
+    assert scene.state("leased") is InstanceState.ROUTED
+    assert (scene.state("held"), scene.row("held").reason) == (InstanceState.SETTLED, "cancelled: test")
+    scene.conclude(leased)
+    assert scene.state("leased") is InstanceState.SETTLED
+
+
+def test_an_order_about_a_destination_moves_only_its_deliveries(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route(decision("pacs", "dr"))
+    scene.arrive("b")
+    to_dr = InstanceFilter(destination="dr")
+    assert scene.ledger.hold(to_dr, "later", "me", 2) == 1
+    assert scene.ledger.cancel(to_dr, "never", "me", 3) == 1
+    assert scene.deliveries("a") == [("a", "dr", "cancelled"), ("a", "pacs", "ready")]
+    assert scene.state("b") is InstanceState.RECEIVED
+
+
+def test_what_recovery_finds_is_held_until_released(scene: Scene) -> None:
+    scene.arrive("known")
+    found = [arrival("known"), arrival("lost"), arrival("lost")]
+    assert scene.ledger.record_recovered(found, 2) == 1
+    assert (scene.state("lost"), scene.row("lost").reason) == (InstanceState.HELD, "recovered")
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["known"]
+    scene.ledger.release(only("lost"), "me", 3)
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["lost"]
+
+
+def test_upkeep_changes_nothing(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.route()
+    before = scene.ledger.gauges()
+    scene.ledger.checkpoint()
+    assert scene.ledger.check() == []
+    assert scene.ledger.gauges() == before
+
+
+def test_two_processes_see_one_ledger_and_closing_is_idempotent(scene: Scene) -> None:
+    other = scene.opener()
+    scene.arrive("a")
+    assert other.known_instances(["a"]) == {"a"}
+    other.record_arrivals([arrival("b")], 2)
+    other.close()
+    other.close()
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["a", "b"]
+    with pytest.raises(LedgerError):
+        other.gauges()
