@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import resource
 import signal
@@ -26,6 +25,7 @@ from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
 
 LEDGER_BEAT_S = 10.0
+SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
 
 
 def clock_ms() -> int:
@@ -74,11 +74,10 @@ def read_in_force(config_path: Path) -> Config:
     A role that is started again while somebody edits the file must come up as the others run.
     :raises ConfigurationError: with every problem.
     """
-    with contextlib.suppress(ConfigurationError):
-        state = os.environ.get("GATEWAY_SNAPSHOT", "")
-        if state:
-            return load(config_path, os.environ, text=Path(state).read_text(encoding="utf-8"))
-    return load(config_path, os.environ)
+    snapshot = os.environ.get(SNAPSHOT_VARIABLE, "")
+    if not snapshot:
+        return load(config_path, os.environ)
+    return load(config_path, os.environ, text=Path(snapshot).read_text(encoding="utf-8"))
 
 
 @dataclass(slots=True)

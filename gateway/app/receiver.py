@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from functools import partial
 from pathlib import Path
@@ -31,8 +30,8 @@ from gateway.net.acceptor import Acceptor, AcceptorLimits
 from gateway.net.driver import Ticker
 from gateway.work.base import Stage
 
-STOP_GRACE_S = 15.0
-RECORD_GRACE_S = 5.0
+STOP_GRACE_S = 10.0
+RECORD_GRACE_S = 3.0
 
 
 def main(index: int, config_path: Path) -> int:
@@ -92,5 +91,5 @@ async def _serve(process: Process) -> None:
     await asyncio.to_thread(receiver.close)
     await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
     await ledger.close()
-    with contextlib.suppress(OSError):
-        process.metrics.close()
+    queue.close()
+    process.metrics.close()

@@ -33,26 +33,33 @@ def recover(config: Config) -> Recovered:
     :raises AlreadyRunning: the gateway runs; it must be stopped first.
     :raises SpoolError, LedgerError: nothing was lost; it can be called again.
     """
-    with StateLock(config.state_dir):
-        spool = open_spool(config)
-        spool.prepare()
-        aside = _put_aside(ledger_path(config))
-        ledger = open_ledger_of(config, create=True)
-        recovered = 0
-        damaged: list[str] = []
-        try:
-            entries = scan(spool, verify=True)
-            while batch := list(islice(entries, BATCH)):
-                arrivals = [found.arrival for found in batch if found.arrival is not None]
-                recovered += ledger.record_recovered(arrivals, clock_ms())
-                damaged += [
-                    f"{found.relative}: {found.reason}"
-                    for found in batch
-                    if found.state in (FoundState.DAMAGED, FoundState.UNREADABLE)
-                ]
-        finally:
-            ledger.close()
-        return {"put_aside": aside, "recovered": recovered, "damaged": damaged}
+    lock = StateLock(config.state_dir)
+    try:
+        return _recover(config)
+    finally:
+        lock.release()
+
+
+def _recover(config: Config) -> Recovered:
+    spool = open_spool(config)
+    spool.prepare()
+    aside = _put_aside(ledger_path(config))
+    ledger = open_ledger_of(config, create=True)
+    recovered = 0
+    damaged: list[str] = []
+    try:
+        entries = scan(spool, verify=True)
+        while batch := list(islice(entries, BATCH)):
+            arrivals = [found.arrival for found in batch if found.arrival is not None]
+            recovered += ledger.record_recovered(arrivals, clock_ms())
+            damaged += [
+                f"{found.relative}: {found.reason}"
+                for found in batch
+                if found.state not in (FoundState.COMPLETE, FoundState.EMPTY)
+            ]
+    finally:
+        ledger.close()
+    return {"put_aside": aside, "recovered": recovered, "damaged": damaged}
 
 
 def _put_aside(path: Path) -> str:

@@ -75,12 +75,12 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--accession", default="", metavar="NUMBER", help="Accession Number")
     group.add_argument("--source", default="", metavar="NAME", help="an entry of `sources`")
     group.add_argument("--destination", default="", metavar="NAME")
-    states = [*InstanceState, *(state for state in DeliveryState if state not in list(InstanceState))]
+    states = dict.fromkeys([*map(str, InstanceState), *map(str, DeliveryState)])
     group.add_argument(
         "--state",
         action="append",
         default=[],
-        choices=[str(state) for state in states],
+        choices=list(states),
         help="state of the instance, or of one of its deliveries; `held` means either; repeatable",
     )
 
@@ -89,8 +89,10 @@ def filter_of(arguments: argparse.Namespace) -> InstanceFilter:
     """The options as a filter."""
     return InstanceFilter(
         instance_ids=tuple(arguments.id),
-        states=tuple(InstanceState(state) for state in arguments.state if state in list(InstanceState)),
-        delivery_states=tuple(DeliveryState(state) for state in arguments.state if state in list(DeliveryState)),
+        states=tuple(InstanceState(state) for state in arguments.state if state in set(map(str, InstanceState))),
+        delivery_states=tuple(
+            DeliveryState(state) for state in arguments.state if state in set(map(str, DeliveryState))
+        ),
         destination=arguments.destination,
         source=arguments.source,
         patient_id=arguments.patient_id,

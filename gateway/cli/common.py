@@ -88,7 +88,8 @@ def when(at_ms: int) -> str:
 def age(seconds: float) -> str:
     """A duration for people: two places at most."""
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    left, parts = max(0, int(seconds)), []
+    left = max(0, int(seconds))
+    parts: list[str] = []
     for name, size in units:
         if left >= size or (name == "s" and not parts):
             parts.append(f"{left // size} {name}")

@@ -35,14 +35,15 @@ from gateway.document import Node, Place, Scalar, Table, legible, parse, quoted
 from gateway.errors import ConfigurationError, Problem
 
 
-def load(path: Path, env: Mapping[str, str]) -> Config:
+def load(path: Path, env: Mapping[str, str], text: str | None = None) -> Config:
     """Read and check the configuration.
 
     :param path: gateway.yaml.
     :param env: the environment; only names that begin with `GATEWAY__` are looked at.
+    :param text: what the file said when it was read before; None reads it now.
     :raises ConfigurationError: with every problem found, each with file, line and column.
     """
-    root = parse(read_text(path), str(path))
+    root = parse(read_text(path) if text is None else text, str(path))
     problems: list[Problem] = []
     if isinstance(root, Scalar) and root.is_null:
         root = Table({}, {}, Place(str(path), 1, 1))

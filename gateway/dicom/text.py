@@ -10,16 +10,18 @@ leading spaces count and a backslash is a character, off the right end). Numbers
 from __future__ import annotations
 
 import warnings
+from codecs import lookup
 from functools import lru_cache
 from struct import Struct, calcsize, unpack
 
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 _SPLIT_TEXT = frozenset({"LO", "SH", "UC"})
 _SINGLE_TEXT = frozenset({"LT", "ST", "UT"})
 _DEFAULT_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
+_KNOWN_CODECS = frozenset(lookup(name).name for name in python_encoding.values())
 _PADDING = " \0"
 _TAG = (Struct("<HH"), Struct(">HH"))
 
@@ -89,7 +91,16 @@ def _decode_text(value: bytes, character_set: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def _encodings(character_set: bytes) -> tuple[str, ...]:
-    """Python's names for the terms of a Specific Character Set; what is unknown counts as the default."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return tuple(convert_encodings([*_split(character_set.decode("iso8859_1"))]))
+    """Python's names for the terms of a Specific Character Set; what is unknown counts as the default.
+
+    pydicom takes any codec of Python for a term; only those that a term of PS3.3 C.12.1.1.2 stands for are let
+    through, since the others are neither safe nor bounded on hostile bytes.
+    """
+    terms = [*_split(character_set.decode("iso8859_1"))]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            names = convert_encodings(terms)
+        return tuple([name if lookup(name).name in _KNOWN_CODECS else default_encoding for name in names])
+    except (LookupError, ValueError):
+        return (default_encoding,)

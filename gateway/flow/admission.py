@@ -20,11 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from gateway.config.values import Listener, Source
+from gateway.config.values import UNKNOWN_SOURCE, Listener, Source
 from gateway.dicom.pdu import AssociateRJ, AssociateRQ
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-UNKNOWN_SOURCE = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,17 @@ damaged is left where it is, and told: after a power cut it is what remains of a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from gateway.ledger.base import Ledger
-from gateway.spool import Found, FoundState, Spool, look, names, remove_empty_folders
+from gateway.spool import Found, Spool, generations_of, instance_ids, remove_incomplete, scan
 
 BATCH = 500
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +31,24 @@ class Adoption:
 
 
 def adopt(spool: Spool, ledger: Ledger, generations: Collection[str] | None, now_ms: int) -> Adoption:
-    """Adopt what lies in the given dead generations; None: in all there are.
+    """Adopt what lies in the given generations, whose processes are dead; None: in all there are.
 
     :raises SpoolError, LedgerError: nothing is removed that was not looked at; it can be called again.
     """
-    adopted = removed = 0
-    left: list[Found] = []
-    for batch in _batches(names(spool, generations)):
-        known = ledger.known_instances([instance_id for _, instance_id in batch])
-        unknown = [(relative, instance_id) for relative, instance_id in batch if instance_id not in known]
-        found = [item for item in (look(spool, *entry, verify=True) for entry in unknown) if item is not None]
-        arrivals = [item.arrival for item in found if item.arrival is not None]
-        if arrivals:
-            adopted += sum(result.new for result in ledger.record_arrivals(arrivals, now_ms))
-        gone = [item.relative for item in found if item.state in (FoundState.EMPTY, FoundState.INCOMPLETE)]
-        spool.unlink(gone)
-        removed += len(gone)
-        left.extend(item for item in found if item.state in (FoundState.DAMAGED, FoundState.UNREADABLE))
-    remove_empty_folders(spool, generations)
-    return Adoption(adopted, removed, tuple(left))
+    dead = generations_of(spool) if generations is None else generations
+    known = ledger.known_instances(instance_ids(spool, dead))
+    arrivals = [found.arrival for found in scan(spool, dead, verify=True, skip=known) if found.arrival is not None]
+    # Generations overlap in time, and versions of one instance must be sent in the order in which they came.
+    arrivals.sort(key=lambda arrival: arrival.received_at_ms)
+    adopted = 0
+    for batch in _batches(arrivals):
+        adopted += sum(result.new for result in ledger.record_arrivals(batch, now_ms))
+    known.update(arrival.instance_id for arrival in arrivals)
+    removal = remove_incomplete(spool, dead, known)
+    return Adoption(adopted, len(removal.removed), removal.kept)
 
 
-def _batches(entries: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    while batch := list(islice(entries, BATCH)):
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, BATCH)):
         yield batch

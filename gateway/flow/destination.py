@@ -176,8 +176,11 @@ class DestinationQueue:
         def claim(ledger: Ledger) -> list[DeliveryLease]:
             return ledger.claim_deliveries(session, name, limit, clock_ms())
 
+        def give_back(ledger: Ledger, leases: list[DeliveryLease]) -> None:
+            ledger.release_deliveries(session, leases, clock_ms())
+
         try:
-            leases = await self._tools.ledger.call(claim)
+            leases = await self._tools.ledger.call(claim, undo=give_back)
         except LedgerError as error:
             telemetry.problem("claim_failed", destination=name, reason=str(error))
             self._more = False

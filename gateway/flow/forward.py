@@ -15,7 +15,7 @@ from gateway.ledger.base import Ledger
 from gateway.model import DestinationState
 from gateway.work.base import WorkQueue
 
-STOP_GRACE_S = 20.0
+STOP_GRACE_S = 10.0
 
 
 class Forwarder:

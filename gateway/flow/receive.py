@@ -234,9 +234,12 @@ class Receiver:
         self._recorder.submit(arrival)
 
     def out_of_room(self) -> None:
-        """The disk is full: free the ballast, so that outcomes can still be recorded."""
-        if self._spool.free_ballast():
-            telemetry.problem("ballast_freed", reason="no room in the spool")
+        """When the disk is really full, free the ballast, so that outcomes can still be recorded."""
+        try:
+            if self._spool.room().free_bytes < self._spool.ballast_bytes and self._spool.free_ballast():
+                telemetry.problem("ballast_freed", reason="no room in the spool")
+        except SpoolError as error:
+            telemetry.problem("ballast_not_freed", reason=str(error))
 
 
 class _StoreSink:
@@ -293,7 +296,6 @@ class _StoreSink:
 
         def flushed(error: SpoolError | None) -> None:
             if error is not None:
-                self._writer = None
                 self._note(OUT_OF_RESOURCES, error)
                 self._answer_refusal(done)
                 return
@@ -308,6 +310,7 @@ class _StoreSink:
                 instance_id=arrival.instance_id,
             )
 
+        self._writer = None  # it is the flush's now: what is acknowledged is never discarded
         self._receiver.flush(writer, flushed)
 
     def discard(self) -> None:

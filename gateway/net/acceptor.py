@@ -371,7 +371,7 @@ class Acceptor:
         await self._wait_empty(grace_s)
         for association in list(self._open):
             association.driver.abort("shutting down")
-        await self._wait_empty(5.0)
+        await self._wait_empty(2.0)
         for association in list(self._open):
             association.driver.kill()
         await self._wait_empty(1.0)

@@ -161,9 +161,9 @@ class Spool:
     # ── removal ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def unlink(self, paths: Iterable[str]) -> None:
-        """Remove files (a missing one is fine), then the folders left empty. All are tried; raises SpoolError after.
+        """Remove files (a missing one is fine) and the folders left empty, durably: none comes back with a power cut.
 
-        Not made durable: after a power cut a removed file may be back. The ledger knows it as purged; remove it again.
+        All are tried; raises SpoolError after.
         """
         failed: list[SpoolError] = []
         folders: set[str] = set()
@@ -177,14 +177,27 @@ class Spool:
                 failed.append(system.spool_error(error, f"cannot remove {relative}"))
                 continue
             folders.add(os.path.dirname(full))
-        self._room = None
+        left: set[str] = set()
         for folder in folders:
             try:
                 self.remove_empty(folder)
+                left.add(self._nearest(folder))
             except OSError as error:
                 failed.append(system.spool_error(error, f"cannot remove the empty folder {folder}"))
+        for folder in left:
+            try:
+                fsync_folder(folder)
+            except FileNotFoundError:
+                continue  # another purge emptied it meanwhile, and flushes its parent
+            except OSError as error:
+                failed.append(system.spool_error(error, f"cannot make the removal in {folder} durable"))
         if failed:
             raise SpoolError(f"{len(failed)} files or folders were not removed; the first: {failed[0]}")
+
+    def _nearest(self, folder: str) -> str:
+        while folder != self._root and not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        return folder
 
     def remove_empty(self, folder: str) -> None:
         """Remove a folder (absolute) if it is empty, then its parents likewise; never `incoming` or `derived`.

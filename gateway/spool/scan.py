@@ -66,6 +66,11 @@ class Removal:
     kept: tuple[Found, ...]
 
 
+def generations_of(spool: Spool) -> list[str]:
+    """The generations that have a folder. Raises SpoolError."""
+    return _names(spool, INCOMING, GENERATION)
+
+
 def instance_ids(spool: Spool, generations: Collection[str] | None = None) -> Iterator[str]:
     """The id of every file below `incoming`, or of some generations only; from the names, nothing is read."""
     return (instance_id for _, instance_id in _files(spool, generations))
@@ -109,7 +114,7 @@ def remove_incomplete(spool: Spool, dead_generations: Collection[str], known: Co
 
 def _files(spool: Spool, generations: Collection[str] | None) -> Iterator[tuple[str, str]]:
     if generations is None:
-        generations = _names(spool, INCOMING, GENERATION)
+        generations = generations_of(spool)
     for generation in sorted(generations):
         if GENERATION.fullmatch(generation) is None:
             raise SpoolError(f"not a generation: {generation[:80]!r}")

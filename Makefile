@@ -1,0 +1,71 @@
+# The project's commands. `make demo` and `make test` need nothing but python3 (3.11 or newer) with venv, and make;
+# `make test` installs the peers it tests against with apt, where it may.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Debian packages of the tests' peers and tools; nothing of this is needed to run the gateway.
+TEST_PACKAGES := dcmtk orthanc strace iproute2 prometheus e2fsprogs
+
+.PHONY: help demo run test check lint bench chaos fuzz install install-tests install-peers clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp a set of packages: made again when what it was made from changes.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-tests: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check]'
+	touch $(VENV)/.installed $@
+
+install: $(VENV)/.installed  ## the gateway in .venv
+
+install-tests: $(VENV)/.installed-tests install-peers
+
+install-peers:
+	@missing=""; for package in $(TEST_PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=""; elif command -v sudo >/dev/null; then sudo="sudo -n"; else sudo="false"; fi; \
+	echo "installing$$missing"; \
+	$$sudo apt-get -qq update >/dev/null && \
+	DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install -y --no-install-recommends $$missing >/dev/null || \
+	{ echo "could not install$$missing: the tests that need them will be skipped (and fail under CI=true)"; [ -z "$$CI" ]; }
+
+demo: $(VENV)/.installed  ## the main job on sample data: two archives, the gateway, a sender
+	$(BIN)/gateway demo
+
+run: $(VENV)/.installed  ## start the gateway with deploy/gateway.yaml
+	$(BIN)/gateway run --config deploy/gateway.yaml
+
+test: install-tests  ## every test, with real peers; what CI runs
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-tests  ## formatting, lint, types, floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## lint and test
+
+bench: install-tests  ## measure beside a peer; ONLY=name runs one
+	$(BIN)/python -m bench $(ONLY)
+
+chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call of an acknowledgement (an hour or so)
+	GATEWAY_CHAOS=long $(BIN)/pytest -m chaos --timeout 7200 -p no:cacheprovider
+
+fuzz: $(VENV)/.installed-tests  ## 1,000,000 mutated streams through the upper layer
+	$(BIN)/python -m tests.fuzz.fuzz_upper_layer --cases 1000000
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,92 @@
+"""The console's process: health, version and metrics over HTTP; the sweeper, and the watch over the rule files."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from gateway import telemetry
+from gateway.app.common import (
+    Process,
+    Signals,
+    beat_ledger,
+    begin,
+    clock_ms,
+    ledger_path,
+    local_queue,
+    open_ledger_of,
+    open_session,
+    open_spool,
+    reload_config,
+    run_dir,
+    run_loop,
+)
+from gateway.console.app import console_app, metrics_app, serve
+from gateway.console.metrics import HostMetrics, SpoolFigures
+from gateway.flow.reload import RuleWatcher
+from gateway.flow.sweep import Sweeper
+from gateway.ledger.reader import LedgerReader
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Role
+from gateway.rules.plan import Plan
+from gateway.work.base import Stage
+
+
+def main(index: int, config_path: Path) -> int:
+    """Be the console."""
+    process = begin(Role.CONSOLE, index, config_path)
+    return run_loop(partial(_serve, process))
+
+
+async def _serve(process: Process) -> None:
+    config = process.config
+    ledger = LedgerThread(partial(open_ledger_of, config, create=False))
+    session = await open_session(process, ledger, Role.CONSOLE)
+    reader = await LedgerReader.open(ledger_path(config))
+    spool = open_spool(config)
+    queue = local_queue(config)
+    sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms)
+
+    def loaded(plan: Plan) -> None:
+        telemetry.declare(rules=[rule.name for rule in plan.rules])
+        queue.notify(Stage.ROUTE)
+
+    watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded)
+
+    def reload() -> None:
+        changed = reload_config(process)
+        if changed is not None:
+            watcher.destinations = tuple(changed.destinations)
+            watcher.look_again()
+
+    def look_at_spool() -> SpoolFigures:
+        room = spool.room()
+        return SpoolFigures(room.free_bytes, None, room.low)
+
+    signals = Signals(reload)
+    host = HostMetrics(run_dir(config), reader.gauges, look_at_spool, clock_ms)
+    sockets = process.control.sockets()
+    apps = [
+        (console_app(host.reasons_not_ready), sockets["http-console"]),
+        (metrics_app(host.exposition), sockets["http-metrics"]),
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        serving = [
+            tasks.create_task(serve(apps, signals.stop), name="http"),
+            tasks.create_task(sweeper.run(), name="sweeper"),
+            tasks.create_task(watcher.run(), name="rule watcher"),
+            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            process.control.start_beating(tasks),
+        ]
+        process.control.ready()
+        await signals.stop.wait()
+        await serving[0]
+        for task in serving[1:]:
+            task.cancel()
+    host.close()
+    await reader.close()
+    await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
+    await ledger.close()
+    queue.close()
+    process.metrics.close()

@@ -1,0 +1,225 @@
+"""`gateway run`: prepares a host, then supervises its roles.
+
+In this order, and nothing is served before the last: configuration → lock on the state folder → spool → ledger
+(missing while the spool holds instances: refused, see `gateway recover`) → sessions of earlier processes voided →
+destinations made equal to the configuration → what dead receivers left in the spool adopted → rules → sockets → roles.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gateway import telemetry
+from gateway.app.common import (
+    SNAPSHOT_VARIABLE,
+    clock_ms,
+    host_name,
+    ledger_path,
+    open_ledger_of,
+    open_spool,
+    run_dir,
+    snapshot_path,
+)
+from gateway.config import Config, Duplicates, load, reloadable_changes
+from gateway.errors import ConfigurationError, LedgerDamaged
+from gateway.flow.adopt import adopt
+from gateway.flow.reload import read_rules, validate_rules
+from gateway.ledger.base import Ledger, RuleSet
+from gateway.model import Role
+from gateway.spool import FoundState, Spool, scan
+from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
+
+CONSOLE_SOCKET, METRICS_SOCKET = "console", "metrics"
+HANG_S = 20.0
+# A worker's alarm ends it after `worker.time` with one instance; the supervisor only when that did not work.
+WORKER_HANG_MARGIN_S = 15.0
+STOP_S = 20.0
+
+
+def run_host(config_path: Path, roles: Sequence[Role]) -> int:
+    """Run this host until a signal stops it. Raises what keeps it from starting."""
+    config = load(config_path, os.environ)
+    lock = StateLock(config.state_dir)
+    try:
+        return _run_locked(config, config_path, roles, lock)
+    finally:
+        lock.release()
+
+
+def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: StateLock) -> int:
+    run_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
+    telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
+    _write_snapshot(config, config_path.read_text(encoding="utf-8"))
+    spool = open_spool(config)
+    spool.prepare()
+    _prepare_ledger(config, spool)
+    sockets = bind_listeners(_addresses(config, roles), activated_sockets())
+    children = _children(config, config_path, roles, sockets)
+    supervisor = Supervisor(children, HostHooks(config, config_path, spool), lock=lock, run_folder=run_dir(config))
+    telemetry.event("gateway_started", roles=[str(role) for role in roles], listeners=list(config.listeners))
+    code = supervisor.run()
+    telemetry.event("gateway_stopped")
+    return code
+
+
+# ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _write_snapshot(config: Config, text: str) -> None:
+    """Keep the accepted text: roles read this, not a file that somebody is editing."""
+    path = snapshot_path(config)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.chmod(0o600)
+    fresh.replace(path)
+
+
+def _prepare_ledger(config: Config, spool: Spool) -> None:
+    path = ledger_path(config)
+    if not path.exists() and any(found.state is not FoundState.EMPTY for found in scan(spool)):
+        raise LedgerDamaged(
+            f"there is no ledger at {path}, but the spool {config.spool.dir} holds instances. To start with an empty "
+            "ledger would send them all again. Put the ledger back, or run `gateway recover`: it makes a new one, in "
+            "which they are held until you release them"
+        )
+    ledger = open_ledger_of(config, create=True)
+    try:
+        ledger.void_host(host_name(), clock_ms())
+        _sync_destinations(ledger, config)
+        _adopt(spool, ledger, None)
+        _store_rules(ledger, config)
+    finally:
+        ledger.close()
+
+
+def _sync_destinations(ledger: Ledger, config: Config) -> None:
+    skipping = {name: item.duplicates is Duplicates.SKIP for name, item in config.destinations.items()}
+    held, returned = ledger.sync_destinations(skipping, clock_ms())
+    if held:
+        telemetry.problem("deliveries_held", reason="their destination was removed from the configuration", count=held)
+    if returned:
+        telemetry.event("deliveries_returned", reason="their destination is configured again", count=returned)
+
+
+def _adopt(spool: Spool, ledger: Ledger, generations: Sequence[str] | None) -> None:
+    found = adopt(spool, ledger, generations, clock_ms())
+    if found.adopted:
+        telemetry.adopted(count=found.adopted)
+    if found.removed:
+        telemetry.event("incomplete_files_removed", count=found.removed)
+    for item in found.left:
+        telemetry.problem("damaged_file_left", file=item.relative, reason=item.reason)
+
+
+def _store_rules(ledger: Ledger, config: Config) -> None:
+    """The folder's rules; broken ones only matter when there is no last good set."""
+    try:
+        files = read_rules(config.rules.dir)
+        plan = validate_rules(files, config.destinations)
+    except ConfigurationError as error:
+        revision = ledger.current_revision()
+        if not revision:
+            raise
+        telemetry.rules_reloaded(result="refused", revision=revision, problems=error.problems)
+        return
+    ledger.store_rules(RuleSet(plan.revision, files), clock_ms())
+
+
+# ── children ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _addresses(config: Config, roles: Sequence[Role]) -> list[ListenerAddress]:
+    wanted: list[ListenerAddress] = []
+    if Role.RECEIVER in roles:
+        wanted += [ListenerAddress(item.name, item.host, item.port, item.backlog) for item in config.listeners.values()]
+    if Role.CONSOLE in roles:
+        for name, address in ((CONSOLE_SOCKET, config.console), (METRICS_SOCKET, config.metrics)):
+            wanted.append(ListenerAddress(f"http-{name}", address.host, address.port, 64))
+    return wanted
+
+
+def _children(
+    config: Config, config_path: Path, roles: Sequence[Role], sockets: Mapping[str, socket.socket]
+) -> list[ChildSpec]:
+    counts = {
+        Role.RECEIVER: config.processes.receiver,
+        Role.WORKER: config.processes.worker,
+        Role.FORWARDER: config.processes.forwarder,
+        Role.CONSOLE: 1,
+    }
+    hang_s = {Role.WORKER: config.worker.time_s + WORKER_HANG_MARGIN_S}
+    listening = {name: sock for name, sock in sockets.items() if not name.startswith("http-")}
+    serving = {name: sock for name, sock in sockets.items() if name.startswith("http-")}
+    handed = {Role.RECEIVER: listening, Role.CONSOLE: serving}
+    return [
+        ChildSpec(
+            role=role,
+            index=index,
+            argv=(sys.executable, "-m", "gateway", "_role", role, str(index), "--config", str(config_path)),
+            sockets=handed.get(role, {}),
+            environment={SNAPSHOT_VARIABLE: str(snapshot_path(config))},
+            hang_timeout_s=hang_s.get(role, HANG_S),
+            stop_timeout_s=STOP_S,
+        )
+        for role in roles
+        for index in range(counts[role])
+    ]
+
+
+class HostHooks:
+    """What the supervisor asks of its owner. Ledgers are opened for each call: calls come from different threads."""
+
+    def __init__(self, config: Config, config_path: Path, spool: Spool) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._spool = spool
+
+    def child_died(self, role: str, index: int, session_id: int | None, generation: str | None) -> None:
+        """Void its session; adopt what a receiver left in the spool."""
+        ledger = open_ledger_of(self._config, create=False)
+        try:
+            if session_id is not None:
+                voided = ledger.void_session(session_id, clock_ms())
+                if voided.instances or voided.deliveries:
+                    telemetry.event("leases_voided", instances=voided.instances, deliveries=voided.deliveries)
+            if generation:
+                _adopt(self._spool, ledger, [generation])
+        finally:
+            ledger.close()
+
+    def child_ready(self, role: str, index: int) -> None:
+        return
+
+    def event(self, name: str, *, trouble: bool, **fields: object) -> None:
+        """Log what the supervisor does."""
+        if trouble:
+            telemetry.problem(name, None, **fields)
+        else:
+            telemetry.event(name, **fields)
+
+    def reload(self) -> bool:
+        """SIGHUP: take a changed configuration if it is good. True when the children shall read it."""
+        try:
+            text = self._config_path.read_text(encoding="utf-8")
+            config = load(self._config_path, os.environ, text=text)
+        except (ConfigurationError, OSError, UnicodeDecodeError) as error:
+            problems = error.problems if isinstance(error, ConfigurationError) else (str(error),)
+            telemetry.problem("configuration_refused", problems=[str(problem) for problem in problems])
+            return False
+        _, needs_restart = reloadable_changes(self._config, config)
+        if needs_restart:
+            telemetry.problem(
+                "restart_needed", keys=needs_restart, reason="these changes take effect at the next start"
+            )
+        ledger = open_ledger_of(self._config, create=False)
+        try:
+            _sync_destinations(ledger, config)
+        finally:
+            ledger.close()
+        _write_snapshot(self._config, text)
+        self._config = config
+        return True
