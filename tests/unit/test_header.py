@@ -195,13 +195,13 @@ def test_what_dcmsend_refuses_is_refused(name: str) -> None:
         read(each.data_set, each.transfer_syntax_uid)
 
 
-@pytest.mark.parametrize("each", VARIED, ids=str)
-def test_only_the_header_of_a_sample_is_read(each: Sample) -> None:
-    if each.transfer_syntax_uid == DEFLATED:
-        return
+@pytest.mark.parametrize(
+    "each", [one for one in VARIED if len(one.data_set) > 500_000 and one.transfer_syntax_uid != DEFLATED], ids=str
+)
+def test_of_a_large_sample_little_is_read(each: Sample) -> None:
     source = MemorySource(each.data_set)
     read_header(source, each.transfer_syntax_uid, WANTED)
-    assert source.read_bytes <= 64 * 1024 + 4097 * (source.reads - 1) or len(each.data_set) < 128 * 1024
+    assert source.read_bytes < len(each.data_set) / 2
 
 
 def test_study_facts_are_the_texts_that_people_search_by() -> None:
@@ -468,8 +468,12 @@ def test_values_come_out_as_text(vr: str, value: bytes, texts: tuple[str, ...]) 
     assert header.get((0x00091010,)) == texts
 
 
-def test_a_character_set_that_nobody_knows_is_survived() -> None:
-    data = element(0x00080005, "CS", b"KLINGON\\ISO 2022 IR 999") + SOP + element(0x00100010, "PN", b"\xe9^\x1b$Qa\xff")
+@pytest.mark.parametrize(
+    "term",
+    [b"KLINGON\\ISO 2022 IR 999", b"punycode", b"zlib", b"unicode_escape", b"ISO_IR\0 100", b"\\\\", b"\xff\xfe"],
+)
+def test_a_character_set_that_nobody_knows_is_survived(term: bytes) -> None:
+    data = element(0x00080005, "CS", term) + SOP + element(0x00100010, "PN", b"\xe9^\x1b$Qa\xff")
     assert read(data, EXPLICIT).text(0x00100010)
 
 
@@ -584,3 +588,59 @@ def test_a_sample_with_bytes_changed_gives_a_header_or_a_header_error(each: Samp
 def test_a_path_is_of_one_or_two_tags() -> None:
     with pytest.raises(ValueError, match="attribute path"):
         Wanted.of([(1, 2, 3)])
+
+
+# ── whatever pydicom writes ───────────────────────────────────────────────────────────────────────────────────
+
+TEXTS = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=12)
+ITEMS = st.lists(
+    st.fixed_dictionaries({}, optional={"CodeValue": TEXTS, "CodeMeaning": TEXTS, "nested": st.integers(1, 6)}),
+    max_size=4,
+)
+
+
+def make_item(drawn: dict[str, Any], undefined_length: bool) -> pydicom.Dataset:
+    made = pydicom.Dataset()
+    for keyword in ("CodeValue", "CodeMeaning"):
+        if keyword in drawn:
+            setattr(made, keyword, drawn[keyword])
+    inner = pydicom.Dataset()
+    for _ in range(drawn.get("nested", 0)):
+        outer = pydicom.Dataset()
+        outer.ContentSequence = [inner]
+        outer["ContentSequence"].is_undefined_length = undefined_length
+        inner = outer
+    if "nested" in drawn:
+        made.update(inner)
+    made.is_undefined_length_sequence_item = undefined_length
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS, ITEMS, st.booleans(), st.integers(0, 65535), st.sampled_from([EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED]))
+def test_what_pydicom_writes_is_read_back_and_its_cuts_are_found(
+    text: str, items: list[dict[str, Any]], undefined_length: bool, rows: int, transfer_syntax_uid: str
+) -> None:
+    data_set = pydicom.Dataset()
+    data_set.SOPInstanceUID = "1.2.3"
+    data_set.PatientID = text
+    data_set.Rows = rows
+    data_set.RequestedProcedureCodeSequence = [make_item(one, undefined_length) for one in items]
+    data_set["RequestedProcedureCodeSequence"].is_undefined_length = undefined_length
+    data_set.add_new(0x7FE00010, "OW", bytes(64))
+    file = BytesIO()
+    implicit_vr, little = transfer_syntax_uid == IMPLICIT, transfer_syntax_uid != BIG_ENDIAN
+    pydicom.dcmwrite(file, data_set, implicit_vr=implicit_vr, little_endian=little, force_encoding=True)
+    data = file.getvalue()
+    if transfer_syntax_uid == DEFLATED:
+        deflater = zlib.compressobj(wbits=-15)
+        data = deflater.compress(data) + deflater.flush()
+    header = read(data, transfer_syntax_uid)
+    assert header.get((0x00100020,)) == ((text,) if text else ())
+    assert header.get((0x00280010,)) == (str(rows),)
+    values = [one["CodeValue"] for one in items if "CodeValue" in one]
+    expected = tuple(value for value in values if value) if values else None
+    assert header.get((0x00321064, 0x00080100)) == expected
+    for at in range(len(data) - 63, len(data)):
+        with pytest.raises(HeaderError):
+            read(data[: max(at, 0)], transfer_syntax_uid)
