@@ -14,6 +14,7 @@ Leniencies, each with its reason:
   - elements out of order: nothing depends on the order;
   - UIDs, AE titles and comments padded with NUL or space, also to odd lengths: toolkits differ over which padding a
     command set wants;
+  - a Message ID in a response or C-CANCEL, where PS3.7 has none: some devices send one; it is dropped;
   - Priority missing in a request: read as MEDIUM, since what a receiver does with it is its own affair;
   - any Command Data Set Type but 0101H means that a data set follows: PS3.7 Table E.1-1 reserves just the one value;
   - Affected SOP Class or Instance UID missing, empty or malformed: decoded as "" or as sent. Responses may leave them
@@ -188,7 +189,6 @@ def decode_command(data: bytes | bytearray | memoryview) -> Command:
         if command_field & RESPONSE:
             message_id, responded_to = 0, _optional_number(pop(0x0120), 0x0120)
             status = _optional_number(pop(0x0900), 0x0900)
-            # PS3.7 forbids a Message ID in a response; some devices send one, and it means nothing.
             pop(0x0110, None)
         elif command_field == 0x0FFF:
             message_id, responded_to, status = 0, _optional_number(pop(0x0120), 0x0120), None
