@@ -16,7 +16,6 @@ Called by telemetry and console (metrics sockets), by the work queue (wake-up so
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -70,4 +69,4 @@ class RunFolder:
 
 def unique(stem: str, suffix: str) -> str:
     """A name that no other process used or will use: stem, process id, token."""
-    return f"{stem}.{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+    return f"{stem}.{os.getpid()}-{os.urandom(4).hex()}{suffix}"

@@ -81,12 +81,8 @@ class Guard:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        started = False
-
         async def send_guarded(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 message = {**message, "headers": [*message["headers"], *_HEADERS]}
             await send(message)
 
@@ -97,8 +93,7 @@ class Guard:
         try:
             await self._app(scope, receive, send_guarded)
         except Exception as error:  # noqa: BLE001 - its text could say anything; it goes no further than here
-            if not started:
-                await PlainTextResponse("internal error\n", status_code=500)(scope, receive, send_guarded)
+            # Starlette has answered with a bare 500 before it raised this again.
             telemetry.problem("console_error", error=error, path=scope["path"])
 
 

@@ -11,7 +11,7 @@ import socket
 import threading
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from gateway.runfolder import METRICS_SUFFIX, RunFolder, unique
 
@@ -19,26 +19,28 @@ _SEND_TIMEOUT_S = 2.0
 
 
 def exposition(registry: CollectorRegistry, process: str) -> bytes:
-    """The registry's text, with `process="…"` in every sample; families without a sample are left out."""
-    label = f'process="{process}"'
+    """The registry's text, with `process="…"` in every sample; families without a sample are left out.
+
+    Written here, because putting the label into what prometheus_client's `generate_latest` writes takes twice as long.
+    Counters, gauges and histograms are all there is.
+    """
     lines: list[str] = []
-    header: list[str] = []
-    for line in generate_latest(registry).decode().split("\n"):
-        if line.startswith("# HELP "):
-            header = [line]
-        elif line.startswith("# TYPE "):
-            header.append(line)
-        elif line:
-            lines += header
-            header = []
-            # A metric's name holds neither brace nor blank, so the first of either ends it.
-            name, _, value = line.partition(" ")
-            bare, brace, labels = line.partition("{")
-            lines.append(
-                f"{bare}{{{label},{labels}" if brace and len(bare) < len(name) else f"{name}{{{label}}} {value}"
-            )
+    for family in registry.collect():
+        if not family.samples:
+            continue
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        lines += (f"# HELP {name} {family.documentation}", f"# TYPE {name} {family.type}")
+        for sample in family.samples:
+            labels = "".join([f',{label}="{_escape(value)}"' for label, value in sample.labels.items()])
+            lines.append(f'{sample.name}{{process="{process}"{labels}}} {sample.value!r}')
     lines.append("")
     return "\n".join(lines).encode()
+
+
+def _escape(value: str) -> str:
+    if "\\" in value or '"' in value or "\n" in value:
+        return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return value
 
 
 class MetricsSocket:
