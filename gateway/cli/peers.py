@@ -13,8 +13,8 @@ from gateway.cli.common import Commands, add_command, add_config, add_json, read
 from gateway.config import Config, Destination
 from gateway.dicom.status import describe
 from gateway.errors import PeerError, UsageError
+from gateway.flow.line import Line
 from gateway.flow.scu import FileToSend, Sent, find_files, send_files
-from gateway.flow.send import Line
 from gateway.net.driver import Ticker
 from gateway.telemetry import escape
 

@@ -37,14 +37,14 @@ from gateway.errors import (
 )
 from gateway.flow import dispatch
 from gateway.flow.dispatch import RetryPolicy, Trouble
+from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder
-from gateway.flow.send import Context, Line, calling_ae_title, context_of, stream, wanted_contexts
+from gateway.flow.send import context_of, stream
 from gateway.flow.window import Window, initial
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DeliveryState, DestinationState, Outcome, Quarantine, Session
 from gateway.net.driver import Ticker
-from gateway.net.requestor import ClientAssociation
 from gateway.spool import Spool
 
 CLAIM = 64
@@ -65,20 +65,6 @@ class Tools:
     ticker: Ticker
     executor: Executor
     clock_ms: Callable[[], int]
-
-
-@dataclass(slots=True)
-class _Slot:
-    """An association and what it was proposed for."""
-
-    association: ClientAssociation | None = None
-    calling: str = ""
-    offered: frozenset[Context] = frozenset()
-    waited: bool = False  # idle since its last delivery: the peer may have closed it meanwhile
-
-    @property
-    def usable(self) -> bool:
-        return self.association is not None and self.association.usable
 
 
 class DestinationQueue:
@@ -286,7 +272,7 @@ class DestinationQueue:
     # ── slots ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _slot(self) -> None:
-        slot = _Slot()
+        slot = Slot()
         try:
             while self._window.breaker is not Breaker.DOWN and not self._stopping:
                 lease = self._take(slot)
@@ -302,10 +288,9 @@ class DestinationQueue:
                 if lease.alone:
                     return
         finally:
-            if slot.association is not None:
-                await slot.association.release()
+            await slot.release()
 
-    def _take(self, slot: _Slot) -> DeliveryLease | None:
+    def _take(self, slot: Slot) -> DeliveryLease | None:
         """The next delivery, one that this association has a context for if there is one."""
         if not self._buffer:
             return None
@@ -313,12 +298,12 @@ class DestinationQueue:
             self._wake.set()
         if slot.usable:
             for index, lease in enumerate(self._buffer):
-                if context_of(lease) in slot.offered and calling_ae_title(self._destination, lease) == slot.calling:
+                if slot.fits(self._destination, lease):
                     del self._buffer[index]
                     return lease
         return self._buffer.popleft()
 
-    async def _wait_for_work(self, slot: _Slot) -> bool:
+    async def _wait_for_work(self, slot: Slot) -> bool:
         """Wait with an idle association; False when it has been idle long enough."""
         if not slot.usable:
             return False
@@ -344,33 +329,26 @@ class DestinationQueue:
         self._submit(lease, outcome)
         return True
 
-    async def _ready(self, slot: _Slot, lease: DeliveryLease) -> bool:
+    async def _ready(self, slot: Slot, lease: DeliveryLease) -> bool:
         """Have an association that was proposed this delivery's context. False: the delivery was put back."""
-        calling = calling_ae_title(self._destination, lease)
-        fits = slot.usable and context_of(lease) in slot.offered and calling == slot.calling
-        if fits and not (lease.alone and slot.waited):
+        if slot.fits(self._destination, lease) and not (lease.alone and slot.waited):
             return True
-        if slot.association is not None:
-            await slot.association.release()
-            slot.association = None
         try:
-            slot.association, slot.offered = await self._line.open(calling, wanted_contexts(lease, self._buffer))
+            await slot.open(self._line, lease, self._buffer)
         except PeerError as error:
             self._buffer.appendleft(lease)
             self._failed(str(error), isinstance(error, AssociationRejected) and error.permanent)
             return False
-        slot.calling = calling
-        slot.waited = False
         return True
 
-    async def _deliver(self, slot: _Slot, lease: DeliveryLease) -> None:
+    async def _deliver(self, slot: Slot, lease: DeliveryLease) -> None:
         association = slot.association
         assert association is not None  # noqa: S101 - _ready made it
         context_id = association.context_for(*context_of(lease))
         if context_id is None:
             sop_class, transfer_syntax = context_of(lease)
             reason = f"the destination does not accept {sop_class} in transfer syntax {transfer_syntax}"
-            self._submit(lease, dispatch.not_accepted(lease, reason))
+            self._submit(lease, dispatch.not_accepted(lease, reason), slot.association_id)
             self._succeeded()
             return
         payload = lease.payload
@@ -392,28 +370,25 @@ class DestinationQueue:
             await asyncio.sleep(LOCAL_TROUBLE_PAUSE_S)
         except PeerError as error:
             await self._unanswered(slot, lease, error)
-        except asyncio.CancelledError:
-            raise
         else:
-            slot.waited = False
-            self._answered(lease, status)
+            slot.sent()
+            self._answered(lease, status, slot.association_id)
 
-    def _answered(self, lease: DeliveryLease, status: int) -> None:
+    def _answered(self, lease: DeliveryLease, status: int, association_id: str) -> None:
         jitter = random.uniform(-1, 1)  # noqa: S311 - jitter
         chosen, outcome = dispatch.answered(
             lease, status, self._policy, self._destination.statuses, self._tools.clock_ms(), jitter
         )
         self._lone.pop(lease.delivery_id, None)
-        self._submit(lease, outcome)
+        self._submit(lease, outcome, association_id)
         if chosen is Disposition.THROTTLE:
             self._failed(outcome.reason)
         else:
             self._succeeded()
 
-    async def _unanswered(self, slot: _Slot, lease: DeliveryLease, error: PeerError) -> None:
+    async def _unanswered(self, slot: Slot, lease: DeliveryLease, error: PeerError) -> None:
         if slot.waited and isinstance(error, ConnectionFailed | AssociationAborted):
             # The peer closed an idle association just when we began to use it: nobody's fault. Once more, afresh.
-            slot.association = None
             slot.waited = False
             lease = replace(lease, uncertain=True)
             if await self._ready(slot, lease):
@@ -425,11 +400,11 @@ class DestinationQueue:
         outcome = dispatch.unanswered(
             lease, _trouble(error), str(error), self._policy, self._tools.clock_ms(), jitter, others
         )
-        self._submit(lease, outcome)
+        self._submit(lease, outcome, slot.association_id)
         if not (lease.alone and others):
             self._failed(str(error))
 
-    def _submit(self, lease: DeliveryLease, outcome: Outcome) -> None:
+    def _submit(self, lease: DeliveryLease, outcome: Outcome, association_id: str = "") -> None:
         self._tools.outcomes.submit(outcome)
         delivered = outcome.state is DeliveryState.DELIVERED
         telemetry.delivery_outcome(
@@ -438,6 +413,7 @@ class DestinationQueue:
             state=outcome.state,
             reason=outcome.reason,
             instance_id=lease.instance_id,
+            association_id=association_id,
             attempt=lease.attempt,
             size_bytes=lease.payload.length if delivered else 0,
             status=outcome.status,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway import telemetry
@@ -96,7 +96,7 @@ class Router:
                 routings.append(found.routing)
             if found.quarantine is not None:
                 quarantines.append(found.quarantine)
-        self._record(routings, quarantines)
+        self._record(routings, quarantines, {lease.instance_id: lease.facts.association_id for lease in leases})
         return len(leases)
 
     def _current_plan(self) -> Plan | None:
@@ -107,11 +107,17 @@ class Router:
             self._plan = load(self._ledger.load_rules(revision).files, None)
         return self._plan
 
-    def _record(self, routings: Sequence[Routing], quarantines: Sequence[Quarantine]) -> None:
+    def _record(
+        self, routings: Sequence[Routing], quarantines: Sequence[Quarantine], associations: Mapping[str, str]
+    ) -> None:
         if quarantines:
             self._ledger.quarantine(self._session, quarantines, self._clock_ms())
             for verdict in quarantines:
-                telemetry.quarantined(instance_id=verdict.instance_id, reason=verdict.reason)
+                telemetry.quarantined(
+                    instance_id=verdict.instance_id,
+                    association_id=associations[verdict.instance_id],
+                    reason=verdict.reason,
+                )
         if not routings:
             return
         results = self._ledger.record_routings(self._session, routings, self._clock_ms())
@@ -119,22 +125,19 @@ class Router:
         if any(result.destinations for result in results):
             self._queue.notify(Stage.DELIVER)
         for result in results:
-            _tell(result, decisions[result.instance_id])
+            _tell(result, decisions[result.instance_id], associations[result.instance_id])
 
 
-def _tell(result: RoutedInstance, decision: Decision) -> None:
+def _tell(result: RoutedInstance, decision: Decision, association_id: str) -> None:
+    told: dict[str, str] = {"instance_id": result.instance_id, "association_id": association_id}
     if result.state is InstanceState.HELD:
-        telemetry.instance_held(instance_id=result.instance_id, rules=decision.matched, reason=decision.hold or "")
-        return
-    if decision.discard is not None:
-        telemetry.instance_discarded(instance_id=result.instance_id, rules=decision.matched, reason=decision.discard)
-        return
-    telemetry.instance_routed(
-        instance_id=result.instance_id,
-        rules=decision.matched,
-        destinations=result.destinations,
-        revision=decision.revision,
-    )
+        telemetry.instance_held(**told, rules=decision.matched, reason=decision.hold or "")
+    elif decision.discard is not None:
+        telemetry.instance_discarded(**told, rules=decision.matched, reason=decision.discard)
+    else:
+        telemetry.instance_routed(
+            **told, rules=decision.matched, destinations=result.destinations, revision=decision.revision
+        )
 
 
 def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:

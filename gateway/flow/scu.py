@@ -18,7 +18,8 @@ from gateway.config.values import Destination
 from gateway.dicom.part10 import FIRST_READ_BYTES, Part10, read_part10
 from gateway.dicom.status import describe
 from gateway.errors import HeaderError, PeerError
-from gateway.flow.send import Context, Line
+from gateway.flow.line import Line
+from gateway.flow.send import Context
 from gateway.net.driver import Ticker
 from gateway.net.requestor import ClientAssociation
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class ClientAssociation:
     """An established association. Make one with `open_association`."""
 
     def __init__(self, where: str, limits: RequestorLimits) -> None:
+        self.association_id = secrets.token_hex(8)  # ours, for logs
         self.driver: Driver
         self._where = where
         self._limits = limits
@@ -135,6 +137,11 @@ class ClientAssociation:
     def usable(self) -> bool:
         """Another message can be sent."""
         return self._failure is None and not self.driver.lost
+
+    @property
+    def failure(self) -> PeerError | None:
+        """Why it cannot be used any more; None while it can."""
+        return self._failure
 
     @property
     def contexts(self) -> dict[int, AcceptedContext]:
