@@ -31,6 +31,7 @@ from typing import Protocol
 from gateway.dicom.association import (
     Aborted,
     Association,
+    AssociationRejected,
     AssociationRequested,
     CommandReceived,
     ConnectionClosed,
@@ -42,6 +43,7 @@ from gateway.dicom.association import (
 from gateway.dicom.dimse import Command, CommandField, response_to
 from gateway.dicom.negotiation import AcceptedContext
 from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from gateway.dicom.status import describe_rejection
 from gateway.net.driver import Driver, Peer, Ticker
 
 ACCEPT_BATCH = 64
@@ -148,10 +150,12 @@ class ServerAssociation:
         elif isinstance(event, AssociationRequested):
             self._request(event.request)
         elif isinstance(event, ReleaseRequested):
-            self._result = "released"
+            self._end("released", "")  # a data set that had begun is given up: its sender does not want it stored
             self.driver.core.respond_release(self._now())
         elif isinstance(event, Released):
-            self._result = "released"
+            self._end("released", "")
+        elif isinstance(event, AssociationRejected):
+            self._end("failed", describe_rejection(event.result, event.source, event.reason))
 
     def on_lost(self) -> None:
         self._end("lost", "the connection was lost")
