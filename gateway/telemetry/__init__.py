@@ -83,8 +83,7 @@ def declare(
 ) -> None:
     """Say which names the configuration has now; None leaves a kind as it is. Called again after a reload.
 
-    From then on any other name counts as `other`; series of names that are gone are dropped; series of the others are
-    there from the start, at zero.
+    From then on any other name counts as `other`, and series of names that are gone are dropped.
     """
     if sources is not None:
         gone = SOURCES.declare(sources)
