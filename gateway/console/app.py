@@ -81,6 +81,7 @@ class Guard:
         """Serve one request."""
         if scope["type"] != "http":
             return
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], *_HEADERS]}
