@@ -280,7 +280,7 @@ def find_canaries(texts: Iterable[tuple[str, bytes]], canaries: Collection[str] 
     """(where, word) of every canary of `data.canary`, whole or cut short, and of every further literal given."""
     literals = [re.escape(word.encode()) for word in canaries if not word.startswith(CANARY_PREFIX) and word]
     patterns = [*_PATTERNS, *([re.compile(b"|".join(literals), re.IGNORECASE)] if literals else [])]
-    found = {}
+    found: dict[tuple[str, str], None] = {}
     for where, raw in texts:
         for pattern in patterns:
             for match in pattern.finditer(raw):

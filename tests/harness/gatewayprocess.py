@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,8 +24,10 @@ from typing import Any, Self
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.harness import wire
 from tests.harness.evidence import LedgerView, ProcessWatch, Sinks, descendants
-from tests.harness.tools import Completed, Process, free_port, listening, run, wait_until
+from tests.harness.rawpeer import Aborted, Closed, RawScu, Rejected
+from tests.harness.tools import Completed, Process, free_port, run, wait_until
 
 ROLES = ("receiver", "worker", "forwarder", "console")
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +154,7 @@ class GatewayProcess:
         self.sinks.add_tree(self.log_dir)
         self._watch: ProcessWatch | None = None
         self._family: set[int] = set()
+        self._log_marks: dict[Path, int] = {}
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,6 +162,7 @@ class GatewayProcess:
         """Write the configuration, start, and wait for `/readyz`. `watch` samples command lines into `sinks`."""
         assert self.process is None or not self.process.running, "it is running"
         self.config.write()
+        self._log_marks = {path: len(path.read_bytes()) for path in self._log_paths() if path.exists()}
         argv = [*self.wrapper, sys.executable, "-m", "gateway", "run", "--config", str(self.config.path), *self.options]
         self.process = Process(argv, self.log_dir, "gateway", cwd=self.config.folder, env=self.env)
         if watch:
@@ -168,16 +172,37 @@ class GatewayProcess:
         return self
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
-        """Wait until `/readyz` says 200 and the listener answers; fails at once when the gateway ends."""
+        """Wait until `/readyz` says 200 and every role serves; fails at once when the gateway ends.
+
+        The supervisor's log says which roles serve. Where it is not JSON, an association request must be answered:
+        the listening socket alone says nothing, since it is the supervisor's.
+        """
 
         def ready() -> bool:
             assert self._running().running, (
                 f"the gateway exited with {self._running().returncode}:\n{self.log()[-3000:]}"
             )
-            return self.readiness()[0] == 200 and listening(self.config.port)
+            return self.readiness()[0] == 200 and self._roles_serve()
 
         wait_until(ready, timeout_s, lambda: f"the gateway to be ready: {self.readiness()}\n{self.log()[-3000:]}")
         self._family |= set(self.pids())
+
+    def _roles_serve(self) -> bool:
+        last: dict[str, str] = {}
+        for said in _json_lines(self.log(this_start=True)):
+            if str(said.get("event", "")).startswith("child_"):
+                last[said.get("child", "")] = said["event"]
+        if last:
+            return set(last.values()) == {"child_ready"}
+        try:
+            with RawScu(self.config.port, timeout_s=2) as scu:
+                scu.associate([(wire.VERIFICATION, wire.IMPLICIT_LE)])
+                scu.release()
+        except (OSError, Closed):
+            return False
+        except (Rejected, Aborted):
+            return True
+        return True
 
     def stop(self, timeout_s: float = 40.0) -> int:
         """SIGTERM to the supervisor; its exit code. Whatever it leaves behind is killed, and is a failure."""
@@ -303,6 +328,7 @@ class GatewayProcess:
         """SIGSTOP a role's process for the length of a block; SIGCONT after, if it still lives."""
         pid = self.kill_role(role, index, signal.SIGSTOP)
         try:
+            wait_until(lambda: all_stopped(pid), 10, f"{role} {pid} to stop")
             yield pid
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -351,22 +377,18 @@ class GatewayProcess:
                     total += sample.value
         return total
 
-    def log(self) -> str:
-        """Everything it wrote to both streams, over all starts."""
-        return "".join(
-            path.read_text(errors="replace") for path in (self.log_dir / "gateway.out", self.log_dir / "gateway.err")
-        )
+    def log(self, *, this_start: bool = False) -> str:
+        """Everything it wrote to both streams, over all starts or since the last `start`."""
+        marks = self._log_marks if this_start else {}
+        raw = [path.read_bytes()[marks.get(path, 0) :] for path in self._log_paths() if path.exists()]
+        return b"".join(raw).decode(errors="replace")
+
+    def _log_paths(self) -> tuple[Path, Path]:
+        return self.log_dir / "gateway.out", self.log_dir / "gateway.err"
 
     def log_lines(self, **fields: Any) -> list[dict[str, Any]]:
         """JSON log lines that have these fields; lines that are no JSON are left out."""
-        found = []
-        for line in self.log().splitlines():
-            if line.startswith("{"):
-                with contextlib.suppress(ValueError):
-                    said = json.loads(line)
-                    if fields.items() <= said.items():
-                        found.append(said)
-        return found
+        return [said for said in _json_lines(self.log()) if fields.items() <= said.items()]
 
     def ledger(self) -> LedgerView:
         """One look at its ledger."""
@@ -412,11 +434,25 @@ class GatewayProcess:
         return run(argv, timeout_s, cwd=self.config.folder, env=self.env)
 
 
+def _json_lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        if line.startswith("{"):
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
+
+
 def command_line(pid: int) -> list[str]:
     """The words a process was started with; [] when it is gone or a zombie."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0")
+        return raw.split("\0") if raw else []
     return []
+
+
+def all_stopped(pid: int) -> bool:
+    """True when every thread of a process is stopped by a signal."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return bool(states) and set(states) <= {"T", "t"}
 
 
 def _ancestors(pid: int) -> list[int]:

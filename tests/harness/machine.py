@@ -73,7 +73,7 @@ class _Mounted:
 
     def use_up_inodes(self, leave: int = 0) -> list[Path]:
         """Create empty files until this many inodes are left; unlink them to make room again."""
-        made = []
+        made: list[Path] = []
         with contextlib.suppress(OSError):
             while os.statvfs(self.path).f_ffree > leave:
                 path = self.path / f"inode-{len(made)}"

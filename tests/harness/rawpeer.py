@@ -10,9 +10,9 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.harness import wire
 from tests.harness.wire import Association, Context
@@ -164,20 +164,19 @@ class RawScu(RawPeer):
 
     def associate(
         self,
-        contexts: Sequence[Context] | Iterable[tuple[str, str]],
+        contexts: Iterable[Context | tuple[str, str]],
         called: str | bytes = "GATEWAY",
         calling: str | bytes = "RAWSCU",
-        **options: int | str | bytes,
+        **options: Any,
     ) -> Association:
         """Propose contexts (or (abstract, transfer syntax) pairs, numbered 1, 3, …) and read the answer.
 
         Raises `Rejected`, `Aborted`, `Closed`. Options go to `wire.associate_rq`.
         """
-        proposed = tuple(contexts)
-        if proposed and not isinstance(proposed[0], Context):
-            proposed = tuple(
-                Context(2 * index + 1, abstract, (syntax,)) for index, (abstract, syntax) in enumerate(proposed)
-            )
+        proposed = tuple(
+            one if isinstance(one, Context) else Context(2 * index + 1, one[0], (one[1],))
+            for index, one in enumerate(contexts)
+        )
         self.request = Association(str(called), str(calling), proposed)
         self.send(wire.associate_rq(proposed, called, calling, **options))
         self.answer = wire.parse_associate(self.expect(wire.A_ASSOCIATE_AC))

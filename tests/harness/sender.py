@@ -44,8 +44,8 @@ class Told:
 
     @property
     def acknowledged(self) -> bool:
-        """Told Success."""
-        return self.event == "told" and self.status == SUCCESS
+        """Told Success, or a warning, which a sender takes for one (PS3.4 Table B.2-1)."""
+        return self.event == "told" and self.status is not None and (self.status == SUCCESS or self.status >> 12 == 0xB)
 
 
 class Journal:

@@ -135,7 +135,10 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def wait_until(
-    condition: Callable[[], T], timeout_s: float = 10.0, what: str | Callable[[], str] = "", interval_s: float = 0.01
+    condition: Callable[[], T | None],
+    timeout_s: float = 10.0,
+    what: str | Callable[[], str] = "",
+    interval_s: float = 0.01,
 ) -> T:
     """Poll until the condition is truthy and return its value; AssertionError naming `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s

@@ -160,7 +160,7 @@ def p_data(context_id: int, data: bytes | memoryview, *, command: bool, last: bo
     """A message part as P-DATA-TF PDUs of at most `max_pdu` bytes each (one PDV a PDU); `last` ends the part."""
     room = max(1, max_pdu - 6)
     view = memoryview(data)
-    parts = []
+    parts: list[bytes | memoryview] = []
     for start in range(0, max(len(view), 1), room):
         piece = view[start : start + room]
         flags = (1 if command else 0) | (2 if last and start + room >= len(view) else 0)

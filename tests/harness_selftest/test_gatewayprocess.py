@@ -13,9 +13,17 @@ from gateway.config import load
 from tests.harness.archive import OurArchive
 from tests.harness.checker import Evidence, check
 from tests.harness.data import make_instances
-from tests.harness.gatewayprocess import ROLES, GatewayConfig, GatewayProcess, command_line, send_everything_to
+from tests.harness.gatewayprocess import (
+    ROLES,
+    GatewayConfig,
+    GatewayProcess,
+    all_stopped,
+    command_line,
+    send_everything_to,
+)
 from tests.harness.sender import Journal, JournalSender
-from tests.harness.tools import wait_until
+from tests.harness.strace import SYNC_CALLS, Strace, inject
+from tests.harness.tools import require, wait_until
 
 
 def test_the_configuration_loads_and_is_changed_key_by_key(tmp_path: Path) -> None:
@@ -87,13 +95,31 @@ def test_instances_go_through_roles_die_and_nothing_is_lost(
     assert not any(os.path.exists(f"/proc/{pid}") for pid in family)
 
 
+def test_a_role_is_traced_and_a_failing_flush_is_told_to_the_sender(
+    running: tuple[GatewayProcess, OurArchive], tmp_path: Path
+) -> None:
+    require("strace")
+    gateway, archive = running
+    first, second = make_instances(2, pixel_bytes=4000)
+    failing = [inject(SYNC_CALLS[:3], error="EIO")]
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        with Strace.attach(gateway.pid_of("receiver"), tmp_path / "trace", injections=failing) as strace:
+            refused = JournalSender(gateway.config.port, journal, [first], until_success=False).run()
+        assert dict(refused.statuses) == {0xA700: 1}
+        assert any(call.injected for call in strace.calls())
+        taken = JournalSender(gateway.config.port, journal, [second], until_success=False).run()
+        assert dict(taken.statuses) == {0: 1}
+    gateway.wait_delivered(1, "pacs")
+    assert archive.contents() == {second.sop_instance_uid: [second.sha256]}
+
+
 def test_a_frozen_role_runs_on_and_a_killed_supervisor_takes_all_with_it(
     running: tuple[GatewayProcess, OurArchive],
 ) -> None:
     gateway, _ = running
     with gateway.frozen("worker") as pid:
-        assert "T (stopped)" in Path(f"/proc/{pid}/status").read_text()
-    wait_until(lambda: "T (stopped)" not in Path(f"/proc/{pid}/status").read_text())
+        assert all_stopped(pid)
+    wait_until(lambda: not all_stopped(pid))
     family = gateway.pids()
     gateway.kill()
     assert gateway.process is not None

@@ -83,7 +83,7 @@ def test_it_delays_a_call(tmp_path: Path) -> None:
 def test_a_command_is_run_under_strace_and_its_kill_points_listed(tmp_path: Path) -> None:
     require("strace")
     (tmp_path / "go").touch()
-    argv = [sys.executable, "-c", WRITER, tmp_path / "f", tmp_path / "go"]
+    argv: list[str | Path] = [sys.executable, "-c", WRITER, tmp_path / "f", tmp_path / "go"]
     run(Strace.command(tmp_path / "trace", argv, trace="fdatasync,openat", paths=[tmp_path / "f-1"])).check()
     run(Strace.command(tmp_path / "all", argv, trace="fdatasync")).check()
     from tests.harness.strace import read_trace

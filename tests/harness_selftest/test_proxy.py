@@ -51,7 +51,7 @@ def test_it_passes_throttles_stalls_cuts_and_flips() -> None:
         proxy.up.flip_at = None
 
         for how in ("rst", "fin"):
-            proxy.up.cut_after, proxy.up.cut = 100_000, how  # type: ignore[assignment]
+            proxy.up.cut_after, proxy.up.cut = 100_000, how
             with pytest.raises(Closed):
                 store(connected(proxy))
         proxy.up.cut_after = None
