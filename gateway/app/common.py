@@ -50,7 +50,7 @@ def ledger_path(config: Config) -> Path:
 
 def open_ledger_of(config: Config, create: bool) -> SqliteLedger:
     """The ledger that the configuration names. :raises LedgerError: see `SqliteLedger.open`."""
-    return SqliteLedger.open(ledger_path(config), create=create)
+    return SqliteLedger.open(ledger_path(config), create=create, committed=telemetry.ledger_committed)
 
 
 def open_spool(config: Config) -> Spool:

@@ -79,8 +79,9 @@ class Receiver:
         self._intake = Intake(spool, generation, pool_size)
         self._pool_size = pool_size
         self._recorder = recorder
-        self._small = FlushGroup(spool, "small")
-        self._large = FlushGroup(spool, "large")
+        flushes_told = [0]
+        self._small = FlushGroup(spool, "small", flushes_told)
+        self._large = FlushGroup(spool, "large", flushes_told)
         self._filler = ThreadPoolExecutor(1, thread_name_prefix="spool-pool")
         self._fill_wanted = asyncio.Event()
 

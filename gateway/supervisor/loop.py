@@ -13,7 +13,8 @@ Rules:
     or the machine was) first gives every child a new term;
   - **stop** (SIGTERM, SIGINT): receivers, then workers, forwarders, console; each role gets SIGTERM and its deadline,
     then SIGKILL, before the next role's turn. A second signal, a second or more after the first, kills what is left;
-  - **reload** (SIGHUP) is passed on to every child that is ready, and to the others when they are.
+  - **reload** (SIGHUP): `hooks.reload` says whether there is something to read; if so the signal is passed on to every
+    child that is ready, and to the others when they are.
 
 Children are started from the thread that calls `run`: PDEATHSIG follows the thread that forked.
 """
@@ -52,6 +53,9 @@ class Hooks(Protocol):
 
     def child_ready(self, role: str, index: int) -> None:
         """A child does its work now. Called in the loop: must return at once."""
+
+    def reload(self) -> bool:
+        """SIGHUP came: make ready what the children shall read. False: there is nothing for them. In the loop."""
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
         """Something to log; `trouble` makes it a warning. Called in the loop and in the hooks' thread."""
@@ -281,6 +285,8 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._hooks.event("reload", trouble=False)
+        if not self._hooks.reload():
+            return
         for child in self._children:
             if child.state is ChildState.READY:
                 child.signal(signal.SIGHUP)

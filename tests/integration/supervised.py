@@ -102,6 +102,9 @@ class JournalHooks:
     def child_ready(self, role: str, index: int) -> None:
         journal(self._folder, "ready", name=f"{role}-{index}")
 
+    def reload(self) -> bool:
+        return True
+
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
         journal(self._folder, name, trouble=trouble, **fields)
 

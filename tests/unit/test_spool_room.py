@@ -195,6 +195,7 @@ def test_without_inodes_the_pool_is_what_could_be_made(small_disk: Path) -> None
     assert folders_in(spool) == [GENERATION, f"{GENERATION}/000000"]
     intake.close()
     assert files_in(spool) == []
+    assert not spool.room().low, "looked at anew: `begin` is content with a look of a moment ago"
     intake = make_intake(spool)
     store(intake, b"inodes are there again")
 

@@ -116,8 +116,11 @@ def translated(what: str) -> Iterator[None]:
 class Database:
     """One connection, used by the thread that opened it."""
 
-    def __init__(self, path: Path, *, create: bool, busy_timeout_s: float) -> None:
+    def __init__(
+        self, path: Path, *, create: bool, busy_timeout_s: float, committed: Callable[[], None] | None = None
+    ) -> None:
         self.path = path
+        self._committed = committed
         self._log = path.with_name(path.name + "-wal")
         self.commits = 0  # that changed something
         self._busy_timeout_s = busy_timeout_s
@@ -163,6 +166,8 @@ class Database:
         transaction.publish()
         if connection.total_changes != changes:
             self.commits += 1
+            if self._committed is not None:
+                self._committed()
         return result
 
     def read(self, work: Callable[[Transaction], T]) -> T:

@@ -6,7 +6,7 @@ give a session's id away twice; the rest is made up for by the spool. Used by th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.ledger.base import (
@@ -58,13 +58,21 @@ class SqliteLedger:
         self._database = database
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqliteLedger:
+    def open(
+        cls,
+        path: Path,
+        *,
+        create: bool = True,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        committed: Callable[[], None] | None = None,
+    ) -> SqliteLedger:
         """Open the ledger at `path` on a local filesystem, making or migrating it where needed.
 
-        A write waits up to `busy_timeout_s` for its turn. Raises `LedgerDamaged` for what is no ledger, is of a newer
-        schema, or is missing while `create` is False; `LedgerBusy`; `LedgerError`.
+        A write waits up to `busy_timeout_s` for its turn. `committed` is called after each commit that changed
+        something. Raises `LedgerDamaged` for what is no ledger, is of a newer schema, or is missing while `create` is
+        False; `LedgerBusy`; `LedgerError`.
         """
-        return cls(Database(path, create=create, busy_timeout_s=busy_timeout_s))
+        return cls(Database(path, create=create, busy_timeout_s=busy_timeout_s, committed=committed))
 
     @property
     def commits(self) -> int:
