@@ -38,6 +38,7 @@ _WAITING_STATES = (
     DeliveryState.DEAD,
 )
 _FAMILY = b"# HELP "
+_CHILD_DOWN = re.compile(rb'^gateway_child_up\{.*?child="([a-z0-9-]+)".*\} 0$', re.MULTILINE)
 _NOT_READY = re.compile(rb'^gateway_not_ready\{.*?reason="([a-z_]+)".*\} 1\.0$', re.MULTILINE)
 
 
@@ -87,6 +88,7 @@ class HostMetrics:
         """Why the host should get no work now; empty when it is ready."""
         gathered, gauges, figures = await asyncio.gather(self.gather(), self._read_ledger(), self._look_at_spool())
         reasons = {word.decode() for text in gathered.texts for word in _NOT_READY.findall(text)}
+        reasons |= {f"down: {name.decode()}" for text in gathered.texts for name in _CHILD_DOWN.findall(text)}
         if gauges is None:
             reasons.add("ledger_unreachable")
         elif not gauges.rules_revision:

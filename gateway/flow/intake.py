@@ -146,14 +146,17 @@ class Recorder:
             results = await self._ledger.call(record)
         except LedgerBusy as error:
             telemetry.problem("ledger_busy", reason=str(error), unrecorded=len(self._waiting))
+            telemetry.not_ready("intake_closed", not self.open, "the ledger lags too far behind")
             await asyncio.sleep(BUSY_PAUSE_S)
             return
         except LedgerError as error:
             self._failed = True
             telemetry.problem("intake_closed", reason=str(error), unrecorded=len(self._waiting))
+            telemetry.not_ready("intake_closed", True, "the ledger failed: restart the gateway to have it checked")
             return
         for _ in batch:
             self._waiting.popleft()
+        telemetry.not_ready("intake_closed", not self.open)
         self._recorded()
         for result in results:
             if result.duplicate is not DuplicateKind.NONE:

@@ -31,6 +31,7 @@ ASSOCIATION_RESULTS = frozenset(
         "rejected",
         "rejected_called_ae_title",
         "rejected_calling_ae_title",
+        "rejected_congestion",
         "rejected_limit",
         "rejected_unsupported",
     }
