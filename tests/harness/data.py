@@ -25,7 +25,7 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
-from tests.harness.wire import CT_IMAGE_STORAGE, EXPLICIT_LE, IMPLEMENTATION_CLASS_UID, IMPLICIT_LE
+from tests.harness.wire import CT_IMAGE_STORAGE, EXPLICIT_LE, IMPLEMENTATION_CLASS_UID
 
 CANARY_PREFIX = "CNRY"
 CANARY_LENGTH = 16  # fits SH
@@ -379,29 +379,3 @@ def _look_at(path: Path, name: str) -> SampleFile:
         reason = "no data set"
     sha = "" if reason else sha256_from(path, offset)
     return SampleFile(path, name, sha, length, offset, sop_class, sop_instance, syntax, reason)
-
-
-__all__ = [
-    "CANARY_KEYWORDS",
-    "CANARY_LENGTH",
-    "CANARY_PREFIX",
-    "EXPLICIT_LE",
-    "IMPLICIT_LE",
-    "Instance",
-    "LargeFile",
-    "SampleFile",
-    "canary",
-    "dataset_sha256",
-    "encode",
-    "file_meta",
-    "make_instance",
-    "make_instances",
-    "new_uid",
-    "part10_header",
-    "pixels",
-    "sample_files",
-    "sendable_sample_files",
-    "sha256_from",
-    "write_large_part10",
-    "write_part10",
-]
