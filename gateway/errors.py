@@ -19,6 +19,7 @@
     │   └── SpoolCorrupt        record, length or checksum do not hold
     └── LedgerError             the ledger cannot do what was asked
         ├── LedgerBusy          the lock was not had in time; try again later
+        ├── LedgerFull          no room for the ledger; try again when there is
         ├── LedgerDamaged       the database is not a ledger, or is corrupt
         └── LeaseLost           the session that claimed this work is no longer its owner
 
@@ -140,6 +141,10 @@ class LedgerError(GatewayError):
 
 class LedgerBusy(LedgerError):
     """The ledger's lock was not had in time; the same call may succeed later."""
+
+
+class LedgerFull(LedgerError):
+    """There is no room for the ledger; nothing was changed, and the same call succeeds when there is room again."""
 
 
 class LedgerDamaged(LedgerError):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway import telemetry
-from gateway.errors import LedgerBusy, LedgerError, SpoolError
+from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
 from gateway.ledger.base import Ledger, RecordedArrival
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Arrival, DuplicateKind
@@ -144,8 +144,8 @@ class Recorder:
 
         try:
             results = await self._ledger.call(record)
-        except LedgerBusy as error:
-            telemetry.problem("ledger_busy", reason=str(error), unrecorded=len(self._waiting))
+        except (LedgerBusy, LedgerFull) as error:
+            telemetry.problem("arrivals_wait_for_ledger", reason=str(error), unrecorded=len(self._waiting))
             telemetry.not_ready("intake_closed", not self.open, "the ledger lags too far behind")
             await asyncio.sleep(BUSY_PAUSE_S)
             return

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from gateway import telemetry
 from gateway.dicom.header import read_header, study_facts
-from gateway.errors import HeaderError, LedgerBusy, SpoolCorrupt, SpoolMissing
+from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolMissing
 from gateway.ledger.base import Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
 from gateway.rules.plan import Plan, load
@@ -71,8 +71,8 @@ class Router:
             beat()
             try:
                 routed = self.route_batch(beat)
-            except LedgerBusy as error:
-                telemetry.problem("ledger_busy", reason=str(error))
+            except (LedgerBusy, LedgerFull) as error:
+                telemetry.problem("routing_waits_for_ledger", reason=str(error))
                 routed = 0
             if not routed:
                 self._queue.wait_sync(IDLE_S)

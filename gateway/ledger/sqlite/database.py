@@ -25,7 +25,7 @@ from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.errors import LedgerBusy, LedgerDamaged, LedgerError
+from gateway.errors import LedgerBusy, LedgerDamaged, LedgerError, LedgerFull
 from gateway.ledger import queries
 from gateway.ledger.sqlite.lock import WriterLock
 
@@ -110,6 +110,8 @@ def translated(what: str) -> Iterator[None]:
             raise LedgerDamaged(f"{what}: {error}; stop the gateway and see `gateway recover`") from error
         if _code(error) in _BUSY:
             raise LedgerBusy(f"{what}: the database is locked by another program; try again") from error
+        if _code(error) == sqlite3.SQLITE_FULL:
+            raise LedgerFull(f"{what}: no room on its file system; make room") from error
         raise LedgerError(f"{what}: {error}") from error
 
 
