@@ -1,0 +1,465 @@
+"""A ledger against a simple model of itself, through random histories.
+
+The model keeps plain lists and recounts everything each time. After every step states, counters and ages must agree,
+and the ledger must find nothing wrong with itself. Where the ledger chooses (claims), the model checks the choice.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from gateway.errors import LeaseLost
+from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, InstanceFilter
+from gateway.model import (
+    DeliveryLease,
+    DeliveryState,
+    InstanceLease,
+    InstanceState,
+    Outcome,
+    Quarantine,
+    Role,
+    Routing,
+    Session,
+    StudyFacts,
+)
+from tests.contract.ledger_scene import STORES, arrival, decision
+
+OPEN = {"ready", "leased", "deferred"}
+DONE = {"delivered", "cancelled"}
+NAMES = ("pacs", "dr")
+
+
+@dataclass
+class ModelInstance:
+    """What the model knows of an instance."""
+
+    instance_id: str
+    seq: int
+    uid: str
+    state: str = "received"
+    session: int | None = None
+    attempts: int = 0
+    routed: bool = False
+
+
+@dataclass
+class ModelDelivery:
+    """What the model knows of a delivery."""
+
+    delivery_id: int
+    of: ModelInstance
+    destination: str
+    state: str
+    priority: int
+    session: int | None = None
+    token: int = 0
+    due_at_ms: int = 0
+    alone: bool = False
+    held_by: str = ""
+
+
+class LedgerModel(RuleBasedStateMachine):
+    """Random histories of one ledger."""
+
+    store = "sqlite"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.ledger = STORES[self.store](Path(self.folder.name))()
+        self.now_ms = 1_000_000
+        self.configured = {"pacs": True, "dr": True}
+        self.ledger.sync_destinations(dict.fromkeys(NAMES, False), self.now_ms)
+        self.instances: list[ModelInstance] = []
+        self.deliveries: list[ModelDelivery] = []
+        self.sessions: dict[int, Session] = {}
+        self.voided: set[int] = set()
+        self.instance_leases: list[tuple[Session, InstanceLease]] = []  # the newest last, as the deliveries'
+        self.delivery_leases: list[tuple[Session, DeliveryLease]] = []
+        self.open_session()
+        self.open_session()
+
+    def teardown(self) -> None:
+        """End of a history."""
+        self.ledger.close()
+        self.folder.cleanup()
+
+    # ── the model's questions ─────────────────────────────────────────────────────────────────────────────────
+
+    def of(self, instance: ModelInstance) -> list[ModelDelivery]:
+        """An instance's deliveries."""
+        return [each for each in self.deliveries if each.of is instance]
+
+    def settle(self, instance: ModelInstance) -> None:
+        """Settle a routed instance whose deliveries are all done."""
+        if instance.state == "routed" and all(each.state in DONE for each in self.of(instance)):
+            instance.state = "settled"
+
+    def claimable(self, name: str) -> list[ModelDelivery]:
+        """What could be claimed now, in order."""
+        if not self.configured[name]:
+            return []
+        mine = [each for each in self.deliveries if each.destination == name and each.state in OPEN]
+        free = []
+        for each in mine:
+            twins = [other for other in mine if other is not each and other.of.uid == each.of.uid]
+            due = each.state == "ready" or (each.state == "deferred" and each.due_at_ms <= self.now_ms)
+            earlier = any((other.of.seq, other.delivery_id) < (each.of.seq, each.delivery_id) for other in twins)
+            if due and not earlier and not any(other.state == "leased" for other in twins):
+                free.append(each)
+        return sorted(free, key=lambda each: (-each.priority, each.of.seq, each.delivery_id))
+
+    def learn(self, instance: ModelInstance, expected: list[tuple[str, str]], priority: int) -> None:
+        """Take over the ids of new deliveries, which must be the expected (destination, state)."""
+        known = {each.delivery_id for each in self.deliveries}
+        rows = [row for row in self.ledger.deliveries_of([instance.instance_id]) if row.delivery_id not in known]
+        assert sorted((row.destination, row.state.value) for row in rows) == sorted(expected)
+        for row in rows:
+            by = "" if row.state is DeliveryState.READY else "unconfigured"
+            new = ModelDelivery(row.delivery_id, instance, row.destination, row.state.value, priority, held_by=by)
+            self.deliveries.append(new)
+
+    def some_session(self, data: st.DataObject) -> Session:
+        """Mostly one that lives."""
+        living = sorted(set(self.sessions) - self.voided)
+        dead = sorted(self.voided)[-1:]
+        return self.sessions[data.draw(st.sampled_from(living * 4 + dead))]
+
+    # ── processes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_session(self) -> None:
+        """Another process."""
+        session = self.ledger.open_session(Role.FORWARDER, "host", 1, self.now_ms)
+        self.sessions[session.session_id] = session
+
+    @rule(data=st.data())
+    def void(self, data: st.DataObject) -> None:
+        session_id = self.some_session(data).session_id
+        self.open_session()
+        voided = self.ledger.void_session(session_id, self.now_ms)
+        instances = [i for i in self.instances if i.state == "received" and i.session == session_id]
+        deliveries = [d for d in self.deliveries if d.state == "leased" and d.session == session_id]
+        assert (voided.instances, voided.deliveries) == (len(instances), len(deliveries))
+        self.voided.add(session_id)
+        for instance in instances:
+            instance.session = None
+        for delivery in deliveries:
+            delivery.state, delivery.session, delivery.alone = "ready", None, True
+
+    @rule(seconds=st.integers(0, 5))
+    def time_passes(self, seconds: int) -> None:
+        self.now_ms += seconds * 1000
+
+    # ── the way of an instance ────────────────────────────────────────────────────────────────────────────────
+
+    @rule(uids=st.lists(st.sampled_from("abcde"), min_size=1, max_size=4))
+    def arrive(self, uids: list[str]) -> None:
+        seq = len(self.instances)
+        new = [ModelInstance(f"i{seq + n}", seq + n, uid) for n, uid in enumerate(uids)]
+        self.ledger.record_arrivals([arrival(i.instance_id, i.uid, i.instance_id.encode()) for i in new], self.now_ms)
+        self.instances += new
+
+    @rule(data=st.data(), limit=st.integers(1, 4))
+    def claim_instances(self, data: st.DataObject, limit: int) -> None:
+        session = self.some_session(data)
+        if session.session_id in self.voided:
+            with pytest.raises(LeaseLost):
+                self.ledger.claim_instances(session, limit, self.now_ms)
+            return
+        received = [each for each in self.instances if each.state == "received"]
+        first_of_uid = {each.uid: each for each in reversed(received)}
+        free = [each for each in received if each.session is None and first_of_uid[each.uid] is each]
+        expected: list[ModelInstance] = []
+        for each in free:
+            if len(expected) >= limit:
+                break
+            if each.attempts >= MAX_ROUTING_ATTEMPTS:
+                each.state = "quarantined"
+            elif not each.attempts:
+                expected.append(each)
+            elif not expected:
+                expected = [each]
+                break
+        leases = self.ledger.claim_instances(session, limit, self.now_ms)
+        assert [lease.instance_id for lease in leases] == [each.instance_id for each in expected]
+        for lease, each in zip(leases, expected, strict=True):
+            each.session, each.attempts = session.session_id, each.attempts + 1
+            assert lease.attempt == each.attempts
+            self.instance_leases.append((session, lease))
+
+    @precondition(lambda self: self.instance_leases)
+    @rule(
+        data=st.data(),
+        names=st.sets(st.sampled_from(NAMES)),
+        verdict=st.sampled_from(["route", "route", "route", "hold", "discard", "quarantine"]),
+        priority=st.integers(-1, 1),
+    )
+    def route(self, data: st.DataObject, names: set[str], verdict: str, priority: int) -> None:
+        session, lease = data.draw(st.sampled_from(self.instance_leases[-6:]))
+        self._route(session, lease, names, verdict, priority)
+
+    def _route(self, session: Session, lease: InstanceLease, names: set[str], verdict: str, priority: int) -> None:
+        instance = next(each for each in self.instances if each.instance_id == lease.instance_id)
+        holds = instance.state == "received" and instance.session == session.session_id
+        if verdict == "quarantine":
+            count = self.ledger.quarantine(session, [Quarantine(lease.instance_id, "bad")], self.now_ms)
+            routed = instance.state == "routed" and session.session_id not in self.voided
+            assert count == int(holds or routed)
+            if count:
+                self._quarantined(instance)
+            return
+        what = {
+            "route": decision(*sorted(names)),
+            "hold": decision(*sorted(names), hold="h"),
+            "discard": decision(discard="d"),
+        }[verdict]
+        results = self.ledger.record_routings(
+            session, [Routing(lease.instance_id, what, StudyFacts(), priority)], self.now_ms
+        )
+        assert len(results) == int(holds)
+        if not holds:
+            return
+        instance.session, instance.routed = None, True
+        if verdict == "hold":
+            instance.state = "held"
+        elif verdict == "discard" or not names:
+            instance.state = "settled"
+        else:
+            instance.state = "routed"
+            self.learn(instance, [(n, "ready" if self.configured[n] else "held") for n in names], priority)
+
+    def _quarantined(self, instance: ModelInstance) -> None:
+        instance.state, instance.session = "quarantined", None
+        for each in self.of(instance):
+            if each.state in OPEN:
+                each.state, each.held_by = "held", "quarantined"
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        self.arrive(["a", "b", "a", "c", "a"])
+        self.route_all(data, set(NAMES), 0)
+
+    @rule(data=st.data(), names=st.sets(st.sampled_from(NAMES), min_size=1), priority=st.integers(-1, 1))
+    def route_all(self, data: st.DataObject, names: set[str], priority: int) -> None:
+        before = None
+        while before != (before := len(self.instance_leases)):
+            self.claim_instances(data, 4)
+            for session, lease in self.instance_leases[before:]:
+                self._route(session, lease, names, "route", priority)
+
+    @rule(data=st.data(), name=st.sampled_from(NAMES), limit=st.integers(1, 4))
+    def claim(self, data: st.DataObject, name: str, limit: int) -> None:
+        session = self.some_session(data)
+        if session.session_id in self.voided:
+            with pytest.raises(LeaseLost):
+                self.ledger.claim_deliveries(session, name, limit, self.now_ms)
+            return
+        free = self.claimable(name)
+        expected = [each for each in free if not each.alone][:limit] or [each for each in free if each.alone][:1]
+        leases = self.ledger.claim_deliveries(session, name, limit, self.now_ms)
+        assert [lease.delivery_id for lease in leases] == [each.delivery_id for each in expected]
+        if self.configured[name]:
+            for each in self.deliveries:
+                if each.destination == name and each.state == "deferred" and each.due_at_ms <= self.now_ms:
+                    each.state = "ready"
+        for lease, each in zip(leases, expected, strict=True):
+            each.state, each.session, each.token = "leased", session.session_id, lease.token
+            self.delivery_leases.append((session, lease))
+
+    @precondition(lambda self: self.delivery_leases)
+    @rule(
+        data=st.data(),
+        state=st.sampled_from(["delivered", "delivered", "deferred", "held", "dead", "given back"]),
+        delay_s=st.integers(0, 3),
+        alone=st.booleans(),
+    )
+    def conclude(self, data: st.DataObject, state: str, delay_s: int, alone: bool) -> None:
+        session, lease = data.draw(st.sampled_from(self.delivery_leases[-8:]))
+        delivery = next(each for each in self.deliveries if each.delivery_id == lease.delivery_id)
+        mine = delivery.session == session.session_id and delivery.token == lease.token
+        holds = mine and session.session_id not in self.voided and delivery.state == "leased"
+        if state == "given back":
+            assert self.ledger.release_deliveries(session, [lease], self.now_ms) == int(holds)
+            if holds:
+                delivery.state, delivery.session = "ready", None
+            return
+        stopped = delivery.state == "held" and delivery.held_by in ("quarantined", "unconfigured")
+        if mine and session.session_id not in self.voided and stopped and state == "delivered":
+            holds = True
+        due_at_ms = self.now_ms + delay_s * 1000
+        outcome = Outcome(
+            lease.delivery_id, lease.token, DeliveryState(state), "test", due_at_ms=due_at_ms, alone=alone
+        )
+        recorded = self.ledger.record_outcomes(session, [outcome], self.now_ms)
+        assert recorded == ([lease.delivery_id] if holds else [])
+        if holds:
+            delivery.state, delivery.session, delivery.due_at_ms = state, None, due_at_ms
+            delivery.alone, delivery.held_by = alone, ""
+            self.settle(delivery.of)
+
+    # ── people and configuration ──────────────────────────────────────────────────────────────────────────────
+
+    def _chosen(self, data: st.DataObject) -> tuple[InstanceFilter, list[ModelInstance], bool]:
+        ids = data.draw(st.sets(st.sampled_from([each.instance_id for each in self.instances]), max_size=3))
+        chosen = [each for each in self.instances if not ids or each.instance_id in ids]
+        return InstanceFilter(instance_ids=tuple(sorted(ids))), chosen, bool(ids)
+
+    @precondition(lambda self: self.instances)
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        which, chosen, _ = self._chosen(data)
+        count = 0
+        for instance in chosen:
+            for each in self.of(instance):
+                if each.state in ("ready", "deferred"):
+                    each.state, each.held_by, count = "held", "operator", count + 1
+                    each.session = None
+            if instance.state == "received" and instance.session is None:
+                instance.state, count = "held", count + 1
+        assert self.ledger.hold(which, "why", "me", self.now_ms) == count
+
+    @precondition(lambda self: self.instances)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        which, chosen, by_name = self._chosen(data)
+        count = 0
+        for instance in chosen:
+            unsettled = any(each.state not in DONE for each in self.of(instance))
+            if instance.state == "held" or (by_name and instance.state == "quarantined" and not unsettled):
+                instance.state, instance.attempts, count = "received", min(instance.attempts, 1), count + 1
+                instance.session = None
+                continue
+            if instance.state != "routed" and not (by_name and instance.state == "quarantined"):
+                continue
+            for each in self.of(instance):
+                if each.state in ("held", "dead") and self.configured[each.destination]:
+                    each.state, each.held_by, each.session, each.alone = "ready", "", None, False
+                    instance.state, count = "routed", count + 1
+        assert self.ledger.release(which, "me", self.now_ms) == count
+
+    @precondition(lambda self: self.instances)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        which, chosen, _ = self._chosen(data)
+        count = 0
+        for instance in chosen:
+            for each in self.of(instance):
+                if each.state not in DONE and each.state != "leased":
+                    each.state, count = "cancelled", count + 1
+            if instance.state in ("held", "quarantined"):
+                instance.state, count = "settled", count + 1
+            self.settle(instance)
+        assert self.ledger.cancel(which, "why", "me", self.now_ms) == count
+
+    @precondition(lambda self: self.instances)
+    @rule(data=st.data(), names=st.sets(st.sampled_from(NAMES)))
+    def resend(self, data: st.DataObject, names: set[str]) -> None:
+        which, chosen, _ = self._chosen(data)
+        names = {name for name in names if self.configured[name]}
+        made: dict[str, list[str]] = {}
+        for instance in chosen:
+            if instance.state in ("routed", "settled"):
+                delivered = {each.destination for each in self.of(instance) if each.state == "delivered"}
+                wanted = names or {name for name in delivered if self.configured[name]}
+                waiting = {each.destination for each in self.of(instance) if each.state in OPEN}
+                made[instance.instance_id] = sorted(wanted - waiting)
+        total = sum(len(each) for each in made.values())
+        assert self.ledger.resend(which, sorted(names), "me", self.now_ms) == total
+        for instance in chosen:
+            if new := made.get(instance.instance_id):
+                instance.state = "routed"
+                self.learn(instance, [(name, "ready") for name in new], 0)
+
+    @rule(names=st.sets(st.sampled_from(NAMES)))
+    def configure(self, names: set[str]) -> None:
+        held = returned = 0
+        for name in NAMES:
+            if self.configured[name] and name not in names:
+                for each in self.deliveries:
+                    if each.destination == name and each.state in OPEN:
+                        each.state, each.held_by, held = "held", "unconfigured", held + 1
+            elif not self.configured[name] and name in names:
+                for each in self.deliveries:
+                    waits = each.state == "held" and each.held_by == "unconfigured" and each.of.state == "routed"
+                    if each.destination == name and waits:
+                        each.state, each.held_by, each.session, each.alone = "ready", "", None, False
+                        returned += 1
+            self.configured[name] = name in names
+        assert self.ledger.sync_destinations(dict.fromkeys(names, False), self.now_ms) == (held, returned)
+
+    @rule(limit=st.integers(1, 3), finish=st.booleans())
+    def purge(self, limit: int, finish: bool) -> None:
+        items = self.ledger.begin_purge(self.now_ms, limit, self.now_ms)
+        by_id = {each.instance_id: each for each in self.instances}
+        left = [each for each in self.instances if each.state == "purging"]
+        settled = sum(each.state == "settled" for each in self.instances)
+        assert [item.instance_id for item in items][: len(left)] == [each.instance_id for each in left][:limit]
+        assert len(items) == min(limit, len(left) + settled)
+        for item in items:
+            assert by_id[item.instance_id].state in ("settled", "purging")
+            by_id[item.instance_id].state = "purging"
+        if finish:
+            self.ledger.finish_purge([item.instance_id for item in items], self.now_ms)
+            for item in items:
+                by_id[item.instance_id].state = "purged"
+
+    @rule()
+    def checkpoint(self) -> None:
+        self.ledger.checkpoint()
+
+    # ── what must agree ───────────────────────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def states_agree(self) -> None:
+        rows = self.ledger.list_instances(InstanceFilter(), 1_000_000)
+        assert {row.instance_id: row.state.value for row in rows} == {i.instance_id: i.state for i in self.instances}
+        deliveries = self.ledger.deliveries_of([each.instance_id for each in self.instances])
+        assert {row.delivery_id: row.state.value for row in deliveries} == {
+            each.delivery_id: each.state for each in self.deliveries
+        }
+
+    @invariant()
+    def counters_agree(self) -> None:
+        gauges = self.ledger.gauges()
+        assert dict(gauges.instances) == Counter(InstanceState(each.state) for each in self.instances)
+        depth = Counter((each.destination, DeliveryState(each.state)) for each in self.deliveries)
+        assert dict(gauges.queue_depth) == depth
+        assert set(gauges.queue_oldest_ms) == {each.destination for each in self.deliveries if each.state in OPEN}
+
+    @invariant()
+    def nothing_is_wrong(self) -> None:
+        assert self.ledger.check() == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("store", sorted(STORES))
+def test_a_ledger_behaves_as_its_model(store: str) -> None:
+    class Machine(LedgerModel):
+        pass
+
+    Machine.store = store
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=50,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
