@@ -70,21 +70,26 @@ class Router:
         while not stopping():
             beat()
             try:
-                routed = self.route_batch(beat)
+                plan = self._current_plan()
+                leases = self._claim() if plan is not None else []
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
-                routed = 0
-            if not routed:
+                leases = []
+            if plan is not None and leases:
+                self._route(plan, leases, beat, stopping)
+            else:
                 self._queue.wait_sync(IDLE_S)
 
-    def route_batch(self, beat: Callable[[], None]) -> int:
-        """Claim and route one batch; returns how many instances were claimed."""
-        plan = self._current_plan()
-        if plan is None:
-            return 0
-        leases = self._ledger.claim_instances(self._session, BATCH, self._clock_ms())
-        if not leases:
-            return 0
+    def _claim(self) -> list[InstanceLease]:
+        return self._ledger.claim_instances(self._session, BATCH, self._clock_ms())
+
+    def _route(
+        self,
+        plan: Plan,
+        leases: Sequence[InstanceLease],
+        beat: Callable[[], None],
+        stopping: Callable[[], bool],
+    ) -> None:
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
         for lease in leases:
@@ -96,8 +101,19 @@ class Router:
                 routings.append(found.routing)
             if found.quarantine is not None:
                 quarantines.append(found.quarantine)
-        self._record(routings, quarantines, {lease.instance_id: lease.facts.association_id for lease in leases})
-        return len(leases)
+        associations = {lease.instance_id: lease.facts.association_id for lease in leases}
+        while True:
+            try:
+                self._record(routings, quarantines, associations)
+            except (LedgerBusy, LedgerFull) as error:
+                # What was claimed is ours until we say what became of it: nobody else would ever route it.
+                telemetry.problem("routing_waits_for_ledger", reason=str(error))
+                beat()
+                if stopping():
+                    return  # the session ends with this process, and frees them
+                self._queue.wait_sync(IDLE_S)
+            else:
+                return
 
     def _current_plan(self) -> Plan | None:
         revision = self._ledger.current_revision()
@@ -108,7 +124,7 @@ class Router:
         return self._plan
 
     def _record(
-        self, routings: Sequence[Routing], quarantines: Sequence[Quarantine], associations: Mapping[str, str]
+        self, routings: Sequence[Routing], quarantines: list[Quarantine], associations: Mapping[str, str]
     ) -> None:
         if quarantines:
             self._ledger.quarantine(self._session, quarantines, self._clock_ms())
@@ -118,6 +134,7 @@ class Router:
                     association_id=associations[verdict.instance_id],
                     reason=verdict.reason,
                 )
+            quarantines.clear()
         if not routings:
             return
         results = self._ledger.record_routings(self._session, routings, self._clock_ms())
