@@ -70,9 +70,11 @@ class ClientAssociation:
         self._limits = limits
         self._message_id = 0
         self._failure: PeerError | None = None
-        self._waiter: asyncio.Future[Command | None] | None = None
+        loop = asyncio.get_running_loop()
+        # From the start: the answer to the A-ASSOCIATE-RQ may be read before anybody awaits it.
+        self._waiter: asyncio.Future[Command | None] | None = loop.create_future()
         self._sending = False
-        self._closed = asyncio.get_running_loop().create_future()
+        self._closed = loop.create_future()
 
     # ── driver's side ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,8 +223,7 @@ class ClientAssociation:
             self.driver.abort(text)
 
     async def established(self) -> None:
-        """Wait for the peer's answer to our A-ASSOCIATE-RQ."""
-        self._begin()
+        """Wait for the peer's answer to our A-ASSOCIATE-RQ; once, before anything is sent."""
         await self._wait(self._limits.association_timeout_s, "no answer to the association request")
 
     def _next_message_id(self) -> int:
@@ -248,7 +249,7 @@ class ClientAssociation:
         return answer
 
     async def _wait(self, timeout_s: float, text: str) -> Command | None:
-        assert self._waiter is not None  # noqa: S101 - made by _begin
+        assert self._waiter is not None  # noqa: S101 - made by __init__ or _begin
         try:
             return await asyncio.wait_for(self._waiter, timeout_s)
         except TimeoutError:
