@@ -31,7 +31,7 @@ async def _while_the_loop_is_busy(port: int, use: Callable[[ClientAssociation], 
     """Open 40 associations while another task never lets the loop sleep, as a loaded forwarder's loop does not."""
 
     async def spin() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - it is there to keep the loop busy
             await asyncio.sleep(0)
 
     busy = asyncio.create_task(spin())
