@@ -67,6 +67,7 @@ class Strace:
     def __init__(self, out: Path) -> None:
         self.out = out
         self._process: Process | None = None
+        self._pid = 0
 
     @staticmethod
     def _options(out: Path, trace: str | Sequence[str], injections: Sequence[str], paths: Sequence[Path]) -> list[str]:
@@ -110,7 +111,7 @@ class Strace:
         self = cls(out)
         argv = [*cls._options(out, trace or SYNC_CALLS, injections, paths), "-p", str(pid)]
         process = Process(argv, out.parent, f"strace-{out.stem}-{pid}")
-        self._process = process
+        self._process, self._pid = process, pid
 
         def attached() -> bool:
             assert process.running, f"strace ended: {process.output()}"
@@ -121,9 +122,14 @@ class Strace:
 
     def detach(self) -> None:
         """Let the process run on without strace. Harmless when it, or strace, has ended."""
-        if self._process is not None and self._process.running:
+        if self._process is None or not self._process.running:
+            return
+        if _living(self._pid):  # strace ends with the last thread it traces; told to while they die, it may hang
             self._process.send_signal(signal.SIGINT)
+        try:
             self._process.wait(15)
+        except AssertionError:
+            self._process.kill()  # the kernel then lets go of what it traced
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +168,14 @@ def kill_points(calls: Sequence[Call]) -> list[tuple[str, int]]:
     for call in calls:
         per_thread[call.name][call.thread] += 1
     return [(name, n) for name, counted in per_thread.items() for n in range(1, max(counted.values()) + 1)]
+
+
+def _living(pid: int) -> bool:
+    """True for a process that has not ended: a zombie, or one on its way out, has no memory any more."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
 
 
 def _tracer(pid: int, thread: str) -> int:

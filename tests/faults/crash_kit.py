@@ -1,0 +1,255 @@
+"""What the crash tests share: a gateway between journaling senders and archives, and how it is judged.
+
+`Scene` holds one gateway, its archives and one journal over any number of starts. `Load` sends small instances over
+several associations, in rounds, until it is stopped. `Scene.settle` waits until nothing moves, `Scene.judge` has the
+checker decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.spool import FoundState, Spool, scan
+from tests.harness.archive import OurArchive
+from tests.harness.checker import Evidence, Report, check
+from tests.harness.data import Instance, make_instances
+from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
+from tests.harness.sender import Journal, JournalSender
+from tests.harness.tools import wait_until
+
+LONG = os.environ.get("GATEWAY_CHAOS") == "long"
+ADOPTED_WITHIN_S = 30.0
+
+
+def scaled(short: int, long: int) -> int:
+    """A number for the short version of a campaign, or for the long one (GATEWAY_CHAOS=long)."""
+    return long if LONG else short
+
+
+class Scene:
+    """A gateway, its archives and a journal. `archives`: their names; `sections` go to `GatewayConfig`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        archives: Collection[str] = ("pacs", "dr"),
+        rules: Mapping[str, str] | None = None,
+        state_dir: Path | None = None,
+        **sections: Any,
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.archives = {name: OurArchive().start() for name in archives}
+        ports = {name: archive.port for name, archive in self.archives.items()}
+        if state_dir is not None:
+            sections = {"state_dir": str(state_dir), "spool": {"dir": str(state_dir / "spool")}, **sections}
+        self.config = GatewayConfig(folder, ports, rules=rules, **sections)
+        self.gateway = GatewayProcess(self.config)
+        self.journal = Journal(folder / "journal.jsonl")
+
+    @property
+    def port(self) -> int:
+        return self.config.port
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.gateway.close()
+        for archive in self.archives.values():
+            archive.close()
+        self.journal.close()
+
+    def contents(self) -> dict[str, dict[str, list[str]]]:
+        """What each archive holds."""
+        return {name: archive.contents() for name, archive in self.archives.items()}
+
+    def settle(self, timeout_s: float = 90.0) -> None:
+        """Wait until nothing is received, ready, leased or deferred any more, and every file is accounted for."""
+
+        def quiet() -> bool:
+            return sum(count for state, count in open_work(self.config.ledger_path).items()) == 0
+
+        wait_until(
+            quiet,
+            timeout_s,
+            lambda: f"nothing to move: {open_work(self.config.ledger_path)}\n{self.gateway.log()[-3000:]}",
+            interval_s=0.1,
+        )
+        self.wait_accounted_for()
+
+    def wait_accounted_for(self, timeout_s: float = ADOPTED_WITHIN_S) -> None:
+        """Wait until no file of a dead receiver is unknown to the ledger: each is adopted or removed."""
+        wait_until(lambda: not self.orphans(), timeout_s, lambda: f"orphans gone: {self.orphans()}", interval_s=0.1)
+
+    def orphans(self) -> list[str]:
+        """Files of receivers that are dead which the ledger does not know. Of the live one's, its pool is no orphan."""
+        spool = Spool(self.config.spool_dir, 0, 0)
+        with contextlib.closing(spool):
+            found = list(scan(spool))
+        known = known_instances(self.config.ledger_path)
+        newest = max((one.generation for one in found), default="")
+        return [
+            f"{one.relative} ({one.state})"
+            for one in found
+            if one.instance_id not in known and (one.generation != newest or one.state is FoundState.COMPLETE)
+        ]
+
+    def judge(self, **evidence: Any) -> Report:
+        """The checker's verdict on journal, spool, ledger, archives and sinks as they are now."""
+        return check(
+            Evidence(
+                **{
+                    "journals": [self.journal.path],
+                    "spool_dir": self.config.spool_dir,
+                    "ledger": self.gateway.ledger(),
+                    "archives": self.contents(),
+                    "routing": lambda uid: tuple(self.archives),
+                    "sinks": self.gateway.sinks,
+                    **evidence,
+                }
+            )
+        )
+
+    def ledger_problems(self) -> list[str]:
+        """What the ledger's own integrity check finds."""
+        ledger = SqliteLedger.open(self.config.ledger_path, create=False)
+        try:
+            return ledger.check()
+        finally:
+            ledger.close()
+
+
+def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a look at the ledger's file; none while it cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.Error:
+        return []
+
+
+def open_work(path: Path) -> dict[str, int]:
+    """State → how many instances and deliveries still have a way to go; {"unreadable": 1} for a ledger that is."""
+    rows = _rows(
+        path,
+        "SELECT state, count(*) FROM instance WHERE state = 'received' GROUP BY 1 UNION ALL "
+        "SELECT state, count(*) FROM delivery WHERE state IN ('ready', 'leased', 'deferred') GROUP BY 1 UNION ALL "
+        "SELECT 'readable', 0",
+    )
+    return {state: count for state, count in rows if state != "readable"} if rows else {"unreadable": 1}
+
+
+def leased_deliveries(path: Path) -> int:
+    """How many deliveries are leased in the ledger."""
+    return int(_rows(path, "SELECT count(*) FROM delivery WHERE state = 'leased'")[0][0])
+
+
+def known_instances(path: Path) -> set[str]:
+    """Every instance id that the ledger has."""
+    return {instance_id for (instance_id,) in _rows(path, "SELECT instance_id FROM instance")}
+
+
+class Load:
+    """Instances over several associations, round after round, until `stop`. Each is sent until it is acknowledged.
+
+    A round's instances are sent at full speed; between rounds there is a pause, so that the archives can keep up.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        *,
+        associations: int = 4,
+        round_size: int = 30,
+        pause_s: float = 0.3,
+        pixel_bytes: int = 2048,
+        timeout_s: float = 30.0,
+        seed: int = 1,
+    ) -> None:
+        self._scene = scene
+        self._instances: Iterator[Instance] = make_instances(
+            10**9, patients=5, series_per_study=2, pixel_bytes=pixel_bytes, seed=seed
+        )
+        self._associations, self._round_size = associations, round_size
+        self._pause_s, self._timeout_s = pause_s, timeout_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self.acknowledged = 0
+        self.unanswered = 0
+        self.refused = 0
+        self.error: BaseException | None = None
+
+    def start(self) -> Self:
+        self._thread.start()
+        return self
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Finish the round under way and stop."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        assert not self._thread.is_alive(), f"the load does not stop: {self.acknowledged} acknowledged"
+        if self.error is not None:
+            raise self.error
+
+    def wait_acknowledged(self, count: int, timeout_s: float = 60.0) -> None:
+        """Wait until so many were acknowledged in all."""
+        wait_until(
+            lambda: self.acknowledged >= count or self.error is not None,
+            timeout_s,
+            lambda: f"{count} acknowledged: {self.acknowledged}",
+        )
+        if self.error is not None:
+            raise self.error
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._round()
+                self._stopping.wait(self._pause_s)
+        except BaseException as error:
+            self.error = error
+
+    def _round(self) -> None:
+        sender = JournalSender(
+            self._scene.port,
+            self._scene.journal,
+            [next(self._instances) for _ in range(self._round_size)],
+            associations=self._associations,
+            timeout_s=self._timeout_s,
+        ).start()
+        ends: float | None = None
+        counted = 0
+        while not sender.done:
+            if self._stopping.is_set() and ends is None:
+                ends = time.monotonic() + self._timeout_s
+            if ends is not None and time.monotonic() > ends:
+                sender.stop()
+                break
+            self._stopping.wait(0.02) if ends is None else time.sleep(0.02)
+            self.acknowledged += sender.acknowledged - counted
+            counted = sender.acknowledged
+        sender.join(self._timeout_s)
+        self.acknowledged += sender.acknowledged - counted
+        self.unanswered += sender.statuses[None]
+        self.refused += sum(count for status, count in sender.statuses.items() if status)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
