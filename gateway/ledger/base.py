@@ -10,14 +10,16 @@ deferred delivery comes due. Whether a process lives is told by `void_session`, 
 Rules that every implementation keeps:
   - an instance_id is recorded once; recording it again changes nothing (adoption and retries are idempotent);
   - one delivery in flight per destination × SOP Instance UID, in arrival order: a delivery is not claimed while an
-    earlier one of the same UID to the same destination is ready, leased or deferred; and an instance is not claimed
-    for routing while an earlier arrival of the same UID is still received;
+    earlier one of the same UID to the same destination is ready, leased or deferred, whatever its priority; and an
+    instance is not claimed for routing while an earlier arrival of the same UID is still received;
   - attempts are counted by the claim, before the work; what was claimed by a session that died is claimed again
-    alone (a claim returns either fresh rows or exactly one row with an earlier attempt);
-  - outcomes and routings of a session that was voided are refused (`LeaseLost`) row by row: those of other rows in
-    the batch are recorded;
+    alone: a claim of instances returns either fresh ones or exactly one with an earlier attempt, and deliveries are
+    marked `alone`;
+  - a session that was voided can claim nothing (`LeaseLost`); its outcomes and routings, and any whose lease went to
+    somebody else, are left out of the result row by row: those of other rows in the batch are recorded;
   - an instance is settled in the same transaction that settles its last delivery;
-  - counters (queue depth by destination and state, instances by state) are kept inside the transactions.
+  - counters (queue depth by destination and state, instances by state) are kept inside the transactions;
+  - a delivery's age counts from its creation, or from its last release by a person.
 """
 
 from __future__ import annotations
@@ -173,7 +175,7 @@ class Ledger(Protocol):
     def void_session(self, session_id: int, now_ms: int) -> Voided:
         """End a session whose process is known to be dead (or that ends in order) and free what it claimed.
 
-        Instances return to `received`, deliveries to `ready`, marked uncertain. Idempotent.
+        Instances return to `received`, deliveries to `ready`, marked uncertain and alone. Idempotent.
         """
 
     def void_host(self, host: str, now_ms: int) -> Voided:
@@ -210,11 +212,18 @@ class Ledger(Protocol):
         destinations → `routed` with one `ready` delivery each, or, where `skip_duplicates` is set for a destination
         (see `sync_destinations`) and the instance is an EXACT duplicate whose earlier arrival has a delivery there that
         is not held, dead or cancelled, none. No delivery at all → `settled`. hold → `held`. discard → `settled`.
+        A destination that is unknown or not configured gets its delivery as `held` (`destination removed from the
+        configuration`). An instance skipped as a duplicate stays in the spool until the delivery that stands for it is
+        settled, and gets a delivery of its own when the earlier arrival is quarantined.
         Rows whose lease is lost are left out of the result.
         """
 
     def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
-        """Instances that must not be sent → `quarantined(reason)`; open deliveries → `held(quarantined: reason)`."""
+        """Instances that must not be sent → `quarantined(reason)`; open deliveries → `held(quarantined: reason)`.
+
+        A received instance must be leased to the session; a routed one may be judged by any session that is not
+        voided. What was delivered stays delivered, also when that outcome of a lease comes in only afterwards.
+        """
 
     # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -222,22 +231,26 @@ class Ledger(Protocol):
         """Claim up to `limit` deliveries to a destination that are ready, or deferred and due.
 
         By priority, then in arrival order; those marked `alone` only when nothing else is claimable, and one by one.
-        Nothing for a destination that is paused, unconfigured or has no row.
+        Nothing for a destination that is paused, unconfigured or has no row. Raises `LeaseLost` for a voided session.
         """
 
     def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
         """Give back what was claimed and not tried: ready again, the attempt not counted."""
 
     def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
-        """Write outcomes of leased deliveries whose token holds. Returns the delivery_ids that were recorded."""
+        """Write outcomes of leased deliveries whose token holds. Returns the delivery_ids that were recorded.
+
+        A try that is not `counted` takes back the attempt that its claim counted.
+        """
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 
     def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
         """Make the destination rows equal to the configuration: name → whether exact duplicates are skipped.
 
-        Open deliveries to a name no longer configured become held (`destination removed from the configuration`).
-        Those held for that reason return to ready when the name is back. Returns (newly held, returned).
+        Open deliveries to a name no longer configured become held (`destination removed from the configuration`),
+        those in flight too; if they turn out to have been delivered, that outcome is still recorded. Those held for
+        that reason return to ready when the name is back. Returns (newly held, returned).
         """
 
     def destinations(self) -> list[DestinationState]:
@@ -282,19 +295,25 @@ class Ledger(Protocol):
         """All deliveries of these instances, by instance and destination."""
 
     def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
-        """Open deliveries that are not leased → held; received instances → held. Audited. Returns how many rows."""
+        """Open deliveries that are not leased → held; received instances → held. Audited. Returns how many rows.
+
+        In each operation a filter that names a destination or delivery states moves deliveries only.
+        """
 
     def release(self, which: InstanceFilter, actor: str, now_ms: int) -> int:
         """Held or dead deliveries → ready; held, never routed instances → received (to be routed by the rules of now).
 
-        A quarantined instance goes to received again only when named by its instance_id. Audited.
+        A quarantined instance is released only when named by its instance_id: it goes back to its held deliveries, or,
+        without any, to received. Deliveries to destinations that are not configured stay held. Attempts and age begin
+        afresh. Audited. Returns how many rows.
         """
 
     def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
         """A new delivery of the original payload to each destination (or, when empty, to each it was delivered to).
 
-        Only instances whose payload is still in the spool (not purging or purged). A settled instance is routed again.
-        Audited. Returns the deliveries made.
+        Only routed or settled instances: their payload is still in the spool. A settled instance is routed again. Where
+        one is still open no second is made. Raises `LedgerError` for a destination that is not configured. Audited.
+        Returns the deliveries made.
         """
 
     def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:

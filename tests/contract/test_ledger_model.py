@@ -2,6 +2,8 @@
 
 The model keeps plain lists and recounts everything each time. After every step states, counters and ages must agree,
 and the ledger must find nothing wrong with itself. Where the ledger chooses (claims), the model checks the choice.
+
+One state machine is one class, so this module is longer than others.
 """
 
 from __future__ import annotations

@@ -204,7 +204,10 @@ class Database:
             return 0
 
     def close(self) -> None:
-        """Close under the lock, because the last connection to close moves the WAL into the database."""
+        """Close under the lock, because the last connection to close moves the WAL into the database.
+
+        Who does not get the lock closes without: the one that holds it is connected, so this is not the last.
+        """
         if self._closed:
             return
         self._closed = True

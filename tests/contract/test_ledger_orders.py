@@ -1,0 +1,164 @@
+"""What every ledger does on operators' orders, and in its upkeep."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import LedgerError
+from gateway.ledger.base import InstanceFilter
+from gateway.model import DeliveryState, InstanceState, Quarantine
+from tests.contract.ledger_scene import Scene, arrival, decision
+
+EVERYTHING = InstanceFilter()
+
+
+def only(*instance_ids: str) -> InstanceFilter:
+    """These instances."""
+    return InstanceFilter(instance_ids=instance_ids)
+
+
+# ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_hold_stops_what_is_not_in_flight(scene: Scene) -> None:
+    scene.arrive("leased", "ready")
+    scene.route()
+    scene.claim(limit=1)
+    scene.arrive("received")
+    assert scene.ledger.hold(EVERYTHING, "wrong patient", "me", 2) == 2
+    assert (scene.state("received"), scene.row("received").reason) == (InstanceState.HELD, "wrong patient")
+    assert scene.deliveries("leased", "ready") == [("leased", "pacs", "leased"), ("ready", "pacs", "held")]
+    assert scene.claim() == []
+    assert scene.claim_instances() == []
+
+
+def test_release_sends_deliveries_afresh_and_routes_what_was_never_routed(scene: Scene) -> None:
+    scene.arrive("held", "dead")
+    scene.route()
+    held, dead = scene.claim()
+    scene.conclude(held, state=DeliveryState.HELD, uncertain=True)
+    scene.conclude(dead, state=DeliveryState.DEAD)
+    scene.arrive("unrouted")
+    scene.route(decision(hold="no rule matches"))
+    scene.now_ms += 10_000
+    assert scene.ledger.release(EVERYTHING, "me", scene.now_ms) == 3
+    leases = scene.claim()
+    assert [(lease.instance_id, lease.attempt, lease.uncertain) for lease in leases] == [
+        ("held", 1, True),
+        ("dead", 1, False),
+    ]
+    assert {lease.created_at_ms for lease in leases} == {scene.now_ms}
+    assert scene.ledger.deliveries_of(["held"])[0].created_at_ms < scene.now_ms
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["unrouted"]
+
+
+def test_release_leaves_what_has_no_destination(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route(decision("gone"))
+    assert scene.ledger.release(EVERYTHING, "me", 2) == 0
+    assert scene.deliveries("a") == [("a", "gone", "held")]
+
+
+def test_a_quarantined_instance_is_released_only_by_its_name(scene: Scene) -> None:
+    scene.arrive("unrouted")
+    scene.claim_instances()
+    scene.ledger.quarantine(scene.worker, [Quarantine("unrouted", "truncated")], 2)
+    scene.arrive("routed")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("dr"))
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("routed", "flipped bit")], 2)
+    assert scene.ledger.release(EVERYTHING, "me", 3) == 0
+    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == 0
+    assert scene.ledger.release(only("unrouted", "routed"), "me", 4) == 2
+    assert scene.state("unrouted") is InstanceState.RECEIVED
+    assert scene.state("routed") is InstanceState.ROUTED
+    assert scene.deliveries("routed") == [("routed", "dr", "delivered"), ("routed", "pacs", "ready")]
+    (lease,) = scene.claim_instances()
+    assert (lease.instance_id, lease.attempt) == ("unrouted", 2)
+
+
+def test_resend_makes_new_deliveries_of_what_is_still_there(scene: Scene) -> None:
+    scene.arrive("done", "gone")
+    scene.route(decision("pacs"))
+    scene.conclude(*scene.claim())
+    scene.ledger.begin_purge(scene.now_ms, 1, scene.now_ms)  # "done" and "gone" settled in this order
+    assert scene.state("done") is InstanceState.PURGING
+    assert scene.ledger.resend(EVERYTHING, [], "me", 2) == 1
+    assert scene.state("gone") is InstanceState.ROUTED
+    assert scene.ledger.resend(EVERYTHING, ["pacs", "dr"], "me", 3) == 1  # one to pacs is on its way already
+    assert scene.claimed("dr") == ["gone"]
+    leases = scene.claim()
+    assert [(lease.instance_id, lease.attempt) for lease in leases] == [("gone", 1)]
+    scene.conclude(*leases)
+    with pytest.raises(LedgerError):
+        scene.ledger.resend(EVERYTHING, ["unheard of"], "me", 4)
+
+
+def test_a_resend_and_a_released_delivery_of_one_instance_do_not_go_at_once(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route()
+    scene.conclude(*scene.claim(), state=DeliveryState.HELD)
+    assert scene.ledger.resend(only("a"), ["pacs"], "me", 2) == 1
+    assert scene.ledger.release(only("a"), "me", 3) == 1
+    for _ in range(2):
+        (lease,) = scene.claim()
+        assert scene.claim() == []
+        scene.conclude(lease)
+    assert scene.state("a") is InstanceState.SETTLED
+
+
+def test_cancel_settles_what_nothing_is_left_of(scene: Scene) -> None:
+    scene.arrive("leased", "ready")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("dr"))
+    (leased,) = scene.claim(limit=1)
+    scene.arrive("held")
+    scene.route(decision(hold="no rule matches"))
+    assert scene.ledger.cancel(EVERYTHING, "test", "me", 3) == 2
+    assert scene.state("ready") is InstanceState.SETTLED
+    assert scene.state("leased") is InstanceState.ROUTED
+    assert (scene.state("held"), scene.row("held").reason) == (InstanceState.SETTLED, "cancelled: test")
+    scene.conclude(leased)
+    assert scene.state("leased") is InstanceState.SETTLED
+
+
+def test_an_order_about_a_destination_moves_only_its_deliveries(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route(decision("pacs", "dr"))
+    scene.arrive("b")
+    to_dr = InstanceFilter(destination="dr")
+    assert scene.ledger.hold(to_dr, "later", "me", 2) == 1
+    assert scene.ledger.cancel(to_dr, "never", "me", 3) == 1
+    assert scene.deliveries("a") == [("a", "dr", "cancelled"), ("a", "pacs", "ready")]
+    assert scene.state("b") is InstanceState.RECEIVED
+
+
+def test_what_recovery_finds_is_held_until_released(scene: Scene) -> None:
+    scene.arrive("known")
+    found = [arrival("known"), arrival("lost"), arrival("lost")]
+    assert scene.ledger.record_recovered(found, 2) == 1
+    assert (scene.state("lost"), scene.row("lost").reason) == (InstanceState.HELD, "recovered")
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["known"]
+    scene.ledger.release(only("lost"), "me", 3)
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["lost"]
+
+
+def test_upkeep_changes_nothing(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.route()
+    before = scene.ledger.gauges()
+    scene.ledger.checkpoint()
+    assert scene.ledger.check() == []
+    assert scene.ledger.gauges() == before
+
+
+def test_two_processes_see_one_ledger_and_closing_is_idempotent(scene: Scene) -> None:
+    other = scene.opener()
+    scene.arrive("a")
+    assert other.known_instances(["a"]) == {"a"}
+    other.record_arrivals([arrival("b")], 2)
+    other.close()
+    other.close()
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["a", "b"]
+    with pytest.raises(LedgerError):
+        other.gauges()
