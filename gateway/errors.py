@@ -105,13 +105,19 @@ class AssociationRejected(PeerError):
         """True for result 1 (rejected-permanent)."""
         return self.result == 1
 
+    @property
+    def unknown_calling_title(self) -> bool:
+        """True for the DICOM UL service user's reason 3, calling AE title not recognized."""
+        return (self.source, self.reason) == (1, 3)
+
 
 class AssociationAborted(PeerError):
-    """A-ABORT (source 0) or A-P-ABORT (source 2), PS3.8 Table 9-26."""
+    """A-ABORT (source 0) or A-P-ABORT (source 2), PS3.8 Table 9-26. `by_us`: we aborted it, for the reason told."""
 
-    def __init__(self, source: int, reason: int, message: str) -> None:
+    def __init__(self, source: int, reason: int, message: str, *, by_us: bool = False) -> None:
         self.source = source
         self.reason = reason
+        self.by_us = by_us
         super().__init__(message)
 
 

@@ -207,7 +207,8 @@ class Outcome:
 
     `state` is DELIVERED, DEFERRED (with `due_at_ms`), HELD or DEAD. `status` is the DIMSE status when there was
     one. `code` is a short bounded word for metrics and tables (for example `success`, `warning`, `refused`,
-    `timeout`, `connection`); `reason` is the sentence for people, free of patient data.
+    `timeout`, `connection`); `reason` is the sentence for people, free of patient data. `counted` False: the trouble
+    was the destination's, and this try is not held against the delivery.
     """
 
     delivery_id: int
@@ -219,6 +220,7 @@ class Outcome:
     due_at_ms: int = 0
     uncertain: bool = False
     alone: bool = False
+    counted: bool = True
 
 
 class Breaker(StrEnum):

@@ -1,29 +1,32 @@
-"""One destination's queue: claims, associations, outcomes, breaker. Knows nothing of other destinations.
+"""One destination's queue: claims, associations, outcomes. Knows nothing of other destinations.
 
-The pump (`run`) keeps a small buffer of claimed deliveries and as many slots as the window allows. A slot is one
-association: it takes deliveries from the buffer until there are none, waits a little for more, and releases.
+The pump (`run`) keeps a small stock of claimed deliveries and as many slots as the window allows. A slot is one
+association: it takes deliveries from the stock until there are none, waits a little for more, and releases.
 
-  - A further slot is opened only when each open one has `BACKLOG_PER_SLOT` deliveries waiting for it.
+  - A further slot is opened only when each open one has `BACKLOG_PER_SLOT` deliveries waiting for it, or when none of
+    them has taken anything for `STALL_S`. A slot that the window no longer allows ends after its delivery.
   - A slot prefers deliveries that its association has a context for; else it opens another association, proposing
     what waits (at most 128 contexts).
-  - A delivery marked `alone` gets an association of its own.
-  - Going down gives the buffer back to the ledger, untried. While down there is one C-ECHO a probe interval, and
-    nothing else; a peer that does not accept Verification but answers is reachable.
+  - A delivery marked `alone` gets an association of its own, and only one such goes at a time.
+  - Going down, a pause and the end give the stock back to the ledger, untried. While down there is one C-ECHO a probe
+    interval and nothing else; while paused there is nothing.
+  - A slot takes the next delivery when the outcome of its last one is recorded (see `gateway.flow.outcomes`).
   - An instance whose bytes in the spool no longer are what arrived is quarantined, and the association aborted
     before the last fragment leaves.
+  - An error of the gateway itself holds the delivery that met it, and is no other destination's affair.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from gateway import telemetry
-from gateway.config.values import Destination, Disposition
+from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination, Disposition
 from gateway.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -37,21 +40,25 @@ from gateway.errors import (
 )
 from gateway.flow import dispatch
 from gateway.flow.dispatch import RetryPolicy, Trouble
+from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder
-from gateway.flow.send import context_of, stream
-from gateway.flow.window import Window, initial
+from gateway.flow.send import calling_ae_title, context_of, stream
+from gateway.flow.stock import Stock
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DeliveryState, DestinationState, Outcome, Quarantine, Session
 from gateway.net.driver import Ticker
+from gateway.net.requestor import ClientAssociation
 from gateway.spool import Spool
 
 CLAIM = 64
 LOW = 16
 BACKLOG_PER_SLOT = 8
+STALL_S = 0.25
 POLL_S = 1.0
 LOCAL_TROUBLE_PAUSE_S = 1.0
+REMEMBERED_FAILURES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +80,17 @@ class DestinationQueue:
     def __init__(self, destination: Destination, tools: Tools, saved: DestinationState | None) -> None:
         self._tools = tools
         self._configure(destination)
-        self._window = initial(destination.max_associations, destination.probe_min_s, destination.probe_max_s)
-        if saved is not None and saved.breaker is not Breaker.UP:
-            self._window = self._window.failed(asyncio.get_running_loop().time() - destination.probe_max_s * 2, 0, True)
-        self._buffer: deque[DeliveryLease] = deque()
+        self._stock = Stock()
+        self._health = Health(destination, tools.ledger, tools.clock_ms, saved, self._breaker_changed)
         self._slots: set[asyncio.Task[None]] = set()
-        self._waiting_slots = 0
-        self._work = asyncio.Condition()
+        self._serving = 0  # slots that are not on their way out
+        self._taken_at = 0.0
         self._wake = asyncio.Event()
-        self._more = True
+        self._more = True  # there may be something to claim
         self._stopping = False
-        self._unsaved = False
-        self._last_error = ""
-        self._successes = 0
-        self._lone: dict[int, int] = {}
+        self._paused = saved is not None and saved.paused
+        self._last_calling = ""
+        self._failed_at: dict[int, int] = {}  # delivery → how many had been answered when it last was not
 
     # ── from outside ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -97,18 +101,27 @@ class DestinationQueue:
 
     def reconfigure(self, destination: Destination) -> None:
         """Use changed settings from the next association on."""
-        self._configure(destination)
-        self._window = self._window.limited(
-            destination.max_associations, destination.probe_min_s, destination.probe_max_s
-        )
-        self.wake()
+        if destination != self._destination:
+            self._configure(destination)
+            self._health.configure(destination)
+            self.wake()
+
+    def pause(self, paused: bool) -> None:
+        """Begin nothing more and give back what was not begun; or go on."""
+        if paused != self._paused:
+            self._paused = paused
+            self._stock.wake()
+            self.wake()
+
+    def end(self) -> None:
+        """Have `run` end: what is being sent is finished, the rest given back."""
+        self._stopping = True
+        self._stock.wake()
+        self._wake.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Finish what is being sent, give back the rest."""
-        self._stopping = True
-        self._wake.set()
-        async with self._work:
-            self._work.notify_all()
+        """`end`, and wait for it."""
+        self.end()
         if self._slots:
             await asyncio.wait(self._slots, timeout=grace_s)
 
@@ -123,38 +136,53 @@ class DestinationQueue:
 
     async def run(self) -> None:
         """Serve until stopped or cancelled."""
-        telemetry.window(destination=self._destination.name, value=self._window.size)
-        telemetry.destination_changed(name=self._destination.name, breaker=self._window.breaker, reason="starting")
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not self._stopping:
                     self._wake.clear()
-                    if self._unsaved:
-                        await self._save()
-                    if self._window.breaker is Breaker.DOWN:
-                        await self._down()
-                        continue
-                    await self._refill()
-                    self._start_slots(tasks)
-                    await self._sleep(POLL_S)
-                    self._more = True
+                    await self._health.save()
+                    await self._turn(tasks)
                 if self._slots:
                     await asyncio.wait(self._slots)
         finally:
             await self._give_back()
+            await self._health.save()
 
-    async def _sleep(self, timeout_s: float) -> None:
+    async def _turn(self, tasks: asyncio.TaskGroup) -> None:
+        """Do what can be done now, and sleep until there may be more to do."""
+        if self._paused:
+            await self._give_back()
+            await self._sleep(POLL_S)
+        elif self._health.breaker is Breaker.DOWN:
+            await self._give_back()
+            if self._slots:
+                await self._sleep(POLL_S)  # what is still being sent may bring it up by itself
+            elif self._health.probe_in_s > 0:
+                await self._sleep(self._health.probe_in_s)
+            else:
+                await self._health.probe(self._line, self._last_calling)
+        else:
+            await self._refill()
+            self._start_slots(tasks)
+            if self._stock and len(self._slots) < self._health.window.associations:
+                await self._sleep(STALL_S)
+            elif not await self._sleep(POLL_S):
+                self._more = True
+
+    async def _sleep(self, timeout_s: float) -> bool:
+        """Wait for a wake-up; False when there was none in time."""
         try:
             await asyncio.wait_for(self._wake.wait(), max(0.0, timeout_s))
         except TimeoutError:
-            return
+            return False
+        return True
 
     async def _refill(self) -> None:
-        """Claim more when the buffer is low; nothing while outcomes cannot be recorded."""
-        if len(self._buffer) >= LOW or not self._more or not self._tools.outcomes.open:
+        """Claim more when the stock is low; nothing while outcomes cannot be recorded."""
+        if len(self._stock) >= LOW or not self._more or not self._tools.outcomes.open:
             return
-        half_open = self._window.breaker is Breaker.HALF_OPEN
-        if half_open and (self._buffer or len(self._slots) > self._waiting_slots):
+        half_open = self._health.breaker is Breaker.HALF_OPEN
+        if half_open and (self._stock or self._slots):
             return
         limit = 1 if half_open else CLAIM
         name, session, clock_ms = self._destination.name, self._tools.session, self._tools.clock_ms
@@ -165,24 +193,25 @@ class DestinationQueue:
         def give_back(ledger: Ledger, leases: list[DeliveryLease]) -> None:
             ledger.release_deliveries(session, leases, clock_ms())
 
+        self._more = False  # unless somebody wakes us meanwhile
         try:
             leases = await self._tools.ledger.call(claim, undo=give_back)
         except LedgerError as error:
             telemetry.problem("claim_failed", destination=name, reason=str(error))
-            self._more = False
             return
-        self._more = len(leases) == limit and not half_open
-        self._buffer.extend(leases)
-        if leases:
-            async with self._work:
-                self._work.notify_all()
+        if leases and not half_open and (len(leases) == limit or leases[-1].alone):
+            self._more = True  # what is marked `alone` comes one by one
+        self._stock.add(leases)
 
     def _start_slots(self, tasks: asyncio.TaskGroup) -> None:
-        while self._buffer and len(self._slots) < self._window.associations:
-            if self._slots and len(self._buffer) <= BACKLOG_PER_SLOT * len(self._slots):
+        while self._stock and len(self._slots) < self._health.window.associations:
+            stalled = asyncio.get_running_loop().time() - self._taken_at >= STALL_S
+            if self._slots and not stalled and len(self._stock) <= BACKLOG_PER_SLOT * len(self._slots):
                 return
+            self._taken_at = asyncio.get_running_loop().time()
             task = tasks.create_task(self._slot(), name=f"slot {self._destination.name}")
             self._slots.add(task)
+            self._serving += 1
             task.add_done_callback(self._slot_ended)
 
     def _slot_ended(self, task: asyncio.Task[None]) -> None:
@@ -190,222 +219,175 @@ class DestinationQueue:
         self._wake.set()
 
     async def _give_back(self) -> None:
-        leases = list(self._buffer)
-        self._buffer.clear()
+        leases = self._stock.empty()
         if not leases:
             return
         session, now_ms = self._tools.session, self._tools.clock_ms()
         try:
             await self._tools.ledger.call(lambda ledger: ledger.release_deliveries(session, leases, now_ms))
         except LedgerError as error:
-            # They stay leased to this session; when it ends they are free again.
+            # Still ours, so they are not lost with it: given back at the next turn, or freed when the session ends.
+            self._stock.add(leases)
             telemetry.problem("release_failed", destination=self._destination.name, reason=str(error))
+            await asyncio.sleep(LOCAL_TROUBLE_PAUSE_S)
 
-    # ── down ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _down(self) -> None:
-        await self._give_back()
-        if self._slots:
-            await asyncio.wait(self._slots)
-            await self._give_back()
-        loop = asyncio.get_running_loop()
-        while not self._stopping and loop.time() < self._window.probe_at:
-            self._wake.clear()
-            await self._sleep(self._window.probe_at - loop.time())
-        if self._stopping:
-            return
-        reachable, permanent, text = await self._probe()
-        self._change(
-            self._window.probed(reachable, loop.time(), random.uniform(-1, 1), permanent),  # noqa: S311 - jitter
-            text,
-        )
-
-    async def _probe(self) -> tuple[bool, bool, str]:
-        """Whether the destination is reachable, whether it says it will not heal, and a sentence."""
-        calling = self._destination.calling_ae_title
-        if calling.startswith("$"):
-            calling = self._destination.ae_title
-        try:
-            status = await self._line.echo(calling)
-        except PeerError as error:
-            return False, isinstance(error, AssociationRejected) and error.permanent, str(error)
-        if status not in (0, None):
-            return False, False, f"C-ECHO was answered with 0x{status:04X}"
-        return True, False, "the probe was answered"
-
-    def _change(self, window: Window, reason: str) -> None:
-        before, self._window = self._window, window
-        name = self._destination.name
-        if window.size != before.size:
-            telemetry.window(destination=name, value=window.size)
-        if window.breaker is before.breaker:
-            return
-        telemetry.destination_changed(name=name, breaker=window.breaker, reason=reason)
-        self._last_error = "" if window.breaker is Breaker.UP else reason
-        self._unsaved = self._more = True
-        self._wake.set()
-
-    async def _save(self) -> None:
-        """Keep breaker and window for the next start, and for people to see."""
-        self._unsaved = False
-        name, window, error = self._destination.name, self._window, self._last_error
-        now_ms = self._tools.clock_ms()
-        probe_at_ms = now_ms + max(0, int((window.probe_at - asyncio.get_running_loop().time()) * 1000))
-
-        def save(ledger: Ledger) -> None:
-            ledger.save_destination(name, window.breaker.value, window.size, error, probe_at_ms, now_ms)
-
-        try:
-            await self._tools.ledger.call(save)
-        except LedgerError as failure:
-            telemetry.problem("destination_not_saved", destination=name, reason=str(failure))
-
-    def _failed(self, reason: str, permanent: bool = False) -> None:
-        loop = asyncio.get_running_loop()
-        jitter = random.uniform(-1, 1)  # noqa: S311 - jitter
-        self._change(self._window.failed(loop.time(), jitter, permanent), reason)
-
-    def _succeeded(self) -> None:
-        self._successes += 1
-        self._change(self._window.succeeded(), "a delivery was answered")
+    def _breaker_changed(self) -> None:
+        self._stock.wake()
+        self.wake()
 
     # ── slots ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _may_go_on(self) -> bool:
+        """Whether a slot may begin another delivery."""
+        if self._stopping or self._paused:
+            return False
+        return self._serving <= self._health.window.associations
 
     async def _slot(self) -> None:
         slot = Slot()
         try:
-            while self._window.breaker is not Breaker.DOWN and not self._stopping:
+            while self._may_go_on():
                 lease = self._take(slot)
-                if lease is None:
-                    if not await self._wait_for_work(slot):
+                if lease is not None:
+                    try:
+                        opened = await self._serve(slot, lease)
+                    finally:
+                        self._stock.done(lease)
+                    if not opened:
                         return
-                    continue
-                if self._must_hold(lease):
-                    continue
-                if not await self._ready(slot, lease):
-                    return
-                await self._deliver(slot, lease)
-                if lease.alone:
+                elif not await self._wait_for_work(slot):
                     return
         finally:
+            self._serving -= 1
             await slot.release()
 
     def _take(self, slot: Slot) -> DeliveryLease | None:
-        """The next delivery, one that this association has a context for if there is one."""
-        if not self._buffer:
-            return None
-        if len(self._buffer) < LOW and self._more:
-            self._wake.set()
-        if slot.usable:
-            for index, lease in enumerate(self._buffer):
-                if slot.fits(self._destination, lease):
-                    del self._buffer[index]
-                    return lease
-        return self._buffer.popleft()
+        lease = self._stock.take(lambda waiting: slot.fits(self._line, waiting))
+        if lease is not None:
+            self._taken_at = asyncio.get_running_loop().time()
+            if len(self._stock) < LOW and self._more:
+                self._wake.set()
+        return lease
 
     async def _wait_for_work(self, slot: Slot) -> bool:
         """Wait with an idle association; False when it has been idle long enough."""
         if not slot.usable:
             return False
-        self._waiting_slots += 1
-        self._wake.set()
+        if self._more:
+            self._wake.set()
         slot.waited = True
-        try:
-            async with asyncio.timeout(self._destination.idle_timeout_s), self._work:
-                await self._work.wait_for(lambda: self._buffer or self._stopping)
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting_slots -= 1
-        return slot.usable or bool(self._buffer)
+        return await self._stock.wait(self._destination.idle_timeout_s)
 
-    def _must_hold(self, lease: DeliveryLease) -> bool:
-        """A destination that requires a transform is never sent anything else."""
+    async def _serve(self, slot: Slot, lease: DeliveryLease) -> bool:
+        """Try one delivery and record what became of it. False: there was no association, and it was put back."""
         required = self._destination.require_transform
-        if required is None or lease.chain == required:
-            return False
-        reason = f"the destination requires the transform {required!r}, and this instance did not go through it"
-        outcome = Outcome(lease.delivery_id, lease.token, DeliveryState.HELD, "transform_required", reason)
-        self._submit(lease, outcome)
-        return True
-
-    async def _ready(self, slot: Slot, lease: DeliveryLease) -> bool:
-        """Have an association that was proposed this delivery's context. False: the delivery was put back."""
-        if slot.fits(self._destination, lease) and not (lease.alone and slot.waited):
-            return True
         try:
-            await slot.open(self._line, lease, self._buffer)
+            if required is not None and lease.chain != required:
+                outcome: Outcome | None = dispatch.transform_required(lease, required)
+            else:
+                outcome = await self._try(slot, lease)
         except PeerError as error:
-            self._buffer.appendleft(lease)
-            self._failed(str(error), isinstance(error, AssociationRejected) and error.permanent)
+            self._stock.put_back(lease)
+            self._health.failed(str(error), permanent=isinstance(error, AssociationRejected) and error.permanent)
             return False
+        except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
+            telemetry.problem("delivery_error", error, instance_id=lease.instance_id, destination=lease.destination)
+            outcome = dispatch.impossible(lease, f"an error in the gateway: {type(error).__name__}, see its log")
+        if outcome is not None:
+            self._tell(lease, outcome, slot.association_id)
+            await self._tools.outcomes.record(outcome)
         return True
 
-    async def _deliver(self, slot: Slot, lease: DeliveryLease) -> None:
+    async def _try(self, slot: Slot, lease: DeliveryLease, again: PeerError | None = None) -> Outcome | None:
+        """The outcome of one try; None when it was put back or quarantined.
+
+        :param again: why the association failed that was idle when this try began: nobody's fault, once.
+        :raises PeerError: there is no association to try on.
+        """
+        if not slot.fits(self._line, lease):
+            try:
+                await self._open(slot, lease)
+            except AssociationRejected as error:
+                if not self._passes_title_on or not error.unknown_calling_title:
+                    raise
+                self._health.answered()
+                return dispatch.sender_rejected(lease, str(error), self._policy, self._tools.clock_ms(), _jitter())
+            except PeerError as error:
+                if again is None:
+                    raise
+                self._health.failed(str(error))
+                return self._unanswered(lease, again, sent_whole=lease.uncertain)
         association = slot.association
-        assert association is not None  # noqa: S101 - _ready made it
-        context_id = association.context_for(*context_of(lease))
+        assert association is not None  # noqa: S101 - made by _open
+        sop_class, transfer_syntax = context_of(lease)
+        context_id = association.context_for(sop_class, transfer_syntax)
         if context_id is None:
-            sop_class, transfer_syntax = context_of(lease)
+            self._health.answered()
             reason = f"the destination does not accept {sop_class} in transfer syntax {transfer_syntax}"
-            self._submit(lease, dispatch.not_accepted(lease, reason), slot.association_id)
-            self._succeeded()
-            return
-        payload = lease.payload
+            return dispatch.not_accepted(lease, reason)
         try:
-            status = await association.store(
-                context_id,
-                payload.sop_class_uid,
-                payload.sop_instance_uid,
-                stream(self._tools.spool, payload, self._tools.executor),
-                self._destination.priority.code,
-            )
+            status = await self._store(association, context_id, lease)
         except (SpoolMissing, SpoolCorrupt) as error:
             self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"spool: {error}"))
             telemetry.quarantined(instance_id=lease.instance_id, reason=str(error))
+            return None
         except SpoolError as error:
-            # Not the instance's fault (no descriptors, for example): it stays ours, and is tried again.
-            self._buffer.append(lease)
+            # Not the instance's fault (no descriptors, for example).
             telemetry.problem("spool_read", destination=self._destination.name, reason=str(error))
             await asyncio.sleep(LOCAL_TROUBLE_PAUSE_S)
+            self._stock.put_back(lease)
+            return None
         except PeerError as error:
-            await self._unanswered(slot, lease, error)
-        else:
-            slot.sent()
-            self._answered(lease, status, slot.association_id)
+            if slot.waited and again is None and _ended_by_peer(error):
+                uncertain = lease.uncertain or association.sent_whole
+                return await self._try(slot, replace(lease, uncertain=uncertain), error)
+            return self._unanswered(lease, error, association.sent_whole)
+        slot.sent()
+        return self._answered(lease, status)
 
-    def _answered(self, lease: DeliveryLease, status: int, association_id: str) -> None:
-        jitter = random.uniform(-1, 1)  # noqa: S311 - jitter
+    @property
+    def _passes_title_on(self) -> bool:
+        return self._destination.calling_ae_title == SOURCE_CALLING_AE_TITLE
+
+    async def _open(self, slot: Slot, lease: DeliveryLease) -> None:
+        self._last_calling = calling_ae_title(self._destination, lease)
+        await slot.open(self._line, lease, self._stock)
+
+    async def _store(self, association: ClientAssociation, context_id: int, lease: DeliveryLease) -> int:
+        payload = lease.payload
+        async with aclosing(stream(self._tools.spool, payload, self._tools.executor)) as pieces:
+            return await association.store(
+                context_id,
+                payload.sop_class_uid,
+                payload.sop_instance_uid,
+                pieces,
+                self._destination.priority.code,
+            )
+
+    def _answered(self, lease: DeliveryLease, status: int) -> Outcome:
         chosen, outcome = dispatch.answered(
-            lease, status, self._policy, self._destination.statuses, self._tools.clock_ms(), jitter
+            lease, status, self._policy, self._destination.statuses, self._tools.clock_ms(), _jitter()
         )
-        self._lone.pop(lease.delivery_id, None)
-        self._submit(lease, outcome, association_id)
+        self._failed_at.pop(lease.delivery_id, None)
         if chosen is Disposition.THROTTLE:
-            self._failed(outcome.reason)
+            self._health.failed(outcome.reason)
         else:
-            self._succeeded()
+            self._health.answered()
+        return outcome
 
-    async def _unanswered(self, slot: Slot, lease: DeliveryLease, error: PeerError) -> None:
-        if slot.waited and isinstance(error, ConnectionFailed | AssociationAborted):
-            # The peer closed an idle association just when we began to use it: nobody's fault. Once more, afresh.
-            slot.waited = False
-            lease = replace(lease, uncertain=True)
-            if await self._ready(slot, lease):
-                await self._deliver(slot, lease)
-            return
-        others = self._successes > self._lone.get(lease.delivery_id, self._successes)
-        self._lone[lease.delivery_id] = self._successes
-        jitter = random.uniform(-1, 1)  # noqa: S311 - jitter
-        outcome = dispatch.unanswered(
-            lease, _trouble(error), str(error), self._policy, self._tools.clock_ms(), jitter, others
-        )
-        self._submit(lease, outcome, slot.association_id)
+    def _unanswered(self, lease: DeliveryLease, error: PeerError, sent_whole: bool) -> Outcome:
+        answers = self._health.answers
+        others = answers > self._failed_at.pop(lease.delivery_id, answers)
+        self._failed_at[lease.delivery_id] = answers
+        if len(self._failed_at) > REMEMBERED_FAILURES:
+            del self._failed_at[next(iter(self._failed_at))]
         if not (lease.alone and others):
-            self._failed(str(error))
+            self._health.failed(str(error), unanswered=True)
+        return dispatch.unanswered(
+            lease, _trouble(error), str(error), self._policy, self._tools.clock_ms(), _jitter(), others, sent_whole
+        )
 
-    def _submit(self, lease: DeliveryLease, outcome: Outcome, association_id: str = "") -> None:
-        self._tools.outcomes.submit(outcome)
+    def _tell(self, lease: DeliveryLease, outcome: Outcome, association_id: str) -> None:
         delivered = outcome.state is DeliveryState.DELIVERED
         telemetry.delivery_outcome(
             destination=self._destination.name,
@@ -419,6 +401,14 @@ class DestinationQueue:
             status=outcome.status,
             seconds=max(0, self._tools.clock_ms() - lease.received_at_ms) / 1000 if delivered else None,
         )
+
+
+def _jitter() -> float:
+    return random.uniform(-1, 1)  # noqa: S311 - jitter
+
+
+def _ended_by_peer(error: PeerError) -> bool:
+    return isinstance(error, ConnectionFailed) or (isinstance(error, AssociationAborted) and not error.by_us)
 
 
 def _trouble(error: PeerError) -> Trouble:

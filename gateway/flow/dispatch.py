@@ -14,7 +14,12 @@ association rejected
 0x0110, unknown codes, 0xA9xx, 0xCxxx, 0x0117, 0x0122,     RETRY: this instance is in trouble; `attempts` times, then
 0x0124, 0x0111 at the first try                            held
 context or transfer syntax not accepted                    held, at once, with the reason
+association rejected for the sender's calling AE title     RETRY: the deliveries of that sender are in trouble
+(where `$source` passes it on)
 =========================================================  ==========================================================
+
+What is the destination's trouble is not counted against the instance: only answers that refuse it, and failures alone
+while others succeed, are (`Outcome.counted`).
 
 Backoff follows the age of the delivery: the next try is due after clamp(age, retry_min, retry_max), with a jitter of
 ± 20 %, so that what has waited an hour is not tried each second, and a fresh one is not kept waiting. Nothing is given
@@ -106,8 +111,9 @@ def answered(
     if chosen is Disposition.RETRY and lease.attempt >= policy.attempts:
         text = f"{reason}, {lease.attempt} times"
         return chosen, _outcome(lease, DeliveryState.HELD, "refused", text, status)
-    code = "throttled" if chosen is Disposition.THROTTLE else "refused"
-    return chosen, deferred(lease, code, reason, policy, now_ms, jitter, status=status)
+    if chosen is Disposition.THROTTLE:
+        return chosen, deferred(lease, "throttled", reason, policy, now_ms, jitter, status=status, counted=False)
+    return chosen, deferred(lease, "refused", reason, policy, now_ms, jitter, status=status)
 
 
 def unanswered(
@@ -118,15 +124,38 @@ def unanswered(
     now_ms: int,
     jitter: float,
     others_succeed: bool,
+    sent_whole: bool,
 ) -> Outcome:
     """The outcome of a delivery that was begun and got no answer: last and alone from now on.
 
     :param others_succeed: other instances reached this destination since this one failed the last time.
+    :param sent_whole: its last fragment left, so that the peer may have stored it.
     """
-    if lease.alone and others_succeed and lease.attempt >= LONE_FAILURES:
+    counted = lease.alone and others_succeed
+    if counted and lease.attempt >= LONE_FAILURES:
         text = f"failed {lease.attempt} times, alone, while other instances succeed; last: {reason}"
-        return _outcome(lease, DeliveryState.HELD, trouble.value, text, None, uncertain=True)
-    return deferred(lease, trouble.value, reason, policy, now_ms, jitter, uncertain=True, alone=True)
+        return _outcome(lease, DeliveryState.HELD, trouble.value, text, None, uncertain=sent_whole)
+    return deferred(
+        lease, trouble.value, reason, policy, now_ms, jitter, uncertain=sent_whole, alone=True, counted=counted
+    )
+
+
+def sender_rejected(lease: DeliveryLease, reason: str, policy: RetryPolicy, now_ms: int, jitter: float) -> Outcome:
+    """The outcome of a delivery whose sender's AE title, passed on as the calling one, the destination rejects."""
+    if lease.attempt >= policy.attempts:
+        return _outcome(lease, DeliveryState.HELD, "rejected", f"{reason}, {lease.attempt} times", None)
+    return deferred(lease, "rejected", reason, policy, now_ms, jitter)
+
+
+def impossible(lease: DeliveryLease, reason: str) -> Outcome:
+    """The outcome of a delivery that an error of the gateway itself kept from being tried."""
+    return _outcome(lease, DeliveryState.HELD, "error", reason, None)
+
+
+def transform_required(lease: DeliveryLease, transform: str) -> Outcome:
+    """The outcome of a delivery to a destination that is never sent what did not go through a transform."""
+    reason = f"the destination requires the transform {transform!r}, and this instance did not go through it"
+    return _outcome(lease, DeliveryState.HELD, "transform_required", reason, None)
 
 
 def not_accepted(lease: DeliveryLease, reason: str) -> Outcome:
@@ -145,6 +174,7 @@ def deferred(
     status: int | None = None,
     uncertain: bool = False,
     alone: bool = False,
+    counted: bool = True,
 ) -> Outcome:
     """A failed try: due again by age, or dead when it is too old. `jitter` is a random number in [-1, 1]."""
     age_s = max(0.0, (now_ms - lease.created_at_ms) / 1000)
@@ -162,6 +192,7 @@ def deferred(
         due_at_ms=now_ms + int(pause_s * 1000),
         uncertain=uncertain or lease.uncertain,
         alone=alone or lease.alone,
+        counted=counted,
     )
 
 

@@ -7,7 +7,7 @@ when a delivery needs what it has not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway import telemetry
@@ -76,11 +76,15 @@ class Line:
 
 
 class Slot:
-    """One association at a time. `waited`: idle since its last delivery, so that the peer may have closed it."""
+    """One association at a time.
+
+    :ivar waited: idle since its last delivery, so that the peer may have closed it.
+    """
 
     def __init__(self) -> None:
         self.association: ClientAssociation | None = None
         self.waited = False
+        self._line: Line | None = None
         self._calling = ""
         self._offered: frozenset[Context] = frozenset()
         self._opened_at = 0.0
@@ -96,13 +100,16 @@ class Slot:
         """Of the present association, for logs; "" without one."""
         return "" if self.association is None else self.association.association_id
 
-    def fits(self, destination: Destination, lease: DeliveryLease) -> bool:
-        """The association was proposed this delivery's context, under the calling AE title it needs."""
-        if not self.usable or context_of(lease) not in self._offered:
+    def fits(self, line: Line, lease: DeliveryLease) -> bool:
+        """The association is one of this line, and was proposed this delivery's context under the calling AE title it
+        needs. A delivery marked `alone` fits an association that nothing was sent on."""
+        if not self.usable or self._line is not line or context_of(lease) not in self._offered:
             return False
-        return calling_ae_title(destination, lease) == self._calling
+        if lease.alone and (self._sent or self.waited):
+            return False
+        return calling_ae_title(line.destination, lease) == self._calling
 
-    async def open(self, line: Line, lease: DeliveryLease, others: Collection[DeliveryLease]) -> None:
+    async def open(self, line: Line, lease: DeliveryLease, others: Iterable[DeliveryLease]) -> None:
         """Have an association for a delivery, proposing also what the deliveries behind it need.
 
         :raises PeerError: there is none.
@@ -117,6 +124,7 @@ class Slot:
             _tell_failure(destination, calling, error)
             raise
         self._calling = calling
+        self._line = line
         self._opened_at = asyncio.get_running_loop().time()
         self._sent = 0
         self.waited = False
@@ -140,7 +148,12 @@ class Slot:
         if association is None:
             return
         failure = association.failure
-        await association.release()
+        try:
+            await association.release()
+        finally:
+            self._tell_end(association, failure)
+
+    def _tell_end(self, association: ClientAssociation, failure: PeerError | None) -> None:
         telemetry.association_closed(
             role="requestor",
             association_id=association.association_id,

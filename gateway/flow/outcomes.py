@@ -1,5 +1,9 @@
 """Outcomes on their way into the ledger, in batches.
 
+Whoever has an outcome waits until it is recorded before it makes another: so that the death of the process leaves at
+most one delivery an association that the peer has and the ledger does not know of. What gathers while one transaction
+runs goes into the next.
+
 A forwarder that cannot record an outcome must not make new ones: `open` is False while the ledger fails, and nothing
 more is claimed. What was delivered is kept here until it is recorded, or until the process ends: then its lease is void
 and the delivery is tried again (at least once).
@@ -16,7 +20,6 @@ from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Outcome, Quarantine, Session
 
-GATHER_S = 0.002
 RETRY_S = 1.0
 
 
@@ -27,7 +30,7 @@ class OutcomeRecorder:
         self._ledger = ledger
         self._session = session
         self._clock_ms = clock_ms
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
         self._quarantines: list[Quarantine] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -39,11 +42,13 @@ class OutcomeRecorder:
         """Whether outcomes can be recorded, as far as is known."""
         return not self._failing
 
-    def submit(self, outcome: Outcome) -> None:
-        """Have an outcome recorded."""
-        self._outcomes.append(outcome)
+    async def record(self, outcome: Outcome) -> None:
+        """Have an outcome recorded, and wait until it is. It is recorded too when the caller is cancelled."""
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outcomes.append((outcome, recorded))
         self._idle.clear()
         self._wake.set()
+        await recorded
 
     def quarantine(self, verdict: Quarantine) -> None:
         """Have an instance quarantined: its bytes in the spool are not what arrived."""
@@ -56,20 +61,23 @@ class OutcomeRecorder:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(GATHER_S)
             while self._outcomes or self._quarantines:
                 await self._record(list(self._outcomes), list(self._quarantines))
             self._idle.set()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until everything is recorded; False when time ran out."""
+        """Wait until everything is recorded; False, and a complaint, when time ran out."""
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
+            count = len(self._outcomes) + len(self._quarantines)
+            telemetry.problem("outcomes_not_recorded", reason="no time left: these are tried again", waiting=count)
             return False
         return True
 
-    async def _record(self, outcomes: list[Outcome], quarantines: list[Quarantine]) -> None:
+    async def _record(self, waiting: list[tuple[Outcome, asyncio.Future[None]]], quarantines: list[Quarantine]) -> None:
+        outcomes = [outcome for outcome, _ in waiting]
+
         def record(ledger: Ledger) -> int:
             now_ms = self._clock_ms()
             if quarantines:
@@ -85,7 +93,11 @@ class OutcomeRecorder:
             await asyncio.sleep(RETRY_S)
             return
         self._failing = False
-        del self._outcomes[: len(outcomes)]
+        del self._outcomes[: len(waiting)]
         del self._quarantines[: len(quarantines)]
+        for _, recorded in waiting:
+            if not recorded.done():
+                recorded.set_result(None)
         if lost:
-            telemetry.problem("leases_lost", reason="another process took over these deliveries", count=lost)
+            reason = "these deliveries were stopped, or another process took them over, while they were tried"
+            telemetry.problem("leases_lost", reason=reason, count=lost)

@@ -8,7 +8,7 @@ an association are in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 
 import xxhash
@@ -35,19 +35,21 @@ def calling_ae_title(destination: Destination, lease: DeliveryLease) -> str:
     return destination.calling_ae_title
 
 
-async def stream(spool: Spool, payload: PayloadFile, executor: Executor) -> AsyncIterator[tuple[bytes, bool]]:
-    """The data set in pieces, each with True on the last.
+async def stream(spool: Spool, payload: PayloadFile, executor: Executor) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """The data set in pieces, each with True on the last. Close the generator: it holds a file.
 
     :raises SpoolMissing, SpoolCorrupt: before the last piece is handed out.
     """
     loop = asyncio.get_running_loop()
-    file = await loop.run_in_executor(executor, SpoolFile.open, spool, payload)
-    hasher = xxhash.xxh3_128()
+    opening = loop.run_in_executor(executor, SpoolFile.open, spool, payload)
+    reading: asyncio.Future[SpoolFile] | asyncio.Future[bytes] = opening
     try:
+        file = await asyncio.shield(opening)
+        hasher = xxhash.xxh3_128()
         offset = 0
-        ahead = loop.run_in_executor(executor, _read, file, offset, payload.length, hasher)
+        ahead = reading = loop.run_in_executor(executor, _read, file, offset, payload.length, hasher)
         while True:
-            piece = await ahead
+            piece = await asyncio.shield(ahead)
             offset += len(piece)
             last = offset >= payload.length
             if last:
@@ -55,14 +57,14 @@ async def stream(spool: Spool, payload: PayloadFile, executor: Executor) -> Asyn
                     raise SpoolCorrupt("the checksum of the data set does not hold")
                 yield piece, True
                 return
-            ahead = loop.run_in_executor(executor, _read, file, offset, payload.length, hasher)
+            ahead = reading = loop.run_in_executor(executor, _read, file, offset, payload.length, hasher)
             yield piece, False
     finally:
         # The thread must be through with the file before it is closed; what it found no longer matters.
-        await asyncio.wait([ahead])
-        if not ahead.cancelled():
-            ahead.exception()
-        file.close()
+        await asyncio.wait([reading])
+        reading.exception()
+        if opening.exception() is None:
+            opening.result().close()
 
 
 def _read(file: SpoolFile, offset: int, length: int, hasher: xxhash.xxh3_128) -> bytes:

@@ -10,9 +10,11 @@ The model is the scheduler of Postfix's queue manager. For a destination with a 
   - Down: nothing is sent. A probe is due after probe_min, then twice that, up to probe_max, each with a jitter of
     ± 20 %. A permanently rejected association makes the next probe due after probe_max at once.
   - A probe that succeeds makes it **half open**: exactly one delivery is let through. Its success makes the destination
-    **up** with the window at INITIAL again; its failure makes it down again.
+    **up** with the window at INITIAL again; its failure makes it down again. If it was begun and not answered, the
+    instance is as suspect as the destination, which did answer the probe: then the next probe is due after probe_min,
+    so that a row of instances that the destination cannot bear does not keep it down for long.
 
-Values, not clocks: times are handed in, monotonic seconds. Called by `gateway.flow.forward`.
+Values, not clocks: times are handed in, monotonic seconds. Called by `gateway.flow.health`.
 """
 
 from __future__ import annotations
@@ -65,23 +67,29 @@ class Window:
             return self
         return replace(self, size=size, failed_cohorts=0.0)
 
-    def failed(self, now: float, jitter: float, permanent: bool = False) -> Window:
+    def failed(self, now: float, jitter: float, permanent: bool = False, unanswered: bool = False) -> Window:
         """The destination failed (not the instance).
 
         :param jitter: a random number in [-1, 1].
         :param permanent: it says that it will not heal by itself: it goes down, and is probed slowly.
+        :param unanswered: in the middle of an instance, which may be to blame.
         """
         size = max(1.0, self.size - FEEDBACK / self.size)
         failed = self.failed_cohorts + 1.0 / self.size
         if self.breaker is Breaker.UP and failed < FAILED_COHORTS - 1e-9 and not permanent:
             return replace(self, size=size, failed_cohorts=failed)
-        return replace(self, size=1.0, failed_cohorts=failed)._down(now, jitter, permanent)
+        probes = 0 if unanswered and self.breaker is Breaker.HALF_OPEN else self.probes
+        return replace(self, size=1.0, failed_cohorts=failed, probes=probes)._down(now, jitter, permanent)
 
     def probed(self, reachable: bool, now: float, jitter: float, permanent: bool = False) -> Window:
         """A probe of a destination that is down came back."""
         if reachable:
             return replace(self, breaker=Breaker.HALF_OPEN, size=1.0)
         return self._down(now, jitter, permanent)
+
+    def probe_now(self, now: float) -> Window:
+        """The same window with its next probe due at once, and those after it soon: what was tried has changed."""
+        return replace(self, probe_at=now, probes=0)
 
     def limited(self, limit: int, probe_min_s: float, probe_max_s: float) -> Window:
         """The same window under a changed configuration."""

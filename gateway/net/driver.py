@@ -14,9 +14,12 @@ means is its user's affair (`gateway.net.acceptor`, `gateway.net.requestor`). Ru
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import socket
+import termios
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -29,6 +32,7 @@ MIN_PROGRESS_BYTES = 1024
 TICK_S = 1.0
 
 _TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_OUTPUT_QUEUE: int | None = getattr(termios, "TIOCOUTQ", None)  # tcp(7), SIOCOUTQ: bytes not acknowledged yet
 _receive_buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
 
 
@@ -254,6 +258,17 @@ class Driver(asyncio.BufferedProtocol):
             self._write_mark = (now, sent)
             return False
         return now - mark_time > self._progress_timeout_s
+
+    def taken_bytes(self) -> int:
+        """How much of what was written the peer's TCP has acknowledged; all but our own queue where that is unknown."""
+        if self._socket is None or _OUTPUT_QUEUE is None or self._lost:
+            return self._sent_bytes()
+        held = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._socket.fileno(), _OUTPUT_QUEUE, held)
+        except OSError:  # the connection ended a moment ago, and connection_lost follows
+            return self._sent_bytes()
+        return self._sent_bytes() - held[0]
 
     def _sent_bytes(self) -> int:
         pending = self._transport.get_write_buffer_size() if self._transport is not None else 0

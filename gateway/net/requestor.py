@@ -4,7 +4,10 @@ Rules:
   - One message at a time; a response counts only if it answers our command with our message ID, and only after the
     last fragment was handed over. Affected SOP class and instance UID are compared where present (they are optional in
     a C-STORE-RSP, PS3.7 9.1.1.1, and real peers leave them out). Anything else is a broken peer: A-ABORT.
-  - Every wait has a deadline: connect, association, response; sending is bounded by progress (see `driver`).
+  - Every wait has a deadline: connect, association, response; sending is bounded by progress (see `driver`). The time
+    for a response runs only while the peer has all of the message: as long as its TCP takes what the kernel still
+    holds (megabytes, on a slow link), it begins anew.
+  - A peer that takes tiny PDUs costs neither memory nor the event loop's attention: `MAX_PDUS_A_WRITE` at a time.
   - Whatever goes wrong is one of `gateway.errors.PeerError`; the association is unusable after that.
 
 Called by the forwarder, `gateway echo` and `gateway send`. TLS belongs in `open`, before the association is requested.
@@ -44,9 +47,13 @@ from gateway.errors import (
     PeerError,
     PeerTimeout,
 )
-from gateway.net.driver import Driver, Ticker
+from gateway.net.driver import MIN_PROGRESS_BYTES, Driver, Ticker
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
+MAX_PDUS_A_WRITE = 1024
+RELEASE_TIMEOUT_S = 5.0  # a courtesy: everything was answered, and who does not answer this is not waited for
+CLOSE_TIMEOUT_S = 5.0
+LOOK_S = 1.0  # how often the kernel is asked what the peer has taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ class ClientAssociation:
 
     def _break(self, text: str) -> None:
         """The peer does not keep to the protocol: abort, and never believe it."""
-        self._fail(AssociationAborted(0, 0, f"{self._where}: aborted by us: {text}"))
+        self._fail(AssociationAborted(0, 0, f"{self._where}: aborted by us: {text}", by_us=True))
         self.driver.abort(text)
 
     # ── caller's side ─────────────────────────────────────────────────────────────────────────────────────────
@@ -144,6 +151,11 @@ class ClientAssociation:
     def failure(self) -> PeerError | None:
         """Why it cannot be used any more; None while it can."""
         return self._failure
+
+    @property
+    def sent_whole(self) -> bool:
+        """The last fragment of the last C-STORE was handed over: the peer may have stored it, whatever it answered."""
+        return not self._sending
 
     @property
     def contexts(self) -> dict[int, AcceptedContext]:
@@ -183,43 +195,56 @@ class ClientAssociation:
         :param priority: (0000,0700): 0 medium, 1 high, 2 low.
         """
         command = c_store_rq(self._next_message_id(), sop_class_uid, sop_instance_uid, priority)
-        core = self.driver.core
         self._begin()
         self._sending = True
-        core.send_command(context_id, command)
         try:
+            self.driver.core.send_command(context_id, command)
             async for chunk, last in chunks:
-                self._check()
-                self._sending = not last
-                core.send_data(context_id, chunk, last)
-                self.driver.flush()
-                if not last:
-                    await self.driver.drained()
+                await self._send(context_id, chunk, last)
         except BaseException as error:
             if self._failure is None or error is not self._failure:
                 self._break("the data set could not be sent whole")
             raise
         return _status(await self._response(command))
 
-    async def release(self) -> None:
-        """Release in order and wait for the end; never raises for what the peer does."""
-        if self.usable:
-            self._begin()
-            self.driver.core.release(asyncio.get_running_loop().time())
+    async def _send(self, context_id: int, chunk: bytes, last: bool) -> None:
+        core = self.driver.core
+        step = max(1, core.usable_data_bytes) * MAX_PDUS_A_WRITE
+        view = memoryview(chunk)
+        while True:
+            self._check()
+            piece, view = view[:step], view[step:]
+            ends = last and not view
+            self._sending = not ends
+            core.send_data(context_id, piece, ends)
             self.driver.flush()
-            assert self._waiter is not None  # noqa: S101 - made by _begin
-            with contextlib.suppress(PeerError, TimeoutError):
-                await asyncio.wait_for(self._waiter, self._limits.association_timeout_s)
-        self.driver.close()
+            if not ends:
+                await self.driver.drained()
+            if not view:
+                return
+            await asyncio.sleep(0)
+
+    async def release(self) -> None:
+        """Release in order and wait, not long, for the end; never raises for what the peer does."""
         try:
-            await asyncio.wait_for(asyncio.shield(self._closed), 5.0)
-        except TimeoutError:
-            self.driver.kill()
+            if self.usable:
+                self._begin()
+                self.driver.core.release(asyncio.get_running_loop().time())
+                self.driver.flush()
+                assert self._waiter is not None  # noqa: S101 - made by _begin
+                with contextlib.suppress(PeerError, TimeoutError):
+                    await asyncio.wait_for(self._waiter, min(RELEASE_TIMEOUT_S, self._limits.association_timeout_s))
+            self.driver.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._closed), CLOSE_TIMEOUT_S)
+        finally:
+            if not self.driver.lost:
+                self.driver.kill()
 
     def abort(self, text: str) -> None:
         """A-ABORT (source: service user) and close."""
         if not self.driver.lost:
-            self._fail(AssociationAborted(0, 0, f"{self._where}: aborted by us: {text}"))
+            self._fail(AssociationAborted(0, 0, f"{self._where}: aborted by us: {text}", by_us=True))
             self.driver.abort(text)
 
     async def established(self) -> None:
@@ -239,7 +264,7 @@ class ClientAssociation:
         self._waiter = asyncio.get_running_loop().create_future()
 
     async def _response(self, command: Command) -> Command:
-        answer = await self._wait(self._limits.response_timeout_s, "no response")
+        answer = await self._wait(self._limits.response_timeout_s, "no response", sending=True)
         assert answer is not None  # noqa: S101 - only a command ends this wait
         wrong = _mismatch(command, answer)
         if wrong:
@@ -248,15 +273,22 @@ class ClientAssociation:
             raise self._failure
         return answer
 
-    async def _wait(self, timeout_s: float, text: str) -> Command | None:
-        assert self._waiter is not None  # noqa: S101 - made by __init__ or _begin
+    async def _wait(self, timeout_s: float, text: str, *, sending: bool = False) -> Command | None:
+        """:param sending: the time begins anew while the peer's TCP still takes what we sent."""
+        waiter, loop = self._waiter, asyncio.get_running_loop()
+        assert waiter is not None  # noqa: S101 - made by __init__ or _begin
+        taken, ends = self.driver.taken_bytes() if sending else 0, loop.time() + timeout_s
         try:
-            return await asyncio.wait_for(self._waiter, timeout_s)
-        except TimeoutError:
-            error = PeerTimeout(f"{self._where}: {text} within {timeout_s:g} s")
-            self._fail(error)
-            self.driver.abort(text)
-            raise error from None
+            while not waiter.done():
+                left = ends - loop.time()
+                await asyncio.wait([waiter], timeout=max(0.0, min(LOOK_S, left) if sending else left))
+                now_taken = self.driver.taken_bytes() if sending else 0
+                if now_taken - taken >= MIN_PROGRESS_BYTES or taken < now_taken == self.driver.bytes_out:
+                    taken, ends = now_taken, loop.time() + timeout_s
+                elif loop.time() >= ends and not waiter.done():
+                    self._fail(PeerTimeout(f"{self._where}: {text} within {timeout_s:g} s"))
+                    self.driver.abort(text)
+            return waiter.result()
         except asyncio.CancelledError:
             self.abort("cancelled")
             raise

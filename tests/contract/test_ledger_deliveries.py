@@ -81,6 +81,17 @@ def test_only_results_are_outcomes(scene: Scene, state: DeliveryState) -> None:
         scene.conclude(*scene.claim(), state=state)
 
 
+def test_a_try_that_is_not_counted_takes_back_its_attempt(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route()
+    seen = []
+    for counted in (False, True, False, True):
+        (lease,) = scene.claim()
+        seen.append(lease.attempt)
+        scene.conclude(lease, state=DeliveryState.DEFERRED, due_at_ms=scene.now_ms, counted=counted)
+    assert seen == [1, 1, 2, 2]
+
+
 def test_a_deferred_delivery_is_claimed_when_it_is_due(scene: Scene) -> None:
     scene.arrive("a", "b")
     scene.route()

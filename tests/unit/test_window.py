@@ -69,6 +69,21 @@ def test_a_permanent_rejection_goes_down_at_once_and_is_probed_slowly() -> None:
     assert window.probe_at == 300
 
 
+def test_what_was_begun_half_open_and_not_answered_does_not_keep_it_down_for_long() -> None:
+    window = initial(1, 5, 300).failed(0.0, 0.0)
+    for _ in range(6):
+        window = window.probed(False, 0.0, 0.0)
+    half_open = window.probed(True, 0.0, 0.0)
+    assert half_open.failed(0.0, 0.0).probe_at == 300, "the destination's own failure: as if the probe had failed"
+    assert half_open.failed(0.0, 0.0, unanswered=True).probe_at == 5, "an instance that it cannot bear, perhaps"
+
+
+def test_a_changed_configuration_is_a_reason_to_probe_at_once() -> None:
+    window = initial(1, 5, 300).failed(0.0, 0.0, permanent=True).probe_now(7.0)
+    assert (window.breaker, window.probe_at) == (Breaker.DOWN, 7.0)
+    assert window.probed(False, 7.0, 0.0).probe_at == 12.0
+
+
 @given(
     limit=st.integers(1, 64),
     events=st.lists(st.tuples(st.sampled_from(["ok", "fail", "probe-ok", "probe-fail"]), st.floats(-1, 1))),

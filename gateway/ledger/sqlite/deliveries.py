@@ -159,5 +159,6 @@ def _arguments(outcome: Outcome, session: Session, now_ms: int) -> dict[str, Any
         "due_at_ms": outcome.due_at_ms if outcome.state is DeliveryState.DEFERRED else 0,
         "uncertain": outcome.uncertain,
         "alone": outcome.alone,
+        "uncounted": not outcome.counted,
         "now_ms": now_ms,
     }

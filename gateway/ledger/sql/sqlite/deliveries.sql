@@ -50,7 +50,7 @@ RETURNING destination_key;
 -- name: conclude
 UPDATE delivery
 SET state = :state, session_id = NULL, code = :code, reason = :reason, status = :status, due_at_ms = :due_at_ms,
-    uncertain = max(uncertain, :uncertain), alone = :alone, updated_at_ms = :now_ms
+    uncertain = max(uncertain, :uncertain), alone = :alone, attempts = attempts - :uncounted, updated_at_ms = :now_ms
 WHERE delivery_id = :delivery_id AND session_id = :session_id AND token = :token AND state = 'leased'
 RETURNING destination_key, instance_seq;
 
