@@ -7,6 +7,7 @@ Exit codes: 0 all is well; 1 it was done and something is not well (a destinatio
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     parsed = build_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name in another script must not end a listing on an old terminal
+            stream.reconfigure(errors="backslashreplace")
     try:
         return int(parsed.run(parsed))
     except ConfigurationError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections import defaultdict
-from typing import Any
+from collections.abc import Mapping
 
 from gateway.cli.common import (
     Commands,
@@ -15,7 +16,9 @@ from gateway.cli.common import (
     age,
     now_ms,
     open_ledger,
+    plain,
     read_config,
+    show_facts,
     show_json,
     show_table,
     size,
@@ -23,8 +26,8 @@ from gateway.cli.common import (
     without_empty,
 )
 from gateway.errors import UsageError
-from gateway.ledger.base import DeliveryRow, InstanceFilter, InstanceRow
-from gateway.model import DeliveryState, InstanceState
+from gateway.ledger.base import DeliveryRow, InstanceFilter, InstanceRow, Ledger
+from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges
 
 # As Postfix's qshape: each bucket twice as old as the one before, in minutes.
 AGE_BOUNDS_S = tuple(minutes * 60 for minutes in (5, 10, 20, 40, 80, 160, 320, 640, 1280))
@@ -59,7 +62,7 @@ def add_commands(commands: Commands) -> None:
         "gateway show 1.2.840.113619.2.55.3",
         "Shows an instance by the gateway's instance id or by SOP Instance UID: facts, decision and deliveries.",
     )
-    show.add_argument("instance", metavar="ID|UID")
+    show.add_argument("instance", metavar="ID|UID", help="the gateway's instance id, or a SOP Instance UID")
     for parser in (queue, listing, show):
         add_config(parser)
         add_json(parser)
@@ -71,10 +74,10 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--id", action="append", default=[], metavar="ID", help="the gateway's instance id; repeatable")
     group.add_argument("--uid", default="", help="SOP Instance UID")
     group.add_argument("--study", default="", metavar="UID", help="Study Instance UID")
-    group.add_argument("--patient-id", default="")
+    group.add_argument("--patient-id", default="", metavar="ID", help="Patient ID")
     group.add_argument("--accession", default="", metavar="NUMBER", help="Accession Number")
     group.add_argument("--source", default="", metavar="NAME", help="an entry of `sources`")
-    group.add_argument("--destination", default="", metavar="NAME")
+    group.add_argument("--destination", default="", metavar="NAME", help="those with a delivery to it")
     states = dict.fromkeys([*map(str, InstanceState), *map(str, DeliveryState)])
     group.add_argument(
         "--state",
@@ -102,56 +105,80 @@ def filter_of(arguments: argparse.Namespace) -> InstanceFilter:
     )
 
 
+def check_filter(arguments: argparse.Namespace, ledger: Ledger) -> None:
+    """A destination that never was is a slip of the finger. :raises UsageError: naming those there are."""
+    known = [state.name for state in ledger.destinations()]
+    if arguments.destination and arguments.destination not in known:
+        raise UsageError(f"there is no destination {arguments.destination!r} (there are: {', '.join(known) or 'none'})")
+
+
 def _queue(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     with open_ledger(config) as ledger:
         buckets = ledger.queue_ages(AGE_BOUNDS_S, now_ms())
         gauges = ledger.gauges()
-    counts: dict[str, dict[int, int]] = defaultdict(dict)
+    ages: dict[str, dict[int, int]] = defaultdict(dict)
     for bucket in buckets:
-        counts[bucket.destination][bucket.up_to_s] = bucket.count
-    depth = gauges.queue_depth
-    states = {state.name: state for state in gauges.destinations}
-    bounds = [*AGE_BOUNDS_S, 0]
+        ages[bucket.destination][bucket.up_to_s] = bucket.count
     if arguments.json:
-        show_json(
-            {
-                name: {
-                    "breaker": state.breaker,
-                    "paused": state.paused,
-                    "configured": state.configured,
-                    "last_error": state.last_error,
-                    "by_age_s": {str(bound or "older"): counts[name].get(bound, 0) for bound in bounds},
-                    "states": {str(s): n for (where, s), n in depth.items() if where == name},
-                }
-                for name, state in states.items()
-            }
-        )
-        return 0
-    columns = ["destination", "is", "T", *(f"≤{bound // 60}" for bound in AGE_BOUNDS_S), f">{AGE_BOUNDS_S[-1] // 60}"]
-    rows = []
-    for name, state in states.items():
-        cells = [counts[name].get(bound, 0) for bound in bounds]
-        how = "paused" if state.paused else str(state.breaker) if state.configured else "not configured"
-        rows.append((name, how, sum(cells), *(cell or "" for cell in cells), *_kept(name, depth), state.last_error))
-    show_table("what waits, by age in minutes", [*columns, "held", "dead", "last error"], rows, "no destinations yet")
-    unrouted = gauges.instances.get(InstanceState.HELD, 0)
-    quarantined = gauges.instances.get(InstanceState.QUARANTINED, 0)
-    print(
-        f"not yet routed {gauges.instances.get(InstanceState.RECEIVED, 0)}, held without a route {unrouted}, "
-        f"quarantined {quarantined}"
-    )
+        show_json(_queue_as_json(gauges, ages))
+    else:
+        _show_queue(gauges, ages)
     return 0
 
 
-def _kept(name: str, depth: Any) -> tuple[object, object]:
-    return depth.get((name, DeliveryState.HELD), 0) or "", depth.get((name, DeliveryState.DEAD), 0) or ""
+def _show_queue(gauges: LedgerGauges, ages: Mapping[str, Mapping[int, int]]) -> None:
+    minutes = [str(bound // 60) for bound in AGE_BOUNDS_S]
+    columns = ["destination", "is", "T", *minutes, f"{minutes[-1]}+", "held", "dead"]
+    depth = gauges.queue_depth
+    rows = []
+    for state in gauges.destinations:
+        cells = [ages.get(state.name, {}).get(bound, 0) for bound in (*AGE_BOUNDS_S, 0)]
+        kept = [depth.get((state.name, kind), 0) for kind in (DeliveryState.HELD, DeliveryState.DEAD)]
+        rows.append((state.name, _how(state), sum(cells), *(cell or "" for cell in [*cells, *kept])))
+    show_table("what waits, by age in minutes", columns, rows, "no destinations yet: start the gateway once", gap=1)
+    for state in gauges.destinations:
+        if state.last_error:
+            print(f"{state.name}: {plain(state.last_error)}")
+    print(
+        f"not yet routed {gauges.instances.get(InstanceState.RECEIVED, 0)}, "
+        f"held without a route {gauges.instances.get(InstanceState.HELD, 0)}, "
+        f"quarantined {gauges.instances.get(InstanceState.QUARANTINED, 0)}"
+    )
+
+
+def _queue_as_json(gauges: LedgerGauges, ages: Mapping[str, Mapping[int, int]]) -> dict[str, object]:
+    return {
+        "destinations": {
+            state.name: {
+                "breaker": state.breaker,
+                "paused": state.paused,
+                "configured": state.configured,
+                "last_error": state.last_error,
+                "by_age_s": {
+                    str(bound or "older"): ages.get(state.name, {}).get(bound, 0) for bound in (*AGE_BOUNDS_S, 0)
+                },
+                "states": {str(kind): n for (name, kind), n in gauges.queue_depth.items() if name == state.name},
+            }
+            for state in gauges.destinations
+        },
+        "instances": {str(kind): n for kind, n in gauges.instances.items()},
+        "rules_revision": gauges.rules_revision,
+    }
+
+
+def _how(state: DestinationState) -> str:
+    if not state.configured:
+        return "removed"
+    return "paused" if state.paused else state.breaker.replace("_", "-")
 
 
 def _list(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
+    limit = max(1, min(arguments.limit, MOST))
     with open_ledger(config) as ledger:
-        instances = ledger.list_instances(filter_of(arguments), max(1, min(arguments.limit, MOST)))
+        check_filter(arguments, ledger)
+        instances = ledger.list_instances(filter_of(arguments), limit)
         deliveries = ledger.deliveries_of([row.instance_id for row in instances])
     by_instance: dict[str, list[DeliveryRow]] = defaultdict(list)
     for delivery in deliveries:
@@ -173,9 +200,11 @@ def _list(arguments: argparse.Namespace) -> int:
             for row in instances
         ]
         columns = ("id", "received", "source", "modality", "patient ID", "SOP instance", "state", "deliveries")
-        show_table("instances", columns, rows, "no instance matches")
+        show_table("", columns, rows, "no instance matches")
     else:
         _show_studies(instances, by_instance)
+    if len(instances) == limit:
+        print(f"only the newest {limit} instances were looked at; --limit looks at more", file=sys.stderr)
     return 0
 
 
@@ -214,7 +243,7 @@ def _show_studies(instances: list[InstanceRow], by_instance: dict[str, list[Deli
         "state",
         "deliveries",
     )
-    show_table("studies", columns, rows, "no study matches")
+    show_table("", columns, rows, "no study matches")
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -224,16 +253,18 @@ def _show(arguments: argparse.Namespace) -> int:
         found = found or ledger.list_instances(InstanceFilter(sop_instance_uid=arguments.instance), 10)
         deliveries = ledger.deliveries_of([row.instance_id for row in found])
     if not found:
-        raise UsageError(f"no instance has the id or SOP Instance UID {arguments.instance!r}")
+        raise UsageError(
+            f"no instance has the id or SOP Instance UID {arguments.instance!r}: `gateway list --instances` shows both"
+        )
     if arguments.json:
         show_json([_as_json(row, [d for d in deliveries if d.instance_id == row.instance_id]) for row in found])
         return 0
     for row in found:
-        facts = without_empty(dataclasses.asdict(row))
-        facts["received_at_ms"] = when(row.received_at_ms)
+        facts = {"received": when(row.received_at_ms), **without_empty(dataclasses.asdict(row))}
+        del facts["instance_id"], facts["received_at_ms"]
         facts["length"] = size(row.length)
         facts["rules"] = ", ".join(row.rules) or "none matched"
-        show_table(f"instance {row.instance_id}", ("", ""), [(k.replace("_", " "), v) for k, v in facts.items()], "")
+        show_facts(f"instance {row.instance_id}", {name.replace("_", " "): value for name, value in facts.items()})
         rows = [
             (
                 delivery.delivery_id,
@@ -250,7 +281,8 @@ def _show(arguments: argparse.Namespace) -> int:
             if delivery.instance_id == row.instance_id
         ]
         columns = ("delivery", "destination", "state", "outcome", "status", "tries", "age", "next try", "reason")
-        show_table("deliveries", columns, rows, "no deliveries")
+        print()
+        show_table("", columns, rows, "no deliveries")
     return 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,13 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
+
 from gateway.config import Config, load
 from gateway.errors import ConfigurationError, Problem
 from gateway.ledger.base import Ledger
-from gateway.telemetry import escape
 
 Command = Callable[[argparse.Namespace], int]
 Commands = Any  # argparse's sub-parser collection has no public type
+TEXT_LIMIT = 500
 
 
 def add_command(
@@ -59,6 +63,22 @@ def read_config(arguments: argparse.Namespace) -> Config:
         text = "there is no such file: name one with --config (deploy/gateway.yaml is an example)"
         raise ConfigurationError([Problem(str(path), 0, 0, text)])
     return load(path, os.environ)
+
+
+@contextmanager
+def named_in(folder: Path) -> Iterator[None]:
+    """Let problems of rule files, which are known by their names alone, say in which folder the files are."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError([in_folder(folder, problem) for problem in error.problems]) from None
+
+
+def in_folder(folder: Path, problem: Problem) -> Problem:
+    """The problem with its file's path."""
+    if "/" in problem.file:
+        return problem
+    return Problem(str(folder / problem.file), problem.line, problem.column, problem.message)
 
 
 @contextmanager
@@ -113,22 +133,65 @@ def show_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=True, default=str))
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """Print a table; cells are escaped, so that nothing a peer sent can move the cursor or colour the screen."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def plain(value: object, limit: int = TEXT_LIMIT) -> str:
+    """Text as a person may see it: on one line, unable to move the cursor or colour the screen, cut at `limit`.
 
-    console = Console()
+    Letters of every script stay; control and format characters, line breaks and backslashes become escapes (`\\x1b`).
+    """
+    text = str(value)
+    cut = text[: limit - 3] + "..." if len(text) > limit else text
+    if cut.isprintable() and "\\" not in cut:
+        return cut
+    return "".join(
+        char if char.isprintable() and char != "\\" else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in cut
+    )
+
+
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str, *, gap: int = 2
+) -> None:
+    """Print a table, or `empty` when there are no rows. Cells go through `plain`.
+
+    Into a file or a pipe each row is one line, however long. A terminal that is too narrow for that gets a line a cell
+    instead, so that nothing is cut or folded into slivers.
+    """
     if not rows:
-        console.print(Text(empty))
+        print(empty)
         return
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    if title:
+        print(title)
+    cells = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    needed = sum(widths) + gap * (len(columns) - 1)
+    if sys.stdout.isatty() and needed > shutil.get_terminal_size().columns:
+        _show_records(columns, cells)
+        return
+    right = [all(isinstance(row[at], int) or row[at] == "" for row in rows) for at in range(len(columns))]
+    for line in (columns, ["─" * width for width in widths], *cells):
+        padded = [
+            " " * (width - cell_len(cell)) + cell if is_right else cell + " " * (width - cell_len(cell))
+            for cell, width, is_right in zip(line, widths, right, strict=True)
+        ]
+        print((" " * gap).join(padded).rstrip())
+
+
+def _show_records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A line a cell: for what is too wide for the screen."""
+    width = max(map(len, columns))
     for row in rows:
-        table.add_row(*(Text(escape(str(cell), 200)) for cell in row))
-    console.print(table)
+        print()
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                print(f"{column:<{width}}  {cell}".rstrip())
+
+
+def show_facts(title: str, facts: Mapping[str, object]) -> None:
+    """Print names and values, a line each."""
+    width = max((len(name) for name in facts), default=0)
+    print(title)
+    for name, value in facts.items():
+        print(f"  {name:<{width}}  {plain(value)}")
 
 
 def without_empty(value: Mapping[str, object]) -> dict[str, object]:

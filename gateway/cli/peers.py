@@ -6,19 +6,20 @@ import argparse
 import asyncio
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.cli.common import Commands, add_command, add_config, add_json, read_config, show_json, size
+from gateway.cli.common import Commands, add_command, add_config, add_json, plain, read_config, show_json, size
 from gateway.config import Config, Destination
 from gateway.dicom.status import describe
 from gateway.errors import PeerError, UsageError
 from gateway.flow.line import Line
 from gateway.flow.scu import FileToSend, Sent, find_files, send_files
 from gateway.net.driver import Ticker
-from gateway.telemetry import escape
 
 DEFAULT_CALLING = "GATEWAY"
+MOST_NAMED = 20  # files with the same trouble that are named one by one
 
 
 def add_commands(commands: Commands) -> None:
@@ -26,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     echo = add_command(
         commands, "echo", _echo, "C-ECHO to a destination or an address", "gateway echo pacs\n  gateway echo ct1:104"
     )
-    echo.add_argument("peer", metavar="DESTINATION|HOST:PORT")
+    echo.add_argument("peer", metavar="DESTINATION|HOST:PORT", help="a destination of the configuration, or an address")
     _add_titles(echo)
     add_config(echo)
 
@@ -39,8 +40,8 @@ def add_commands(commands: Commands) -> None:
         "Sends DICOM Part 10 files, and all below folders, as they are: what the peer accepts no presentation context "
         "for is reported, not converted.",
     )
-    send.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER")
-    send.add_argument("--to", required=True, metavar="HOST:PORT")
+    send.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="a folder means every file below it")
+    send.add_argument("--to", required=True, metavar="HOST:PORT", help="whom to send to")
     _add_titles(send)
     add_json(send)
 
@@ -126,10 +127,8 @@ def _send(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        for path, why in refused:
-            print(f"not sent: {escape(str(path), 300)}: {why}", file=sys.stderr)
-        for result in failed:
-            print(f"not stored: {escape(str(result.file.path), 300)}: {escape(result.text, 300)}", file=sys.stderr)
+        _tell_failures("not sent", refused)
+        _tell_failures("not stored", [(result.file.path, result.text) for result in failed])
         total = sum(item.file.size_bytes for item in results if item.stored)
         stored = len(results) - len(failed)
         rate = stored / seconds if seconds else 0.0
@@ -137,12 +136,25 @@ def _send(arguments: argparse.Namespace) -> int:
     return 1 if failed or refused or not files else 0
 
 
+def _tell_failures(what: str, failures: Sequence[tuple[Path, str]]) -> None:
+    """One line a file; of those with the same trouble the first few, and how many more there are."""
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for path, why in failures:
+        by_reason[why].append(path)
+    for why, paths in by_reason.items():
+        for path in paths[:MOST_NAMED]:
+            print(f"{what}: {plain(path)}: {plain(why)}", file=sys.stderr)
+        if len(paths) > MOST_NAMED:
+            print(f"{what}: {len(paths) - MOST_NAMED} more files: {plain(why)}", file=sys.stderr)
+
+
 def _send_with_progress(files: Sequence[FileToSend], peer: Destination, results: list[Sent]) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("send", total=len(files))
 
         def told(result: Sent) -> None:

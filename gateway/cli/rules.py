@@ -10,6 +10,7 @@ from gateway.cli.common import (
     add_command,
     add_config,
     add_json,
+    named_in,
     read_config,
     show_json,
     show_table,
@@ -35,11 +36,11 @@ def add_commands(commands: Commands) -> None:
         "what the rules do with a file, rule by rule",
         "gateway rules explain image.dcm --calling CT1 --source ct1",
     )
-    explain.add_argument("file", type=Path)
+    explain.add_argument("file", type=Path, metavar="FILE", help="a DICOM Part 10 file")
     explain.add_argument("--calling", default="", metavar="AET", help="calling AE title to suppose")
     explain.add_argument("--called", default="", metavar="AET", help="called AE title (default: the gateway's)")
     explain.add_argument("--source", default="", metavar="NAME", help="entry of `sources` to suppose")
-    explain.add_argument("--host", default="", help="peer host to suppose")
+    explain.add_argument("--host", default="", metavar="ADDRESS", help="address of the sender to suppose")
     explain.add_argument("--listener", default="", metavar="NAME", help="listener to suppose")
     for parser in (test, explain):
         add_config(parser)
@@ -49,7 +50,9 @@ def add_commands(commands: Commands) -> None:
 
 def _test(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    plan = load(read_rules(arguments.rules or config.rules.dir), config.destinations)
+    folder = arguments.rules or config.rules.dir
+    with named_in(folder):
+        plan = load(read_rules(folder), config.destinations)
     results = run_tests(plan)
     failed = [result for result in results if not result.passed]
     if arguments.json:
@@ -62,7 +65,8 @@ def _test(arguments: argparse.Namespace) -> int:
         return 1 if failed else 0
     for result in failed:
         place = result.place
-        print(f"{place.file}:{place.line}:{place.column}: {result.name}: expected {result.expected}, got {result.got}")
+        where = f"{folder / place.file}:{place.line}:{place.column}"
+        print(f"{where}: {result.name}: expected {result.expected}, got {result.got}")
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
@@ -85,7 +89,9 @@ class _File:
 
 def _explain(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    plan = load(read_rules(arguments.rules or config.rules.dir), config.destinations)
+    folder = arguments.rules or config.rules.dir
+    with named_in(folder):
+        plan = load(read_rules(folder), config.destinations)
     try:
         file = look_at(arguments.file)
         source = _File(file)

@@ -6,7 +6,6 @@ keeping: nothing is flushed.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import socket
 from collections.abc import Callable
@@ -27,13 +26,11 @@ from gateway.net.driver import Peer, Ticker
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An instance in the archive. `sha256` is that of the data set bytes."""
+    """An instance in the archive, and the file it is in."""
 
     archive: str
     sop_instance_uid: str
     path: Path
-    sha256: str
-    length: int
 
 
 class Archive:
@@ -100,8 +97,6 @@ class _FileSink:
         self._path = folder / f"{secrets.token_hex(8)}.dcm"
         self._uid = command.affected_sop_instance_uid
         self._stored = stored
-        self._sha256 = hashlib.sha256()
-        self._length = 0
         self._failed = False
         self._file: BinaryIO = self._path.open("wb")
         meta = FileMetaDataset()
@@ -117,8 +112,6 @@ class _FileSink:
             self._file.write(data)
         except OSError:
             self._failed = True
-        self._sha256.update(data)
-        self._length += len(data)
 
     def finish(self, done: Callable[[int], None]) -> None:
         self._file.close()
@@ -127,7 +120,7 @@ class _FileSink:
             done(OUT_OF_RESOURCES)
             return
         done(SUCCESS)
-        self._stored(Stored(self._archive, self._uid, self._path, self._sha256.hexdigest(), self._length))
+        self._stored(Stored(self._archive, self._uid, self._path))
 
     def discard(self) -> None:
         self._file.close()

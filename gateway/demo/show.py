@@ -2,8 +2,8 @@
 
 In a temporary folder: two archives, the gateway between them with the embedded default, and a modality that sends
 pydicom's packaged sample instances by C-STORE. Every instance goes to the archive `pacs`, CT and MR also to `dr`. The
-demo succeeds only if each archive has exactly the instances that the rules send there, each with the SHA-256 of the
-data set that was sent.
+demo succeeds only if each archive has exactly the instances that the rules send there, and the data set in each file
+that it wrote has the SHA-256 of the one that was sent.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -31,13 +32,15 @@ from rich.text import Text
 from gateway.config.values import Destination
 from gateway.demo.archive import Archive, Stored
 from gateway.dicom.header import AttributePath, Wanted, read_header
-from gateway.errors import HeaderError
-from gateway.flow.scu import FileToSend, Sent, find_files, send_files
+from gateway.errors import HeaderError, UsageError
+from gateway.flow.scu import FileToSend, Sent, find_files, look_at, send_files
 
 READY_S = 20.0
 ARRIVE_S = 60.0
 MODALITY: AttributePath = (0x00080060,)
 CROSS_SECTIONAL = {"CT", "MR"}
+RULE_OF = {"pacs": "all-to-pacs", "dr": "ct-mr-to-dr"}
+GOOD = "unaltered"
 
 CONFIGURATION = """\
 ae_title: GATEWAY
@@ -48,6 +51,7 @@ listeners:
   main: {{host: 127.0.0.1, port: {port}, ae_titles: [GATEWAY]}}
 sources:
   modality: {{ae_titles: [MODALITY], hosts: [127.0.0.1]}}
+destination_defaults: {{association_timeout: 5 s, response_timeout: 10 s, retry_min: 1 s, retry_max: 5 s}}
 destinations:
   pacs: {{ae_title: PACS, host: 127.0.0.1, port: {pacs}}}
   dr: {{ae_title: DR, host: 127.0.0.1, port: {dr}}}
@@ -58,9 +62,9 @@ log: {{format: json}}
 
 RULES = """\
 rules:
-  - name: everything-to-pacs
+  - name: all-to-pacs
     send_to: [pacs]
-  - name: ct-and-mr-to-dr
+  - name: ct-mr-to-dr
     match:
       Modality: [CT, MR]
     send_to: [dr]
@@ -91,14 +95,22 @@ class Expected:
         return ("pacs", "dr") if self.modality in CROSS_SECTIONAL else ("pacs",)
 
 
-def run_demo(keep: Path | None) -> int:
+def run_demo(keep: Path | None, stay: bool = False) -> int:
     """Run the demo; 0 only if everything arrived unaltered.
 
     :param keep: a folder to work in and leave behind; else a temporary one.
+    :param stay: run on after the table, until SIGINT or SIGTERM.
+    :raises UsageError: the folder cannot be used.
     """
-    console = Console()
-    with _folder(keep) as folder:
-        return asyncio.run(_demo(console, folder, keep is not None))
+    console = Console(highlight=False)
+    try:
+        with _folder(keep) as folder:
+            return asyncio.run(_demo(console, folder, keep is not None, stay))
+    except OSError as error:
+        where = keep or tempfile.gettempdir()
+        raise UsageError(
+            f"the demo cannot work in {where}: {error.strerror or error}; name another with --keep"
+        ) from None
 
 
 @contextmanager
@@ -111,7 +123,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-async def _demo(console: Console, folder: Path, kept: bool) -> int:
+async def _demo(console: Console, folder: Path, kept: bool, stay: bool) -> int:
     expected = samples()
     if not expected:
         console.print("no sample files were found: is pydicom installed with its data?")
@@ -132,34 +144,41 @@ async def _demo(console: Console, folder: Path, kept: bool) -> int:
     for archive in archives:
         archive.start()
     ports = _write_configuration(folder, archives)
-    log = (folder / "gateway.log").open("wb")
-    gateway = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "gateway", "run", "--config", str(folder / "gateway.yaml")),
-        stdout=log,
-        stderr=log,
-        env={key: value for key, value in os.environ.items() if not key.startswith("GATEWAY")},
-    )
-    try:
+    async with _running(folder) as gateway:
         if not await _ready(ports["console"], gateway):
             console.print(f"the gateway did not start; its log:\n{_tail(folder / 'gateway.log')}", markup=False)
             return 1
         _introduce(console, folder, ports, archives)
-        await _send_and_wait(console, expected, ports["port"], arrived)
-        metrics = await asyncio.to_thread(_get, f"http://127.0.0.1:{ports['metrics']}/metrics")
-    finally:
-        with suppress(ProcessLookupError):
-            gateway.send_signal(signal.SIGTERM)
-        await gateway.wait()
-        log.close()
-        for archive in archives:
-            await archive.stop()
-    good = _judge(console, expected, surprises, metrics)
+        await _send_and_wait(console, expected, ports["port"], arrived, gateway)
+        good = _judge(console, expected, surprises, await _received(ports))
+        if stay:
+            await _stay(console, folder, ports)
+    for archive in archives:
+        await archive.stop()
     if not good:
         console.print(f"the gateway's log ends with:\n{_tail(folder / 'gateway.log')}", markup=False)
     if kept:
-        console.print(f"everything is left in {folder}", markup=False)
+        console.print(f"everything is left in {folder}", markup=False, soft_wrap=True)
     return 0 if good else 1
+
+
+@asynccontextmanager
+async def _running(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The gateway as a child, stopped in order at the end."""
+    with (folder / "gateway.log").open("wb") as log:
+        gateway = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "gateway", "run", "--config", str(folder / "gateway.yaml")),
+            stdout=log,
+            stderr=log,
+            env={key: value for key, value in os.environ.items() if not key.startswith("GATEWAY")},
+        )
+        try:
+            yield gateway
+        finally:
+            with suppress(ProcessLookupError):
+                gateway.send_signal(signal.SIGTERM)
+            await gateway.wait()
 
 
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,16 +251,55 @@ def _get(url: str) -> str:
 
 
 def _introduce(console: Console, folder: Path, ports: dict[str, int], archives: list[Archive]) -> None:
-    console.print(f"gateway   GATEWAY@127.0.0.1:{ports['port']}   in {folder}", highlight=False)
-    for archive in archives:
-        console.print(
-            f"archive   {archive.name.upper()}@127.0.0.1:{archive.port}   in {archive.folder}", highlight=False
-        )
-    console.print(f"console   http://127.0.0.1:{ports['console']}/readyz", highlight=False)
-    console.print(f"metrics   http://127.0.0.1:{ports['metrics']}/metrics\n", highlight=False)
+    lines = [f"gateway   GATEWAY@127.0.0.1:{ports['port']}   in {folder}"]
+    lines += [
+        f"archive   {archive.name.upper()}@127.0.0.1:{archive.port}   in {archive.folder}" for archive in archives
+    ]
+    for line in (*lines, *_addresses(ports), ""):
+        console.print(line, markup=False, soft_wrap=True)
 
 
-async def _send_and_wait(console: Console, expected: list[Expected], port: int, arrived: asyncio.Event) -> None:
+def _addresses(ports: dict[str, int]) -> tuple[str, str]:
+    return (
+        f"console   http://127.0.0.1:{ports['console']}   (/readyz, /livez, /version)",
+        f"metrics   http://127.0.0.1:{ports['metrics']}/metrics",
+    )
+
+
+async def _stay(console: Console, folder: Path, ports: dict[str, int]) -> None:
+    """Wait for SIGINT or SIGTERM."""
+    config = folder / "gateway.yaml"
+    for line in (
+        *("", "gateway and archives run on; Ctrl-C ends them", *_addresses(ports)),
+        f"try       gateway queue --config {config}",
+        f"          gateway list --instances --config {config}",
+        f"          gateway send FILES --to 127.0.0.1:{ports['port']} --called GATEWAY --calling MODALITY",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, enough.set)
+    await enough.wait()
+
+
+async def _received(ports: dict[str, int]) -> int:
+    """How many instances the gateway says it received, by its metrics."""
+    try:
+        metrics = await asyncio.to_thread(_get, f"http://127.0.0.1:{ports['metrics']}/metrics")
+    except OSError:
+        return 0
+    found = [line for line in metrics.splitlines() if line.startswith("gateway_instances_received_total")]
+    return round(sum(float(line.rpartition(" ")[2]) for line in found))
+
+
+async def _send_and_wait(
+    console: Console,
+    expected: list[Expected],
+    port: int,
+    arrived: asyncio.Event,
+    gateway: asyncio.subprocess.Process,
+) -> None:
     by_path = {item.file.path: item for item in expected}
     waiting = sum(len(item.destinations) for item in expected)
     peer = Destination(name="gateway", ae_title="GATEWAY", host="127.0.0.1", port=port, calling_ae_title="MODALITY")
@@ -266,38 +324,38 @@ async def _send_and_wait(console: Console, expected: list[Expected], port: int, 
             arrived.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(arrived.wait(), min(1.0, max(0.01, deadline - time.monotonic())))
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or gateway.returncode is not None:
                 return
 
 
-def _judge(console: Console, expected: list[Expected], surprises: list[Stored], metrics: str) -> bool:
-    table = Table(title=None)
-    for column in ("instance", "modality", "rule", "destination", "outcome"):
-        table.add_column(column)
-    table.add_column("ms", justify="right")
+def _judge(console: Console, expected: list[Expected], surprises: list[Stored], received: int) -> bool:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("instance", overflow="fold")
+    for column in ("modality", "rule", "destination"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("outcome", overflow="fold")
+    table.add_column("ms", justify="right", no_wrap=True)
     counts: Counter[str] = Counter()
     for item in expected:
         for destination in item.destinations:
             outcome, took = _outcome(item, destination)
             counts[outcome] += 1
-            rule = "everything-to-pacs" if destination == "pacs" else "ct-and-mr-to-dr"
-            style = "green" if outcome == "unaltered" else "bold red"
+            style = "green" if outcome == GOOD else "bold red"
             name = Text(item.file.path.name)
-            table.add_row(name, item.modality, rule, destination, Text(outcome, style=style), took)
+            rule = RULE_OF[destination]
+            table.add_row(name, Text(item.modality), rule, destination, Text(outcome, style=style), took)
     console.print(table)
-    received = sum(
-        float(line.rpartition(" ")[2])
-        for line in metrics.splitlines()
-        if line.startswith("gateway_instances_received_total")
-    )
+    summary = ", ".join(f"{count} deliveries {outcome}" for outcome, count in counts.items())
     console.print(
-        f"{len(expected)} instances sent, {received:.0f} received by the gateway's count, "
-        + ", ".join(f"{count} deliveries {outcome}" for outcome, count in counts.items()),
-        highlight=False,
+        f"\n{len(expected)} instances sent, {received} received by the gateway's count, {summary}",
+        markup=False,
+        soft_wrap=True,
     )
     for surprise in surprises:
-        console.print(f"not expected: {surprise.archive} was sent {surprise.path.name}", style="bold red")
-    return not surprises and set(counts) == {"unaltered"}
+        console.print(
+            f"not expected: {surprise.archive} was sent {surprise.path.name}", style="bold red", soft_wrap=True
+        )
+    return not surprises and set(counts) == {GOOD}
 
 
 def _outcome(item: Expected, destination: str) -> tuple[str, str]:
@@ -307,7 +365,19 @@ def _outcome(item: Expected, destination: str) -> tuple[str, str]:
         return "not delivered", ""
     stored, at = item.arrived[destination]
     took = f"{(at - item.sent_at) * 1000:.0f}"
-    return ("unaltered" if stored.sha256 == item.sha256 else "ALTERED"), took
+    try:
+        sha256 = _data_set_sha256(stored.path)
+    except (OSError, HeaderError):
+        return "lost by the archive", took
+    return (GOOD if sha256 == item.sha256 else "ALTERED"), took
+
+
+def _data_set_sha256(path: Path) -> str:
+    """Of the data set in a Part 10 file."""
+    file = look_at(path)
+    with path.open("rb") as handle:
+        handle.seek(file.part10.offset)
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _tail(path: Path, lines: int = 30) -> str:

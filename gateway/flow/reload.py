@@ -47,8 +47,12 @@ def read_rules(folder: Path) -> dict[str, str]:
     return files
 
 
-def validate_rules(files: Mapping[str, str], destinations: Collection[str]) -> Plan:
-    """Load a set and run its own tests. :raises ConfigurationError: with everything that is wrong."""
+def validate_rules(files: Mapping[str, str], destinations: Collection[str] | None) -> Plan:
+    """Load a set and run its own tests.
+
+    :param destinations: the names that rules may send to; None does not check them.
+    :raises ConfigurationError: with everything that is wrong.
+    """
     plan = load(files, destinations)
     problems = [
         result.place.problem(f"the test {result.name!r} fails: expected {result.expected}, got {result.got}")

@@ -82,18 +82,27 @@ def find_files(paths: Sequence[Path], refused: Callable[[Path, str], None]) -> l
 
 
 async def send_files(files: Sequence[FileToSend], peer: Destination, told: Callable[[Sent], None]) -> None:
-    """Send files to a peer in order, telling what became of each. Never raises for what the peer does."""
+    """Send files to a peer in order, telling what became of each. Never raises for what the peer does.
+
+    When there is no association to be had, the files that are left are told of and not tried: a peer that does not
+    answer would take a timeout for each.
+    """
     line = Line(peer, Ticker())
     association: ClientAssociation | None = None
     offered: frozenset[Context] = frozenset()
     for index, file in enumerate(files):
         began = time.monotonic()
-        try:
-            if association is None or not association.usable or file.context not in offered:
-                if association is not None:
-                    await association.release()
-                wanted = list(dict.fromkeys(item.context for item in files[index:]))
+        if association is None or not association.usable or file.context not in offered:
+            if association is not None:
+                await association.release()
+            wanted = list(dict.fromkeys(item.context for item in files[index:]))
+            try:
                 association, offered = await line.open(peer.calling_ae_title, wanted)
+            except PeerError as error:
+                for left in files[index:]:
+                    told(Sent(left, None, str(error), time.monotonic() - began))
+                return
+        try:
             status, text = await _send(association, file, peer)
         except PeerError as error:
             status, text = None, str(error)
