@@ -17,7 +17,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -70,8 +70,18 @@ def describe(error: BaseException) -> dict[str, str]:
             last = frames[-1]
             fields["error_place"] = f"{Path(last.filename).name}:{last.lineno} {last.name}"
     if isinstance(error, BaseExceptionGroup):
-        fields["error_parts"] = ", ".join(sorted({type(part).__name__ for part in error.exceptions}))
+        parts = {" ".join(describe(part).values()): None for part in _leaves(error)}
+        fields["error_parts"] = "; ".join(list(parts)[:_ITEMS_LIMIT])
     return fields
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What a group of exceptions is about, however deep task groups have wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
 
 
 def clean(value: object) -> Any:

@@ -221,6 +221,14 @@ def test_words_of_our_own_exceptions_are_told(lines: io.BytesIO) -> None:
     assert said(lines)[0]["error_text"] == "2 GiB free, 5 GiB wanted"
 
 
+def test_of_a_group_of_exceptions_what_they_were_is_told(lines: io.BytesIO) -> None:
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [KeyError("CNRY"), SpoolFull("no room")])])
+    telemetry.problem("failed", error=group)
+    told = lines.getvalue().decode()
+    assert "KeyError; SpoolFull no room" in told
+    assert "CNRY" not in told
+
+
 def test_a_line_that_cannot_be_written_is_counted_and_no_error() -> None:
     before = registry.log_lines_lost._value.get()
     log.configure("receiver-0", "json", "info", FullDisk(), registry.log_lines_lost)
