@@ -3,9 +3,10 @@
 One `Spool` per process. `prepare` is called once by whoever may create folders (the supervisor, a receiver); readers
 need no preparation. Everything but `path` and the counters may block on the disk.
 
-The watermark: below `min_free_bytes`, or MIN_FREE_INODES where the file system counts inodes, the room is `low` and
-nothing new is begun. The ballast is a file of `ballast_bytes` that is given up when the disk is full all the same, so
-that the ledger on the same file system can still record outcomes; it is restored when there is room again.
+The watermark: below `min_free_bytes`, or MIN_FREE_INODES where the file system counts inodes, or while it is read-only,
+the room is `low` and nothing new is begun. The ballast is a file of `ballast_bytes` that is given up when the disk is
+full all the same, so that the ledger on the same file system can still record outcomes; it is restored when there is
+room again.
 
 Removal: a folder left empty goes with its last file. A pool's batch folder is filled completely before any of its names
 is used, so an empty one is used up; a generation's folder may vanish under a live receiver and is then made again by
@@ -39,12 +40,13 @@ _RELATIVE = re.compile(rf"(?:{INCOMING}|{DERIVED})(?:/[0-9A-Za-z_-][0-9A-Za-z._-
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the spool's file system has left for us. `low` (too few bytes or inodes) closes the intake."""
+    """What the spool's file system has left for us. `low` (few bytes or inodes, or read-only) closes the intake."""
 
     free_bytes: int
     total_bytes: int
     low: bool
     few_inodes: bool = False
+    read_only: bool = False
 
 
 class Spool:
@@ -102,9 +104,10 @@ class Spool:
             raise system.spool_error(error, f"cannot ask for the room of {self._root}") from error
         free = found.f_bavail * found.f_frsize
         few_inodes = found.f_files > 0 and found.f_favail < MIN_FREE_INODES
-        low = few_inodes or free < self.min_free_bytes
+        read_only = bool(found.f_flag & os.ST_RDONLY)  # remounted so by a person, or by the kernel after an error
+        low = read_only or few_inodes or free < self.min_free_bytes
         self._room_at = now
-        self._room = room = Room(free, found.f_blocks * found.f_frsize, low, few_inodes)
+        self._room = room = Room(free, found.f_blocks * found.f_frsize, low, few_inodes, read_only)
         return room
 
     def used_bytes(self) -> int:

@@ -345,6 +345,8 @@ def _bounded(meta: ArrivalMeta) -> ArrivalMeta:
 
 
 def _too_little(spool: Spool, room: Room) -> SpoolFull:
+    if room.read_only:
+        return SpoolFull(f"the file system of {spool.directory} is read-only: see what the kernel says of it")
     what = "too few inodes" if room.few_inodes else f"{room.free_bytes} bytes free, min_free is {spool.min_free_bytes}"
     return SpoolFull(
         f"the room of {spool.directory} is below the watermark ({what}): make room, or wait until waiting instances "
