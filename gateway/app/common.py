@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway import telemetry
 from gateway.config import Config, load
 from gateway.control import Control
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, LedgerBusy, LedgerFull
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role, Session
@@ -163,7 +163,13 @@ async def beat_ledger(ledger: LedgerThread, session: Session, voided: Callable[[
     """Count heartbeats in the ledger; `voided` is called when the session was ended by somebody else."""
     while True:
         await asyncio.sleep(LEDGER_BEAT_S)
-        if not await ledger.call(lambda opened: opened.beat(session, clock_ms())):
+        try:
+            alive = await ledger.call(lambda opened: opened.beat(session, clock_ms()))
+        except (LedgerBusy, LedgerFull) as error:
+            # No reason to end: whoever waits for the ledger is alive, and a process that starts would wait for it too.
+            telemetry.problem("beat_not_counted", reason=str(error))
+            continue
+        if not alive:
             telemetry.problem("session_voided", reason="another process took this one for dead; stopping")
             voided()
             return

@@ -23,6 +23,7 @@ from gateway.app.common import (
 from gateway.flow.destination import Tools
 from gateway.flow.forward import Forwarder
 from gateway.flow.outcomes import OutcomeRecorder
+from gateway.flow.room import give_up_ballast
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
 from gateway.net.driver import Ticker
@@ -42,9 +43,10 @@ async def _serve(process: Process) -> None:
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     queue = local_queue(config, Stage.DELIVER)
     session = await open_session(process, ledger, Role.FORWARDER)
-    outcomes = OutcomeRecorder(ledger, session, clock_ms)
+    spool = open_spool(config)
+    outcomes = OutcomeRecorder(ledger, session, clock_ms, partial(give_up_ballast, spool))
     executor = ThreadPoolExecutor(READERS, thread_name_prefix="spool-read")
-    tools = Tools(ledger, session, open_spool(config), outcomes, Ticker(), executor, clock_ms)
+    tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, clock_ms)
     forwarder = Forwarder(tools, queue)
     changed = asyncio.Event()
     signals = Signals(changed.set)

@@ -24,6 +24,7 @@ from gateway.app.common import (
 from gateway.config import Listener
 from gateway.flow.intake import Recorder
 from gateway.flow.receive import Receiver
+from gateway.flow.room import give_up_ballast
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
 from gateway.net.acceptor import Acceptor, AcceptorLimits
@@ -59,7 +60,7 @@ async def _serve(process: Process) -> None:
     # A name of our own for this process's files: never used again, known dead when the supervisor says so.
     generation = f"{clock_ms():012x}-{secrets.token_hex(4)}"
     session = await open_session(process, ledger, Role.RECEIVER, generation)
-    recorder = Recorder(ledger, clock_ms, partial(queue.notify, Stage.ROUTE))
+    recorder = Recorder(ledger, clock_ms, partial(queue.notify, Stage.ROUTE), partial(give_up_ballast, spool))
     receiver = Receiver(spool, generation, config.spool.pool_size, recorder, config.listeners, config.sources)
 
     def reload() -> None:

@@ -90,12 +90,20 @@ class Recorder:
     """Tells the ledger of arrivals, in batches.
 
     :param recorded: called after each commit, to wake the worker.
+    :param no_room: called when the ledger found no room on its file system.
     """
 
-    def __init__(self, ledger: LedgerThread, clock_ms: Callable[[], int], recorded: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        clock_ms: Callable[[], int],
+        recorded: Callable[[], None],
+        no_room: Callable[[], None],
+    ) -> None:
         self._ledger = ledger
         self._clock_ms = clock_ms
         self._recorded = recorded
+        self._no_room = no_room
         self._waiting: deque[Arrival] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -147,6 +155,8 @@ class Recorder:
         except (LedgerBusy, LedgerFull) as error:
             telemetry.problem("arrivals_wait_for_ledger", reason=str(error), unrecorded=len(self._waiting))
             telemetry.not_ready("intake_closed", not self.open, "the ledger lags too far behind")
+            if isinstance(error, LedgerFull):
+                self._no_room()
             await asyncio.sleep(BUSY_PAUSE_S)
             return
         except LedgerError as error:

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway import telemetry
-from gateway.errors import LedgerError
+from gateway.errors import LedgerError, LedgerFull
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Outcome, Quarantine, Session
@@ -24,12 +24,18 @@ RETRY_S = 1.0
 
 
 class OutcomeRecorder:
-    """Writes outcomes and quarantines for one forwarder process."""
+    """Writes outcomes and quarantines for one forwarder process.
 
-    def __init__(self, ledger: LedgerThread, session: Session, clock_ms: Callable[[], int]) -> None:
+    :param no_room: called when the ledger found no room on its file system.
+    """
+
+    def __init__(
+        self, ledger: LedgerThread, session: Session, clock_ms: Callable[[], int], no_room: Callable[[], None]
+    ) -> None:
         self._ledger = ledger
         self._session = session
         self._clock_ms = clock_ms
+        self._no_room = no_room
         self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
         self._quarantines: list[Quarantine] = []
         self._wake = asyncio.Event()
@@ -90,6 +96,8 @@ class OutcomeRecorder:
             if not self._failing:
                 telemetry.problem("outcomes_not_recorded", reason=str(error), waiting=len(outcomes))
             self._failing = True
+            if isinstance(error, LedgerFull):
+                self._no_room()
             await asyncio.sleep(RETRY_S)
             return
         self._failing = False

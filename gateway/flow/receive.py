@@ -34,6 +34,7 @@ from gateway.dicom.status import UNRECOGNIZED_OPERATION
 from gateway.errors import SpoolError, SpoolFull
 from gateway.flow import admission
 from gateway.flow.intake import LARGE_BYTES, FlushGroup, Recorder
+from gateway.flow.room import give_up_ballast
 from gateway.model import Arrival, AssociationFacts
 from gateway.net.acceptor import ServerAssociation, Sink
 from gateway.net.driver import Peer
@@ -235,12 +236,8 @@ class Receiver:
         self._recorder.submit(arrival)
 
     def out_of_room(self) -> None:
-        """When the disk is really full, free the ballast, so that outcomes can still be recorded."""
-        try:
-            if self._spool.room().free_bytes < self._spool.ballast_bytes and self._spool.free_ballast():
-                telemetry.problem("ballast_freed", reason="no room in the spool")
-        except SpoolError as error:
-            telemetry.problem("ballast_not_freed", reason=str(error))
+        """The file system may be full."""
+        give_up_ballast(self._spool)
 
 
 class _StoreSink:
