@@ -11,7 +11,7 @@ import getpass
 import sys
 from collections.abc import Callable
 
-from gateway.cli.ask import MOST, add_filter, check_filter, filter_of
+from gateway.cli.ask import MOST, add_filter, check_filter, filters_of, find
 from gateway.cli.common import (
     Commands,
     add_command,
@@ -130,15 +130,15 @@ def actor() -> str:
 
 def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, InstanceFilter], int]) -> int:
     config = read_config(arguments)
-    which = filter_of(arguments)
-    if which == InstanceFilter() and not arguments.all:
+    filters = filters_of(arguments)
+    if filters == [InstanceFilter()] and not arguments.all:
         raise UsageError("say which instances are meant (see --help), or --all")
     with open_ledger(config) as ledger:
         check_filter(arguments, ledger)
         if not arguments.yes:
-            found = len(ledger.list_instances(which, MOST))
-            _confirm(f"{found}{'+' if found == MOST else ''} instances match; go on?")
-        count = act(ledger, which)
+            found = len(find(ledger, arguments, MOST))
+            _confirm(f"{found}{'+' if found == MOST else ''} instance{'s' if found != 1 else ''} meant; go on?")
+        count = sum(act(ledger, which) for which in filters)
     _wake(config)
     if arguments.json:
         show_json({done.replace(" ", "_"): count})
@@ -149,7 +149,9 @@ def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, Instan
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"{question.removesuffix('; go on?')}: say --yes when nobody can be asked")
+        raise UsageError(
+            f"{question.removesuffix('; go on?')}, and nobody can be asked: nothing was done; say --yes to do it"
+        )
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was changed")
 

@@ -1,0 +1,252 @@
+"""The operator's commands on a running gateway: what is shown is so, and what is ordered happens at the archives."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.harness.data import make_instance, make_instances
+from tests.harness.tools import wait_until
+from tests.integration.cli_site import Site, running_site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+def audit(site: Site) -> list[tuple[str, str, str, int]]:
+    """(actor, action, reason, count) of every order, in order."""
+    with closing(sqlite3.connect(f"file:{site.gateway.config.ledger_path}?mode=ro", uri=True)) as connection:
+        return connection.execute("SELECT actor, action, reason, count FROM audit ORDER BY audit_key").fetchall()
+
+
+def test_what_was_sent_is_listed_by_study_and_by_instance_and_shown_with_its_deliveries(site: Site) -> None:
+    instance, other = make_instances(2, seed=11, patients=2)
+    sent = site.send([instance, other]).check()
+    assert sent.stdout.startswith("2 of 2 stored, ")
+    assert sent.stderr == ""
+    site.gateway.wait_idle()
+
+    studies = site.run("list", "--patient-id", instance.canaries[1]).check().stdout
+    assert instance.study_instance_uid in studies
+    assert "dr: delivered, pacs: delivered" in studies
+    assert other.study_instance_uid not in studies
+
+    listed = site.run("list", "--instances", "--study", instance.study_instance_uid).check().stdout
+    assert [line.split()[-4:] for line in listed.splitlines()[2:]] == [["dr:", "delivered,", "pacs:", "delivered"]]
+
+    shown = site.run("show", instance.sop_instance_uid).check().stdout
+    for text in (instance.sop_instance_uid, instance.canaries[0], "loopback", "images", "0x0000", "success"):
+        assert text in shown, text
+    (row,) = site.json("show", instance.sop_instance_uid)
+    assert row["state"] == "settled"
+    assert {one["destination"]: one["state"] for one in row["deliveries"]} == {"pacs": "delivered", "dr": "delivered"}
+    assert site.json("show", row["instance_id"]) == [row]
+
+
+def test_what_is_not_there_is_said_and_not_silently_nothing(site: Site) -> None:
+    missing = site.run("show", "1.2.3.4")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "'1.2.3.4'" in missing.stderr
+    assert site.run("list", "--study", "1.2.3.4").check().stdout == "no study matches\n"
+    misspelt = site.run("list", "--destination", "pcas")
+    assert misspelt.returncode == 2
+    assert "there is no destination 'pcas' (there are: dr, pacs)" in misspelt.stderr
+    assert site.run("pause", "pcas").returncode == 2
+    assert "pcas" in site.run("resend", "--uid", "1.2", "--to", "pcas", "--yes").stderr
+    nothing_named = site.run("cancel", "--reason", "x", "--yes")
+    assert nothing_named.returncode == 2
+    assert "--all" in nothing_named.stderr
+
+
+def test_a_list_says_when_it_shows_the_newest_only(site: Site) -> None:
+    site.send(list(make_instances(2, seed=12))).check()
+    site.gateway.wait_idle()
+    cut = site.run("list", "--instances", "--limit", "1")
+    assert len(cut.check().stdout.splitlines()) == 3
+    assert "only the newest 1 " in cut.stderr
+
+
+def test_a_pause_keeps_instances_waiting_and_the_queue_shows_them(site: Site) -> None:
+    assert site.run("pause", "dr").check().stdout == "dr: paused\n"
+    try:
+        (instance,) = make_instances(1, seed=13)
+        site.send([instance]).check()
+        site.wait_routed(instance.sop_instance_uid)
+        wait_until(lambda: instance.sop_instance_uid in site.pacs.contents(), 30)
+        queue = site.json("queue")
+        assert queue["destinations"]["dr"]["paused"] is True
+        assert queue["destinations"]["dr"]["states"]["ready"] == 1
+        assert queue["destinations"]["dr"]["by_age_s"]["300"] == 1
+        assert queue["instances"]["routed"] == 1
+        lines = site.run("queue").check().stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any(line.split()[:4] == ["dr", "paused", "1", "1"] for line in lines)
+        assert site.gateway.metric("gateway_destination_paused", destination="dr") == 1
+        assert instance.sop_instance_uid not in site.dr.contents()
+    finally:
+        assert site.run("resume", "dr").check().stdout == "dr: resumed\n"
+    wait_until(lambda: instance.sop_instance_uid in site.dr.contents(), 30)
+    assert [(action, reason) for _, action, reason, _ in audit(site) if "pause" in action][-2:] == [
+        ("pause", ""),
+        ("unpause", ""),
+    ]
+
+
+def test_what_is_held_is_not_sent_until_it_is_released(site: Site) -> None:
+    site.run("pause", "dr").check()
+    (instance,) = make_instances(1, seed=14)
+    site.send([instance]).check()
+    site.wait_routed(instance.sop_instance_uid)
+    which = ("--study", instance.study_instance_uid, "--destination", "dr")
+    asked = site.run("hold", *which, "--reason", "wrong patient")
+    assert asked.returncode == 2, "nobody can be asked here, and --yes was not given"
+    assert "1 instance meant" in asked.stderr
+    assert "--yes" in asked.stderr
+    assert site.json("hold", *which, "--reason", "wrong patient", "--yes") == {"held": 1}
+    site.run("resume", "dr").check()
+    assert site.deliveries(instance.sop_instance_uid)["dr"] == "held"
+    assert "wrong patient" in site.run("show", instance.sop_instance_uid).check().stdout
+    assert [row["sop_instance_uid"] for row in site.json("list", "--state", "held", "--destination", "dr")] == [
+        instance.sop_instance_uid
+    ]
+    # What is behind it goes on: so the held one was passed over, not merely not yet reached.
+    (behind,) = make_instances(1, seed=15)
+    site.send([behind]).check()
+    wait_until(lambda: behind.sop_instance_uid in site.dr.contents(), 30)
+    assert instance.sop_instance_uid not in site.dr.contents()
+    assert site.run("release", *which, "--yes").check().stdout == "1 released\n"
+    wait_until(lambda: site.dr.contents().get(instance.sop_instance_uid) == [instance.sha256], 30)
+    orders = audit(site)[-4:]
+    assert ("hold", "wrong patient", 1) in [order[1:] for order in orders]
+    assert all(actor.startswith("cli") for actor, *_ in orders)
+
+
+def test_what_is_resent_arrives_a_second_time_where_it_is_wanted_and_nowhere_else(site: Site) -> None:
+    (instance,) = make_instances(1, seed=16)
+    site.send([instance]).check()
+    uid = instance.sop_instance_uid
+    wait_until(lambda: uid in site.pacs.contents() and uid in site.dr.contents(), 30)
+    site.gateway.wait_idle()
+    assert site.run("resend", "--uid", uid, "--to", "dr", "--yes").check().stdout == "1 to be sent again\n"
+    wait_until(lambda: site.dr.contents()[uid] == [instance.sha256] * 2, 30)
+    site.gateway.wait_idle()
+    assert site.pacs.contents()[uid] == [instance.sha256]
+
+
+def test_what_is_cancelled_is_never_sent_and_the_instance_is_settled(site: Site) -> None:
+    site.run("pause", "dr").check()
+    (instance,) = make_instances(1, seed=17)
+    uid = instance.sop_instance_uid
+    site.send([instance]).check()
+    wait_until(lambda: uid in site.pacs.contents(), 30)
+    cancelled = site.json("cancel", "--uid", uid, "--destination", "dr", "--reason", "consent withdrawn", "--yes")
+    assert cancelled == {"cancelled": 1}
+    site.run("resume", "dr").check()
+    wait_until(lambda: site.wait_routed(uid)["state"] == "settled", 30)
+    assert site.deliveries(uid) == {"pacs": "delivered", "dr": "cancelled"}
+    (behind,) = make_instances(1, seed=18)
+    site.send([behind]).check()
+    wait_until(lambda: behind.sop_instance_uid in site.dr.contents(), 30)
+    assert uid not in site.dr.contents()
+
+
+def test_an_instance_that_no_rule_sends_is_held_and_goes_when_the_rules_are_better_and_it_is_released(
+    site: Site,
+) -> None:
+    unthought = make_instance(seed=19, Modality="DX")
+    site.send([unthought]).check()
+    assert site.wait_routed(unthought.sop_instance_uid)["reason"] == "no rule matches"
+    assert "held without a route 1" in site.run("queue").check().stdout
+    config = site.gateway.config
+    before = site.json("queue")["rules_revision"]
+    (config.rules_dir / "20-radiographs.yaml").write_text(
+        "rules:\n  - name: radiographs\n    match: {Modality: DX}\n    send_to: [pacs]\n"
+    )
+    wait_until(lambda: site.json("queue")["rules_revision"] != before, 30, "the rules to be taken")
+    site.run("release", "--uid", unthought.sop_instance_uid, "--yes").check()
+    wait_until(lambda: unthought.sop_instance_uid in site.pacs.contents(), 30)
+
+
+HOSTILE = (
+    "\x1b[31mRED\x1b[0m^ESC",
+    "CR\r\nLF^SPLIT",
+    "[bold]MARKUP[/bold]^RICH",
+    "<script>^X",
+    "Müller^Jörg",
+    "\u202eLTR^BIDI",
+)
+
+
+def test_hostile_names_are_shown_as_text_and_foreign_ones_as_they_are(site: Site) -> None:
+    hostile = [
+        make_instance(
+            seed=100 + index, PatientName=name, StudyDescription=f":smile: {name}", SpecificCharacterSet="ISO_IR 192"
+        )
+        for index, name in enumerate(HOSTILE)
+    ]
+    site.send(hostile, "--calling", "[red]EVIL[/red]").check()
+    site.gateway.wait_idle()
+    listing = site.run("list").check().stdout + site.run("list", "--instances").check().stdout
+    showing = "".join(site.run("show", one.sop_instance_uid).check().stdout for one in hostile)
+    path = site.folder / "inbox" / f"{hostile[0].sop_instance_uid}.dcm"
+    site.gateway.config.rules_dir.joinpath("05-names.yaml").write_text(
+        "rules:\n  - name: names\n    match: {PatientName: nobody}\n    send_to: [pacs]\n"
+    )
+    explained = site.run("rules", "explain", path).check().stdout
+    for text in (listing, showing, explained):
+        assert not [char for char in text if not char.isprintable() and char != "\n"]
+    for text in (listing, showing):
+        assert "\\x1b[31mRED" in text
+        assert "CR\\r\\nLF^SPLIT" in text
+        assert "[bold]MARKUP[/bold]^RICH" in text
+        assert "Müller^Jörg" in text
+        assert "\\u202eLTR^BIDI" in text
+    assert "[red]EVIL[/red]" in showing
+    assert ":smile:" in showing
+    assert "\\x1b[31mRED" in explained
+    rows = [line for line in site.run("list", "--instances").check().stdout.splitlines() if line[:1].isdigit()]
+    assert len(rows) == len(site.json("list", "--instances")), "a row is a line, whatever is in it"
+    assert json.dumps(site.json("list")).isascii()
+
+
+def test_recover_is_refused_while_the_gateway_runs(site: Site) -> None:
+    refused = site.run("recover")
+    assert refused.returncode == 2
+    assert f"process {site.gateway.supervisor_pid()}" in refused.stderr
+    assert "stop it first" in refused.stderr
+
+
+def test_a_lost_ledger_is_rebuilt_and_what_it_held_is_sent_after_a_release(tmp_path: Path) -> None:
+    with running_site(tmp_path) as site:
+        for name in ("pacs", "dr"):
+            site.run("pause", name).check()
+        instances = list(make_instances(3, seed=21))
+        site.send(instances).check()
+        wait_until(lambda: site.json("queue")["instances"].get("routed") == 3, 30, "all to be routed")
+        assert site.gateway.stop() == 0
+        ledger = site.gateway.config.ledger_path
+        for part in ledger.parent.glob("ledger.db*"):
+            part.unlink()
+        started = site.run("run")
+        assert started.returncode == 2
+        assert "gateway recover" in started.stderr
+        assert site.json("recover") == {"put_aside": "", "recovered": 3, "damaged": []}
+        again = site.run("recover").check().stdout
+        assert "the old ledger is kept as" in again
+        assert "3 instances in the new ledger, held (recovered)" in again
+        site.gateway.start(timeout_s=60)
+        assert site.json("queue")["instances"]["held"] == 3
+        assert site.pacs.count == 0
+        assert site.run("release", "--state", "held", "--yes").check().stdout == "3 released\n"
+        wait_until(lambda: len(site.pacs.contents()) == 3 and len(site.dr.contents()) == 3, 60)
+        assert {uid: shas[0] for uid, shas in site.pacs.contents().items()} == {
+            one.sop_instance_uid: one.sha256 for one in instances
+        }
