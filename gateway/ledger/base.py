@@ -136,7 +136,11 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFilter:
-    """Which instances a listing or an operation means; empty fields do not restrict. Text compares exactly."""
+    """Which instances a listing or an operation means; empty fields do not restrict. Text compares exactly.
+
+    All that is given must hold, except that `states` and `delivery_states` together mean either: an instance in one of
+    the states, or with a delivery in one of the delivery states.
+    """
 
     instance_ids: tuple[str, ...] = ()
     states: tuple[InstanceState, ...] = ()

@@ -52,6 +52,28 @@ def test_release_sends_deliveries_afresh_and_routes_what_was_never_routed(scene:
     assert [lease.instance_id for lease in scene.claim_instances()] == ["unrouted"]
 
 
+def test_held_means_instances_and_deliveries_alike(scene: Scene) -> None:
+    """`gateway release --state held`, and cancel: an instance quarantined beside them is not held."""
+    held = InstanceFilter(states=(InstanceState.HELD,), delivery_states=(DeliveryState.HELD,))
+    scene.arrive("delivery", "quarantined")
+    scene.route()
+    scene.conclude(*scene.claim(limit=1), state=DeliveryState.HELD)
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("quarantined", "flipped bit")], 2)
+    scene.arrive("unrouted")
+    scene.route(decision(hold="no rule matches"))
+    assert scene.ledger.release(held, "me", 3) == 2
+    assert scene.claimed() == ["delivery"]
+    assert scene.state("unrouted") is InstanceState.RECEIVED
+    scene.route(decision(hold="no rule matches"))
+    assert scene.ledger.cancel(held, "no longer wanted", "me", 4) == 2
+    assert scene.state("unrouted") is InstanceState.SETTLED
+    assert scene.state("quarantined") is InstanceState.QUARANTINED
+    assert scene.deliveries("delivery", "quarantined") == [
+        ("delivery", "pacs", "leased"),
+        ("quarantined", "pacs", "cancelled"),
+    ]
+
+
 def test_release_leaves_what_has_no_destination(scene: Scene) -> None:
     scene.arrive("a")
     scene.route(decision("gone"))

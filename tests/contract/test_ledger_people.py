@@ -210,6 +210,8 @@ STUDY = StudyFacts(
         (InstanceFilter(destination="unheard of"), []),
         (InstanceFilter(delivery_states=(DeliveryState.READY,)), ["b", "a"]),
         (InstanceFilter(destination="dr", delivery_states=(DeliveryState.DELIVERED,)), []),
+        (InstanceFilter(states=(InstanceState.HELD,), delivery_states=(DeliveryState.READY,)), ["c", "b", "a"]),
+        (InstanceFilter(states=(InstanceState.HELD,), delivery_states=(DeliveryState.READY,), destination="dr"), ["b"]),
         (InstanceFilter(source="ct2"), ["d"]),
         (InstanceFilter(patient_id="P1"), ["b"]),
         (InstanceFilter(patient_id="p1"), []),

@@ -34,7 +34,7 @@ def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms
     _pick_deliveries(tx, wanted, "that_wait")
     count = stop_picked(tx, DeliveryState.HELD, "operator", why, now_ms)
     if not wanted.names_deliveries:
-        _pick_instances(tx, wanted, "that_are_received")
+        _pick_instances(tx, wanted.instance_itself(), "that_are_received", wanted.arguments)
         count += _move_instances(tx, "hold_instances", InstanceState.HELD, {"reason": why})
     audit.write(tx, actor, "hold", wanted.as_audited, reason, count, now_ms)
     return count
@@ -65,7 +65,7 @@ def resend(tx: Transaction, which: InstanceFilter, destinations: Sequence[str], 
         if key is None:
             raise LedgerError(f"destination {name!r} is not configured: nothing was sent again")
         keys.append(key)
-    _pick_instances(tx, wanted, "that_can_be_sent")
+    _pick_instances(tx, wanted.instance_with_delivery(), "that_can_be_sent", wanted.arguments)
     # From now on there can be two deliveries of one instance to one destination: they have to keep their order.
     tx.execute(_SQL["become_twins_deliveries"])
     tx.execute(_SQL["become_twins_instances"])
@@ -83,7 +83,7 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
     _pick_deliveries(tx, wanted, "that_are_not_settled")
     count = stop_picked(tx, DeliveryState.CANCELLED, "operator", why, now_ms)
     if not wanted.names_deliveries:
-        _pick_instances(tx, wanted, "that_are_held_or_quarantined")
+        _pick_instances(tx, wanted.instance_itself(), "that_are_held_or_quarantined", wanted.arguments)
         arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}
         count += _move_instances(tx, "settle_instances", InstanceState.SETTLED, arguments)
     audit.write(tx, actor, "cancel", wanted.as_audited, reason, count, now_ms)
@@ -95,13 +95,12 @@ def _pick_deliveries(tx: Transaction, wanted: Which, condition: str) -> None:
     pick(tx, f"{_SQL['pick_deliveries']} {where}", wanted.arguments)
 
 
-def _pick_instances(tx: Transaction, wanted: Which, condition: str) -> None:
-    where = f"WHERE {wanted.instance_with_delivery()} AND {_SQL[condition]}"
-    pick(tx, f"{_SQL['pick_instances']} {where}", wanted.arguments)
+def _pick_instances(tx: Transaction, which: str, condition: str, arguments: Mapping[str, Any]) -> None:
+    pick(tx, f"{_SQL['pick_instances']} WHERE {which} AND {_SQL[condition]}", arguments)
 
 
 def _receive(tx: Transaction, wanted: Which, condition: str) -> int:
-    _pick_instances(tx, wanted, condition)
+    _pick_instances(tx, wanted.instance_itself(), condition, wanted.arguments)
     return _move_instances(tx, "receive_instances", InstanceState.RECEIVED, {})
 
 
