@@ -119,8 +119,12 @@ class ClientAssociation:
                 self.driver.core.send_command(event.context.context_id, response_to(command, UNRECOGNIZED_OPERATION))
             return
         waiter = self._waiter
-        if waiter is None or waiter.done() or self._sending:
-            self._break("answered before the message was complete" if self._sending else "answered nothing we asked")
+        # An answer brings the acknowledgement of all that its writer has read (RFC 9293 3.8.6): what the kernel still
+        # holds cannot have been read by a peer that says it has stored it.
+        early = self._sending or self.driver.taken_bytes() < self.driver.bytes_out
+        if waiter is None or waiter.done() or early:
+            self._sending = early  # it had less than the whole
+            self._break("answered before it had the whole message" if early else "answered nothing we asked")
             return
         waiter.set_result(command)
 

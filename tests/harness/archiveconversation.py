@@ -143,12 +143,14 @@ class Conversation:
             self._wait_for_end()
         if behaviour.bytes_per_s:
             self._archive.stopping.wait(len(piece) / behaviour.bytes_per_s)
+        if behaviour.early_response_after is not None and store.length >= behaviour.early_response_after:
+            self._respond_early(store)
         if last:
             self._store = None
             self._finish(store)
 
     def _finish(self, store: _Store) -> None:
-        facts, behaviour = store.facts, store.behaviour
+        behaviour = store.behaviour
         if behaviour.store:
             self._archive.keep(store.stored(self._request), store.kept())
         if behaviour.delay_s:
@@ -157,20 +159,29 @@ class Conversation:
             while not behaviour.wait_for.wait(0.05):
                 if self._archive.stopping.is_set():
                     raise Ended
-        if behaviour.respond:
-            uid, sop_class = facts.sop_instance_uid, facts.sop_class_uid
-            response = wire.c_store_rsp(
-                (store.message_id + behaviour.message_id_offset) & 0xFFFF,
-                behaviour.status,
-                None if behaviour.omit_uids else behaviour.sop_class_uid or sop_class,
-                None if behaviour.omit_uids else behaviour.sop_instance_uid or uid,
-                behaviour.command_field,
-            )
-            self._sock.sendall(wire.p_data(store.context_id, response, command=True, last=True))
+        if behaviour.respond and not store.answered:
+            self._respond(store)
         if behaviour.end:
             self._end(behaviour.end)
         if not behaviour.respond:
             self._wait_for_peer_or_end()
+
+    def _respond_early(self, store: _Store) -> None:
+        if not store.answered:
+            store.answered = True
+            self._respond(store)
+
+    def _respond(self, store: _Store) -> None:
+        facts, behaviour = store.facts, store.behaviour
+        uid, sop_class = facts.sop_instance_uid, facts.sop_class_uid
+        response = wire.c_store_rsp(
+            (store.message_id + behaviour.message_id_offset) & 0xFFFF,
+            behaviour.status,
+            None if behaviour.omit_uids else behaviour.sop_class_uid or sop_class,
+            None if behaviour.omit_uids else behaviour.sop_instance_uid or uid,
+            behaviour.command_field,
+        )
+        self._sock.sendall(wire.p_data(store.context_id, response, command=True, last=True))
 
     def _wait_for_peer_or_end(self) -> None:
         """No response is coming: keep reading until the peer gives up or the archive stops."""
@@ -188,6 +199,7 @@ class _Store:
         self.context_id = context_id
         self.message_id = message_id
         self.length = 0
+        self.answered = False
         self._hash = hashlib.sha256()
         self._pieces: list[bytes] | None = [] if keep else None
 
