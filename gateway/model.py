@@ -252,4 +252,5 @@ class LedgerGauges:
     queue_oldest_ms: Mapping[str, int] = field(default_factory=dict)  # created_at of the oldest open delivery
     destinations: tuple[DestinationState, ...] = ()
     instances: Mapping[InstanceState, int] = field(default_factory=dict)
+    spool_bytes: int = 0  # data set bytes of all instances that are not purged
     rules_revision: str = ""

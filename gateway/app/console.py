@@ -62,7 +62,7 @@ async def _serve(process: Process) -> None:
 
     def look_at_spool() -> SpoolFigures:
         room = spool.room()
-        return SpoolFigures(room.free_bytes, None, room.low)
+        return SpoolFigures(room.free_bytes, room.low)
 
     signals = Signals(reload)
     host = HostMetrics(run_dir(config), reader.gauges, look_at_spool, clock_ms)

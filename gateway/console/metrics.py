@@ -44,10 +44,9 @@ _NOT_READY = re.compile(rb'^gateway_not_ready\{.*?reason="([a-z_]+)".*\} 1\.0$',
 
 @dataclass(frozen=True, slots=True)
 class SpoolFigures:
-    """What the spool's filesystem says. `used_bytes` None: not known."""
+    """What the spool's filesystem says."""
 
     free_bytes: int
-    used_bytes: int | None = None
     low: bool = False
 
 
@@ -189,8 +188,6 @@ def _own_text(gathered: Gathered, gauges: LedgerGauges | None, figures: SpoolFig
     families.append(GaugeMetricFamily("gateway_ledger_up", "1 while the ledger can be read.", int(gauges is not None)))
     if figures is not None:
         families.append(GaugeMetricFamily("gateway_spool_free_bytes", "Room for the spool.", figures.free_bytes))
-        if figures.used_bytes is not None:
-            families.append(GaugeMetricFamily("gateway_spool_bytes", "Room the spool takes.", figures.used_bytes))
     if gauges is not None:
         families += _ledger_families(gauges, now_ms)
     registry = CollectorRegistry()
@@ -226,6 +223,7 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         oldest,
         paused,
         instances,
+        GaugeMetricFamily("gateway_spool_bytes", "Data set bytes that the spool holds.", gauges.spool_bytes),
         GaugeMetricFamily("gateway_unrouted_instances", "Instances held that no rule has routed.", unrouted),
         GaugeMetricFamily("gateway_quarantined_instances", "Instances that must not be sent.", quarantined),
         InfoMetricFamily("gateway_rules", "The rule set in force.", {"revision": gauges.rules_revision}),

@@ -110,23 +110,6 @@ class Spool:
         self._room = room = Room(free, found.f_blocks * found.f_frsize, low, few_inodes, read_only)
         return room
 
-    def used_bytes(self) -> int:
-        """Bytes of all files, ballast included, by walking the folders: for seldom use. Raises SpoolError."""
-
-        def failed(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):  # purged meanwhile
-                raise error
-
-        total = 0
-        try:
-            for folder, _, names in os.walk(self._root, onerror=failed):
-                for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        total += os.stat(os.path.join(folder, name)).st_size
-        except OSError as error:
-            raise system.spool_error(error, f"cannot walk {self._root}") from error
-        return total
-
     def free_ballast(self) -> bool:
         """Give the ballast's room up. True when there was one. Raises SpoolError."""
         try:

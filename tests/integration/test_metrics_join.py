@@ -30,6 +30,7 @@ from gateway.runfolder import RunFolder
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_000_000
 GAUGES = LedgerGauges(
+    spool_bytes=20,
     queue_depth={("pacs", DeliveryState.READY): 1_000_000, ("pacs", DeliveryState.DELIVERED): 5},
     queue_oldest_ms={"pacs": NOW_MS - 90_000},
     destinations=(DestinationState("pacs"), DestinationState("dr", paused=True)),
@@ -71,7 +72,7 @@ def host(folder: Path, gauges: LedgerGauges | Exception = GAUGES, low: bool = Fa
             raise gauges
         return gauges
 
-    return HostMetrics(folder, read, lambda: SpoolFigures(10, 20, low), lambda: NOW_MS)
+    return HostMetrics(folder, read, lambda: SpoolFigures(10, low), lambda: NOW_MS)
 
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -245,12 +245,6 @@ def test_unlink_of_missing_files_is_fine_and_takes_folders_along(tmp_path: Path)
     assert list((tmp_path / "derived").iterdir()) == []
 
 
-def test_used_bytes_counts_every_file(tmp_path: Path) -> None:
-    spool = make_spool(tmp_path, ballast_bytes=5000)
-    arrival = store(make_intake(spool), bytes(10_000))
-    assert spool.used_bytes() == 5000 + arrival.offset + 10_000
-
-
 def test_one_or_two_writers_are_flushed_each_and_many_together(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     if not syncfs_is_sound(str(tmp_path)):

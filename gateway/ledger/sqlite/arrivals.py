@@ -33,7 +33,9 @@ def record(
         _insert(tx, seq, arrival, state, reason, duplicate, first_seq, now_ms)
         recorded.append(RecordedArrival(arrival.instance_id, True, duplicate))
         seq += 1
-    tx.count_instances(state.value, sum(each.new for each in recorded))
+    new = [arrival for arrival, each in zip(arrivals, recorded, strict=True) if each.new]
+    tx.count_instances(state.value, len(new))
+    tx.count_spool_bytes(sum(arrival.length for arrival in new))
     return recorded
 
 

@@ -43,7 +43,7 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 class Transaction:
     """What a callable works with: statements, counter changes, and keys of rows that never change."""
 
-    __slots__ = ("_fresh", "_interned", "_movements", "execute", "executemany")
+    __slots__ = ("_fresh", "_interned", "_movements", "_spool_bytes", "execute", "executemany")
 
     def __init__(self, connection: sqlite3.Connection, interned: dict[Hashable, int]) -> None:
         self.execute: Callable[..., sqlite3.Cursor] = connection.execute
@@ -51,6 +51,7 @@ class Transaction:
         self._interned = interned
         self._fresh: dict[Hashable, int] = {}
         self._movements: dict[tuple[int | None, str], int] = {}
+        self._spool_bytes = 0
 
     def count_instances(self, state: str, change: int) -> None:
         """Add to the counter of instances in a state."""
@@ -61,6 +62,10 @@ class Transaction:
         """Add to the counter of a destination's deliveries in a state."""
         key = (destination_key, state)
         self._movements[key] = self._movements.get(key, 0) + change
+
+    def count_spool_bytes(self, change: int) -> None:
+        """Add to the counter of data set bytes in the spool."""
+        self._spool_bytes += change
 
     def intern(self, value: Hashable, find_or_insert: Callable[[], int]) -> int:
         """The key of an immutable row, remembered from the commit on that made or first saw it."""
@@ -76,6 +81,8 @@ class Transaction:
 
     def write_counters(self) -> None:
         """Write the counters' changes; called once, before COMMIT."""
+        if self._spool_bytes:
+            self.execute(_SQL["move_spool_bytes"], (self._spool_bytes,))
         for (destination_key, state), change in self._movements.items():
             if change == 0:
                 continue

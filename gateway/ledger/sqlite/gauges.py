@@ -20,19 +20,23 @@ STATEMENTS = (
     _SQL["queue_oldest"],
     destinations.SQL["all"],
     _SQL["instances"],
+    _SQL["spool_bytes"],
     rules.SQL["current"],
 )
 
 Rows = Iterable[Sequence[Any]]
 
 
-def assemble(depth: Rows, oldest: Rows, destination_rows: Rows, instances: Rows, current: Rows) -> LedgerGauges:
+def assemble(
+    depth: Rows, oldest: Rows, destination_rows: Rows, instances: Rows, spool_bytes: Rows, current: Rows
+) -> LedgerGauges:
     """The gauges from the rows of `STATEMENTS`, in their order."""
     return LedgerGauges(
         queue_depth={(name, DeliveryState(state)): n for name, state, n in depth},
         queue_oldest_ms={name: queued_at_ms for name, queued_at_ms in oldest if queued_at_ms is not None},
         destinations=tuple(destinations.state_of(row) for row in destination_rows),
         instances={InstanceState(state): n for state, n in instances},
+        spool_bytes=next((int(count) for (count,) in spool_bytes), 0),
         rules_revision=next((revision for (revision,) in current), ""),
     )
 

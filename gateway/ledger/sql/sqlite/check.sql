@@ -22,6 +22,11 @@ SELECT count(*) FROM (
     )
 );
 
+-- name: counters_of_the_spools_bytes_that_differ_from_a_recount
+SELECT count(*) FROM spool_count WHERE bytes <> (
+    SELECT ifnull(sum(p.length), 0) FROM payload p JOIN instance i ON i.seq = p.instance_seq WHERE i.state <> 'purged'
+);
+
 -- name: instances_without_an_original_payload
 SELECT count(*) FROM instance i
 WHERE NOT EXISTS (SELECT 1 FROM payload p WHERE p.instance_seq = i.seq AND p.chain = '');

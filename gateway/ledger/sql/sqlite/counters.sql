@@ -2,6 +2,9 @@
 INSERT INTO instance_count (state, n) VALUES (?1, ?2)
 ON CONFLICT (state) DO UPDATE SET n = n + excluded.n;
 
+-- name: move_spool_bytes
+UPDATE spool_count SET bytes = bytes + ?;
+
 -- name: move_delivery_count
 INSERT INTO delivery_count (destination_key, state, n) VALUES (?1, ?2, ?3)
 ON CONFLICT (destination_key, state) DO UPDATE SET n = n + excluded.n;

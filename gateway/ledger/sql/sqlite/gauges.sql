@@ -8,5 +8,8 @@ SELECT n.name, (
     WHERE d.destination_key = n.destination_key AND d.state IN ('ready', 'leased', 'deferred')
 ) FROM destination n;
 
+-- name: spool_bytes
+SELECT bytes FROM spool_count;
+
 -- name: instances
 SELECT state, n FROM instance_count WHERE n <> 0;

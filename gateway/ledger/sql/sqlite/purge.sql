@@ -21,4 +21,5 @@ UPDATE instance SET state = 'purging' WHERE seq = ?;
 SELECT path FROM payload WHERE instance_seq = ? ORDER BY chain;
 
 -- name: finish
-UPDATE instance SET state = 'purged' WHERE instance_id = ? AND state = 'purging';
+UPDATE instance SET state = 'purged' WHERE instance_id = ? AND state = 'purging'
+RETURNING (SELECT sum(p.length) FROM payload p WHERE p.instance_seq = seq);
