@@ -45,6 +45,7 @@ from gateway.model import (
 )
 
 MAX_ROUTING_ATTEMPTS = 5
+LONE_PATIENCE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,9 @@ class Ledger(Protocol):
     def claim_deliveries(self, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
         """Claim up to `limit` deliveries to a destination that are ready, or deferred and due.
 
-        By priority, then in arrival order; those marked `alone` only when nothing else is claimable, and one by one.
+        By priority, then in arrival order; those marked `alone` one by one, when nothing else is claimable, or when one
+        has not moved for LONE_PATIENCE_MS and no other of the destination is in flight (a busy destination has always
+        something else).
         Nothing for a destination that is paused, unconfigured or has no row. Raises `LeaseLost` for a voided session.
         """
 

@@ -68,7 +68,7 @@ def test_what_a_dead_forwarder_had_goes_last_alone_and_uncertain(scene: Scene) -
     scene.arrive("a", "b")
     scene.route()
     assert [lease.uncertain for lease in scene.claim()] == [False, False]
-    scene.ledger.void_session(scene.forwarder.session_id, 2)
+    scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms)
     scene.arrive("c")
     scene.route()
     scene.forwarder = scene.session()

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import LONE_PATIENCE_MS, InstanceFilter
 from gateway.model import (
     DeliveryState,
     InstanceState,
@@ -123,6 +123,21 @@ def test_alone_means_last_and_one_by_one(scene: Scene) -> None:
     scene.conclude(a, b, state=DeliveryState.DEFERRED, due_at_ms=scene.now_ms, alone=True)
     scene.conclude(c, state=DeliveryState.DEFERRED, due_at_ms=scene.now_ms)
     assert [scene.claimed() for _ in range(4)] == [["c"], ["a"], ["b"], []]
+
+
+def test_a_lone_delivery_has_its_turn_at_a_destination_that_is_never_idle(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.route()
+    scene.conclude(*scene.claim(), state=DeliveryState.DEFERRED, due_at_ms=scene.now_ms, alone=True)
+    scene.arrive("1", "2", "3", "4")
+    scene.route()
+    assert scene.claimed(limit=1) == ["1"]
+    scene.now_ms += LONE_PATIENCE_MS
+    (lone,) = scene.claim(limit=1)
+    assert lone.instance_id == "a"
+    assert scene.claimed(limit=1) == ["2"], "one lone delivery at a time: it may take until its time-out"
+    scene.conclude(lone)
+    assert [scene.claimed(limit=2) for _ in range(2)] == [["b"], ["3", "4"]]
 
 
 def test_a_held_or_dead_delivery_is_not_claimed_and_keeps_its_instance(scene: Scene) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.ledger import queries
+from gateway.ledger.base import LONE_PATIENCE_MS
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import pick, settle
@@ -34,7 +35,9 @@ def claim(tx: Transaction, session: Session, destination: str, limit: int, now_m
     if key is None or limit < 1:
         return []
     _make_due_ready(tx, key, now_ms)
-    leases = _lease(tx, session, key, destination, limit, False, now_ms)
+    leases: list[DeliveryLease] = []
+    if tx.value(_SQL["lone_turn"], (key, now_ms - LONE_PATIENCE_MS)) is None:
+        leases = _lease(tx, session, key, destination, limit, False, now_ms)
     if not leases:
         leases = _lease(tx, session, key, destination, 1, True, now_ms)
     tx.count_deliveries(key, _READY, -len(leases))

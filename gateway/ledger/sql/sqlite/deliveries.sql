@@ -21,6 +21,14 @@ WHERE d.destination_key = :destination_key AND d.alone = :alone AND d.state = 'r
 ORDER BY d.priority DESC, d.instance_seq, d.delivery_id
 LIMIT :limit;
 
+-- name: lone_turn
+SELECT 1 WHERE EXISTS (
+    SELECT 1 FROM delivery
+    WHERE destination_key = ?1 AND alone = 1 AND state = 'ready' AND parked = 0 AND updated_at_ms <= ?2
+) AND NOT EXISTS (
+    SELECT 1 FROM delivery INDEXED BY delivery_leased WHERE state = 'leased' AND destination_key = ?1 AND alone = 1
+);
+
 -- name: has_earlier_twin
 SELECT 1 FROM delivery
 WHERE first_seq = :first_seq AND destination_key = :destination_key
