@@ -84,7 +84,9 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=list(states),
-        help="state of the instance, or of one of its deliveries; `held` means either; repeatable: any of them",
+        metavar="STATE",
+        help="state of the instance, or of one of its deliveries; `held` means either; repeatable: any of them will "
+        f"do; one of {', '.join(states)}",
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from gateway.ledger.base import Ledger
 Command = Callable[[argparse.Namespace], int]
 Commands = Any  # argparse's sub-parser collection has no public type
 TEXT_LIMIT = 500
+HELP_WIDTH = 79
 
 
 def add_command(
@@ -32,7 +34,7 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
-        description=description or help,
+        description=textwrap.fill(description or help, HELP_WIDTH),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -47,7 +47,7 @@ def add_commands(commands: Commands) -> None:
         type=_roles,
         default=STARTED_ROLES,
         metavar="ROLE,…",
-        help=f"start only these roles (default: {','.join(STARTED_ROLES)})",
+        help=f"start only these of {', '.join(STARTED_ROLES)} (default: all)",
     )
     role = commands.add_parser("_role")  # how the supervisor starts a role; not for people, and not in the help
     role.add_argument("role", type=Role)

@@ -368,7 +368,7 @@ def _outcome(item: Expected, destination: str) -> tuple[str, str]:
     try:
         sha256 = _data_set_sha256(stored.path)
     except (OSError, HeaderError):
-        return "lost by the archive", took
+        return "MISSING", took
     return (GOOD if sha256 == item.sha256 else "ALTERED"), took
 
 

@@ -103,6 +103,8 @@ def _bind(address: ListenerAddress) -> socket.socket:
                 time.sleep(_STEP_S)
                 continue
             text = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                text += "; `ss -ltnp` shows by whom: end that, or configure another port"
             raise UsageError(f"{address.name}: cannot listen on {address.host}:{address.port}: {text}") from error
 
 

@@ -1,0 +1,256 @@
+"""`gateway check`, `echo`, `send` and `rules` as a person runs them: what they print, where, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.archive import ACCEPT, Admission, Behaviour, OurArchive, by_uid
+from tests.harness.data import make_instance, make_instances, write_part10
+from tests.harness.gatewayprocess import GatewayConfig
+from tests.harness.tools import Completed, free_port
+from tests.integration.cli_site import RULES, command
+
+
+@pytest.fixture
+def archive() -> Iterator[OurArchive]:
+    with OurArchive() as archive:
+        yield archive
+
+
+@pytest.fixture
+def config(tmp_path: Path, archive: OurArchive) -> GatewayConfig:
+    config = GatewayConfig(tmp_path, {"pacs": archive.port, "dr": archive.port}, rules={"10-site.yaml": RULES})
+    config.write()
+    return config
+
+
+def on(config: GatewayConfig, *words: str | Path) -> Completed:
+    return command(*words, "--config", config.path, cwd=config.folder)
+
+
+# ── check ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_good_configuration_is_called_good_and_every_destination_is_asked(
+    config: GatewayConfig, archive: OurArchive
+) -> None:
+    said = on(config, "check").check()
+    assert f"{config.path}: good" in said.stdout
+    assert "2 rules and 1 test in 1 file, good" in said.stdout
+    assert said.stdout.count(" answers ") == 2
+    assert said.stderr == ""
+    assert archive.tally.echoes == 2
+
+
+def test_a_destination_that_does_not_answer_is_exit_code_1_and_named(config: GatewayConfig) -> None:
+    config.document["destinations"]["dr"]["port"] = nobody = free_port()
+    config.write()
+    said = on(config, "check")
+    assert said.returncode == 1
+    (line,) = [line for line in said.stdout.splitlines() if "does not answer" in line]
+    assert line.split()[:2] == ["dr", f"DR@127.0.0.1:{nobody}"]
+    report = json.loads(on(config, "check", "--json").stdout)
+    assert report["problems"] == []
+    assert report["destinations"]["pacs"]["reachable"] is True
+    assert report["destinations"]["dr"]["reachable"] is False
+    assert report["rules"]["files"] == ["10-site.yaml"]
+    unasked = on(config, "check", "--no-echo").check()
+    assert "not contacted" in unasked.stdout
+
+
+def test_everything_that_is_wrong_is_said_at_once_each_with_its_place(config: GatewayConfig) -> None:
+    config.path.write_text(
+        "ae_title: MUCH_TOO_LONG_A_TITLE\n"
+        "spool: {min_free: 5}\n"
+        "rules: {dir: ./rules}\n"
+        "listeners:\n"
+        "  main: {host: 127.0.0.1, port: 70000}\n"
+        "destinations:\n"
+        "  pacs: {ae_title: PACS, host: 127.0.0.1, port: 104, retry: 5 s}\n"
+    )
+    (config.rules_dir / "10-site.yaml").write_text(
+        "rules:\n  - name: a\n    match: {Modalty: CT}\n    send_to: [pacs]\n  - name: b\n    send_to: [nowhere]\n"
+    )
+    said = on(config, "check")
+    assert said.returncode == 2
+    assert said.stdout == ""
+    problems = said.stderr.splitlines()
+    rules = config.rules_dir / "10-site.yaml"
+    for place, words in (
+        (f"{config.path}:1:11: ", "ae_title"),
+        (f"{config.path}:2:19: ", "spool.min_free"),
+        (f"{config.path}:5:33: ", "70000"),
+        (f"{config.path}:7:", "retry"),
+        (f"{rules}:3:13: ", "Modality"),
+        (f"{rules}:6:15: ", "nowhere"),
+    ):
+        assert any(line.startswith(place) and words in line for line in problems), (place, words, problems)
+    assert problems[-1] == f"gateway: {len(problems) - 1} problems; nothing was changed"
+    as_json = on(config, "check", "--json")
+    assert as_json.returncode == 2
+    found = json.loads(as_json.stdout)["problems"]
+    assert [f"{one['file']}:{one['line']}:{one['column']}: {one['message']}" for one in found] == problems[:-1]
+
+
+def test_a_rule_test_that_fails_is_a_problem_with_a_place(config: GatewayConfig) -> None:
+    config.rules["20-more.yaml"] = (
+        "tests:\n  - name: an MR stays away from dr\n    instance: {Modality: MR}\n    expect: {destinations: [pacs]}\n"
+    )
+    config.write()
+    said = on(config, "check", "--no-echo")
+    assert said.returncode == 2
+    assert f"{config.rules_dir / '20-more.yaml'}:2:" in said.stderr
+    assert "expected sent to pacs, got sent to dr, pacs" in said.stderr
+
+
+def test_no_configuration_says_where_it_was_looked_for_and_how_to_name_one(tmp_path: Path) -> None:
+    said = command("check", cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr.startswith("gateway.yaml:0:0: there is no such file: name one with --config")
+
+
+# ── echo ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_echo_takes_a_destination_or_an_address(config: GatewayConfig, archive: OurArchive) -> None:
+    assert on(config, "echo", "pacs").check().stdout.startswith("0x0000 ")
+    address = f"127.0.0.1:{archive.port}"
+    assert command("echo", address, "--called", "X", "--calling", "ME", cwd=config.folder).check().stdout
+    assert archive.tally.associations[-1].calling == "ME"
+    assert archive.tally.echoes == 2
+
+
+def test_echo_counts_a_peer_without_verification_as_reachable(config: GatewayConfig, archive: OurArchive) -> None:
+    archive.on_associate = lambda request, number: Admission(refuse_verification=True)
+    assert "does not accept Verification" in on(config, "echo", "pacs").check().stdout
+
+
+def test_echo_says_why_there_is_none(config: GatewayConfig, archive: OurArchive) -> None:
+    archive.on_associate = lambda request, number: Admission(reject=(1, 1, 7))
+    rejected = on(config, "echo", "pacs")
+    assert rejected.returncode == 1
+    assert "called AE title not recognized" in rejected.stdout
+    nobody = command("echo", f"127.0.0.1:{free_port()}", cwd=config.folder)
+    assert nobody.returncode == 1
+    assert "no connection" in nobody.stdout
+    unknown = on(config, "echo", "pcas")
+    assert unknown.returncode == 2
+    assert "there is no destination 'pcas' (there are: pacs, dr)" in unknown.stderr
+    assert command("echo", "here:99999", cwd=config.folder).returncode == 2
+
+
+# ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_send_names_what_was_refused_and_stores_the_rest_unaltered(archive: OurArchive, tmp_path: Path) -> None:
+    instances = list(make_instances(5, seed=31))
+    for instance in instances:
+        write_part10(tmp_path / "in" / f"{instance.sop_instance_uid[-6:]}.dcm", instance)
+    (tmp_path / "in" / "notes.txt").write_text("no DICOM")
+    unwanted = instances[3].sop_instance_uid
+    archive.on_store = by_uid({unwanted: Behaviour(status=0xA900, store=False)})
+    words = ("send", "in", "--to", f"127.0.0.1:{archive.port}", "--called", "A", "--calling", "ME")
+    said = command(*words, cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stdout.startswith("4 of 6 stored, ")
+    lines = said.stderr.splitlines()
+    assert len(lines) == 2
+    assert any(line.startswith("not sent: in/notes.txt: ") for line in lines)
+    assert any(line.startswith(f"not stored: in/{unwanted[-6:]}.dcm: 0xA900 ") for line in lines)
+    assert archive.contents() == {one.sop_instance_uid: [one.sha256] for one in instances if one is not instances[3]}
+
+    report = json.loads(command(*words, "--json", cwd=tmp_path).stdout)
+    assert [item["stored"] for item in report["sent"]].count(True) == 4
+    assert [item["status"] for item in report["sent"] if not item["stored"]] == [0xA900]
+    assert [item["file"] for item in report["refused"]] == ["in/notes.txt"]
+
+
+def test_send_to_nobody_ends_at_once_and_says_it_once_for_many_files(tmp_path: Path) -> None:
+    for instance in make_instances(30, seed=32):
+        write_part10(tmp_path / "in" / f"{instance.sop_instance_uid}.dcm", instance)
+    said = command("send", "in", "--to", f"127.0.0.1:{free_port()}", cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stdout.startswith("0 of 30 stored")
+    lines = said.stderr.splitlines()
+    assert len(lines) == 21
+    assert all("no connection" in line for line in lines)
+    assert lines[-1].startswith("not stored: 10 more files: ")
+
+
+def test_send_goes_on_after_a_peer_broke_off(archive: OurArchive, tmp_path: Path) -> None:
+    instances = list(make_instances(4, seed=33))
+    for number, instance in enumerate(instances):
+        write_part10(tmp_path / "in" / f"{number}.dcm", instance)
+    archive.on_store = by_uid({instances[1].sop_instance_uid: Behaviour(store=False, respond=False, end="abort")})
+    said = command("send", "in", "--to", f"127.0.0.1:{archive.port}", cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stdout.startswith("3 of 4 stored")
+    assert said.stderr.startswith("not stored: in/1.dcm: ")
+    archive.on_associate = lambda request, number: Admission(reject=(1, 1, 3))
+    rejected = command("send", "in", "--to", f"127.0.0.1:{archive.port}", cwd=tmp_path)
+    assert rejected.stdout.startswith("0 of 4 stored")
+    assert "calling AE title not recognized" in rejected.stderr
+    assert archive.on_associate is not ACCEPT
+
+
+def test_send_wants_an_address_and_a_file(tmp_path: Path) -> None:
+    assert "write HOST:PORT" in command("send", "x.dcm", "--to", "localhost", cwd=tmp_path).stderr
+    missing = command("send", "x.dcm", "--to", "127.0.0.1:104", cwd=tmp_path)
+    assert missing.returncode == 1
+    assert "not sent: x.dcm: cannot be read: No such file or directory" in missing.stderr
+
+
+# ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rules_test_counts_and_names_what_fails(config: GatewayConfig) -> None:
+    assert on(config, "rules", "test").check().stdout == "1 passed, 0 failed\n"
+    config.rules["20-more.yaml"] = (
+        "tests:\n  - name: an MR stays away from dr\n    instance: {Modality: MR}\n    expect: {destinations: [pacs]}\n"
+    )
+    config.write()
+    failed = on(config, "rules", "test")
+    assert failed.returncode == 1
+    first, last = failed.stdout.splitlines()
+    assert first.startswith(f"{config.rules_dir / '20-more.yaml'}:2:")
+    assert "an MR stays away from dr: expected sent to pacs, got sent to dr, pacs" in first
+    assert last == "1 passed, 1 failed"
+    report = json.loads(on(config, "rules", "test", "--json").stdout)
+    assert [item["passed"] for item in report] == [True, False]
+
+
+def test_rules_of_another_folder_are_tried_before_they_are_put_in_place(config: GatewayConfig, tmp_path: Path) -> None:
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    (draft / "10.yaml").write_text("rules:\n  - name: x\n    send_to: [nowhere]\n")
+    said = on(config, "rules", "test", "--rules", draft)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"{draft / '10.yaml'}:3:15: ")
+
+
+def test_rules_explain_says_rule_by_rule_what_becomes_of_a_file(config: GatewayConfig, tmp_path: Path) -> None:
+    phantom = write_part10(tmp_path / "qa.dcm", make_instance(seed=34, PatientID="QA7"))
+    image = write_part10(tmp_path / "ct.dcm", make_instance(seed=35))
+    other = write_part10(tmp_path / "us.dcm", make_instance(seed=36, Modality="US"))
+    assert on(config, "rules", "explain", phantom).check().stdout.endswith("held: a phantom\n")
+    assert on(config, "rules", "explain", image).check().stdout.endswith("goes to: pacs, dr\n")
+    unrouted = on(config, "rules", "explain", other).check().stdout
+    assert unrouted.endswith("held: no rule matches\n")
+    assert "does not match" in unrouted
+    assert "'US'" in unrouted
+    report = json.loads(on(config, "rules", "explain", image, "--json").stdout)
+    assert report["destinations"] == ["pacs", "dr"]
+    assert [(rule["rule"], rule["matched"]) for rule in report["rules"]] == [("phantoms", False), ("images", True)]
+
+
+def test_rules_explain_says_what_it_cannot_read(config: GatewayConfig, tmp_path: Path) -> None:
+    whole = write_part10(tmp_path / "ct.dcm", make_instance(seed=37)).read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[:-100])
+    cut = on(config, "rules", "explain", tmp_path / "cut.dcm")
+    assert cut.returncode == 2
+    assert "the gateway would quarantine it" in cut.stderr
+    assert "cannot be read" in on(config, "rules", "explain", tmp_path / "none.dcm").stderr
