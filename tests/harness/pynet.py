@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from io import BytesIO
@@ -157,6 +158,9 @@ class PynetdicomScu:
             _, response = self.association.dimse.get_msg(block=True)
         finally:
             self.association._reactor_checkpoint.set()
+            # Until it has left its pause it looks paused, and the next call would not make it wait again.
+            while self.association._is_paused and self.association.is_established:
+                time.sleep(0.0001)
         return None if response is None else int(response.Status)
 
     def echo(self) -> int | None:
