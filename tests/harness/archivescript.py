@@ -60,9 +60,9 @@ class Admission:
 class Behaviour:
     """What is done with one instance. The default stores it and answers Success.
 
-    Cuts (`cut_after` data set bytes, then `cut`), `stop_reading_after` and `early_response_after` (answered when so many
-    bytes are in, and not again) happen while it comes in, the rest when it is complete. `wait_for` holds the response
-    until the event is set. `end` happens after the response (or, with `respond=False`, instead of it).
+    Cuts (`cut_after` data set bytes, then `cut`), `stop_reading_after` and `early_response_after` (answered when so
+    many bytes are in, and not again) happen while it comes in, the rest when it is complete. `wait_for` holds the
+    response until the event is set. `end` happens after the response (or, with `respond=False`, instead of it).
     """
 
     status: int = 0x0000
