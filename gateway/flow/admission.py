@@ -7,8 +7,10 @@ about them: whom do you call, who are you, is there room.
 what is wrong                                      result  source  reason  metric label
 =================================================  ======  ======  ======  =========================
 application context is not DICOM's                 1       1       2       rejected_unsupported
-called AE title is none of the listener's          1       1       7       rejected_called_ae_title
-calling AE title unknown, or not from this host    1       1       3       rejected_calling_ae_title
+called AE title is none of the listener's, or      1       1       7       rejected_called_ae_title
+no AE title at all
+calling AE title unknown, or not from this host,   1       1       3       rejected_calling_ae_title
+or no AE title at all
 too many associations, in all or of this host      2       3       2       rejected_limit
 intake is closed (ledger or spool in trouble)      2       3       1       rejected_congestion
 =================================================  ======  ======  ======  =========================
@@ -65,11 +67,14 @@ def admit(
     """
     if request.application_context_name != APPLICATION_CONTEXT:
         return _APPLICATION_CONTEXT
-    if listener.ae_titles and request.called_ae_title not in listener.ae_titles:
+    called, calling = request.called_ae_title, request.calling_ae_title
+    if listener.ae_titles and called not in listener.ae_titles:
         return _CALLED
-    source = find_source(request.calling_ae_title, peer_host, sources)
+    if called and not well_formed_ae_title(called):  # a blank one is for a listener that answers to any
+        return _CALLED
+    source = find_source(calling, peer_host, sources) if well_formed_ae_title(calling) else None
     if source is None:
-        if not listener.accept_unknown or not well_formed_ae_title(request.calling_ae_title):
+        if not listener.accept_unknown or not well_formed_ae_title(calling):
             return _CALLING
         source = UNKNOWN_SOURCE
     if open_associations >= listener.max_associations or open_of_host >= listener.max_associations_per_host:
