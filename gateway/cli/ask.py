@@ -90,13 +90,12 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def filters_of(arguments: argparse.Namespace) -> list[InstanceFilter]:
-    """The options as filters, of which an instance need fit only one.
-
-    `--state` is any of the states given, whether of the instance or of a delivery; a filter says one or the other.
-    """
-    meant = InstanceFilter(
+def filter_of(arguments: argparse.Namespace) -> InstanceFilter:
+    """The options as a filter."""
+    return InstanceFilter(
         instance_ids=tuple(arguments.id),
+        states=tuple(state for state in InstanceState if state in arguments.state),
+        delivery_states=tuple(state for state in DeliveryState if state in arguments.state),
         destination=arguments.destination,
         source=arguments.source,
         patient_id=arguments.patient_id,
@@ -104,22 +103,6 @@ def filters_of(arguments: argparse.Namespace) -> list[InstanceFilter]:
         study_instance_uid=arguments.study,
         sop_instance_uid=arguments.uid,
     )
-    states = tuple(state for state in InstanceState if state in arguments.state)
-    delivery_states = tuple(state for state in DeliveryState if state in arguments.state)
-    filters = []
-    if states:
-        filters.append(dataclasses.replace(meant, states=states))
-    if delivery_states:
-        filters.append(dataclasses.replace(meant, delivery_states=delivery_states))
-    return filters or [meant]
-
-
-def find(ledger: Ledger, arguments: argparse.Namespace, limit: int) -> list[InstanceRow]:
-    """The instances that the options mean, newest first, `limit` at most."""
-    found: dict[str, InstanceRow] = {}
-    for which in filters_of(arguments):
-        found |= {row.instance_id: row for row in ledger.list_instances(which, limit)}
-    return sorted(found.values(), key=lambda row: row.instance_id, reverse=True)[:limit]
 
 
 def check_filter(arguments: argparse.Namespace, ledger: Ledger) -> None:
@@ -195,7 +178,7 @@ def _list(arguments: argparse.Namespace) -> int:
     limit = max(1, min(arguments.limit, MOST))
     with open_ledger(config) as ledger:
         check_filter(arguments, ledger)
-        instances = find(ledger, arguments, limit)
+        instances = ledger.list_instances(filter_of(arguments), limit)
         deliveries = ledger.deliveries_of([row.instance_id for row in instances])
     by_instance: dict[str, list[DeliveryRow]] = defaultdict(list)
     for delivery in deliveries:

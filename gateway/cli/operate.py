@@ -11,7 +11,7 @@ import getpass
 import sys
 from collections.abc import Callable
 
-from gateway.cli.ask import MOST, add_filter, check_filter, filters_of, find
+from gateway.cli.ask import MOST, add_filter, check_filter, filter_of
 from gateway.cli.common import (
     Commands,
     add_command,
@@ -72,7 +72,7 @@ def add_commands(commands: Commands) -> None:
         add_json(parser)
     for name, text in (("pause", "send nothing to a destination"), ("resume", "send to a destination again")):
         parser = add_command(commands, name, _pause, text, f"gateway {name} pacs")
-        parser.add_argument("destination", help="its name in the configuration")
+        parser.add_argument("destination", metavar="DESTINATION", help="its name in the configuration")
         parser.set_defaults(paused=name == "pause")
         add_config(parser)
 
@@ -130,15 +130,15 @@ def actor() -> str:
 
 def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, InstanceFilter], int]) -> int:
     config = read_config(arguments)
-    filters = filters_of(arguments)
-    if filters == [InstanceFilter()] and not arguments.all:
+    which = filter_of(arguments)
+    if which == InstanceFilter() and not arguments.all:
         raise UsageError("say which instances are meant (see --help), or --all")
     with open_ledger(config) as ledger:
         check_filter(arguments, ledger)
         if not arguments.yes:
-            found = len(find(ledger, arguments, MOST))
+            found = len(ledger.list_instances(which, MOST))
             _confirm(f"{found}{'+' if found == MOST else ''} instance{'s' if found != 1 else ''} meant; go on?")
-        count = sum(act(ledger, which) for which in filters)
+        count = act(ledger, which)
     _wake(config)
     if arguments.json:
         show_json({done.replace(" ", "_"): count})
