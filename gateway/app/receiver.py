@@ -31,6 +31,7 @@ from gateway.net.acceptor import Acceptor, AcceptorLimits
 from gateway.net.driver import Ticker
 from gateway.work.base import Stage
 
+ENDLESS = 2  # a data set of more than so many times `max_object` is cut off, not read to its end
 STOP_GRACE_S = 10.0
 RECORD_GRACE_S = 3.0
 
@@ -48,6 +49,7 @@ def limits_of(listener: Listener) -> AcceptorLimits:
         artim_timeout_s=listener.artim_timeout_s,
         idle_timeout_s=listener.idle_timeout_s,
         progress_timeout_s=listener.progress_timeout_s,
+        max_data_set_bytes=ENDLESS * listener.max_object_bytes,
     )
 
 

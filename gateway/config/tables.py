@@ -159,7 +159,7 @@ LISTENERS = Section(
         Key("artim_timeout", _SHORT, "How long a connection may take to ask for an association."),
         Key("idle_timeout", _LONG, "How long an association may be silent between messages."),
         Key("progress_timeout", _SHORT, "How long a message may go without a further byte."),
-        Key("max_object", size(v.KIB, 1024 * v.GIB), "The largest data set it takes."),
+        Key("max_object", size(v.KIB, 1024 * v.GIB), "The largest data set it takes; one twice as large is cut off."),
         Key("backlog", number(1, 65535), "Connections that may wait to be accepted."),
     ),
     named=True,

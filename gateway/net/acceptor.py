@@ -5,7 +5,9 @@ admitted, what a command means, where a data set goes. Rules:
 
   - One message at a time on an association (we answer an asynchronous operations window with 1). What a peer sends
     while its previous message is still being made durable waits, and the socket is not read meanwhile.
-  - Commands are answered in the order they came. A data set nobody wants is read to its last fragment and dropped.
+  - Commands are answered in the order they came. A data set nobody wants is read to its last fragment and dropped;
+    one that passes `max_data_set_bytes` has no end, and the association is aborted.
+  - A peer that does not take our answers is not read either: it is held up by TCP, then cut off as making no progress.
   - C-CANCEL has no response (PS3.7 9.3.2.3); one that cancels nothing is ignored.
   - No file descriptors left (EMFILE): a spare one is given up, the connection is taken and closed, so that peers see a
     close and not a silence; accepting goes on as soon as there are descriptors.
@@ -59,6 +61,7 @@ class AcceptorLimits:
     artim_timeout_s: float = 30.0
     idle_timeout_s: float = 600.0
     progress_timeout_s: float = 60.0
+    max_data_set_bytes: int = 1 << 40
 
 
 class Sink(Protocol):
@@ -130,6 +133,7 @@ class ServerAssociation:
     _result: str = field(default="", init=False)
     _text: str = field(default="", init=False)
     _quiet_since: float = field(default=0.0, init=False)
+    _data_bytes: int = field(default=0, init=False)
 
     @property
     def idle(self) -> bool:
@@ -186,6 +190,7 @@ class ServerAssociation:
 
     def _command(self, event: CommandReceived) -> None:
         command = event.command
+        self._data_bytes = 0
         if command.command_field == CommandField.C_CANCEL_RQ or command.command_field & 0x8000:
             # A response nobody asked for is as meaningless as a cancel of nothing: neither has an answer.
             self._sink = _Drop(0) if command.has_data_set else None
@@ -204,6 +209,10 @@ class ServerAssociation:
 
     def _data(self, event: DataSetFragment) -> None:
         if self._sink is None:
+            return
+        self._data_bytes += len(event.data)
+        if self._data_bytes > self.limits.max_data_set_bytes:
+            self.driver.abort(f"a data set of more than {self.limits.max_data_set_bytes} bytes")
             return
         if event.data:
             self._sink.write(event.data)
@@ -332,7 +341,7 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         association = ServerAssociation(self, name, peer, limits)
         core = Association.acceptor(loop.time(), max_pdu_length=limits.max_pdu_length, artim_s=limits.artim_timeout_s)
-        association.driver = Driver(core, association, self._ticker, limits.progress_timeout_s)
+        association.driver = Driver(core, association, self._ticker, limits.progress_timeout_s, only_answers=True)
         self._open.add(association)
         try:
             await loop.connect_accepted_socket(lambda: association.driver, sock)

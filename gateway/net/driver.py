@@ -89,9 +89,12 @@ class Driver(asyncio.BufferedProtocol):
     :param user: who is told of events.
     :param ticker: the process's ticker.
     :param progress_timeout_s: how long a message may stand still, in either direction.
+    :param only_answers: what is written are answers: while the peer does not take them, it is not read either.
     """
 
-    def __init__(self, core: Association, user: User, ticker: Ticker, progress_timeout_s: float) -> None:
+    def __init__(
+        self, core: Association, user: User, ticker: Ticker, progress_timeout_s: float, only_answers: bool = False
+    ) -> None:
         self.core = core
         self.bytes_in = 0
         self.bytes_out = 0
@@ -99,6 +102,7 @@ class Driver(asyncio.BufferedProtocol):
         self._user = user
         self._ticker = ticker
         self._progress_timeout_s = progress_timeout_s
+        self._only_answers = only_answers
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
@@ -106,6 +110,7 @@ class Driver(asyncio.BufferedProtocol):
         self._write_mark = (0.0, 0)
         self._read_mark = (0.0, 0)
         self._reading = True
+        self._wants_to_read = True
         self._lost = False
 
     # ── asyncio's side ────────────────────────────────────────────────────────────────────────────────────────
@@ -152,11 +157,13 @@ class Driver(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
         self._write_mark = (self._loop.time(), self._sent_bytes())
+        self._read_or_wait()
 
     def resume_writing(self) -> None:
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        self._read_or_wait()
 
     # ── the user's side ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -187,18 +194,26 @@ class Driver(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Take no more bytes from the peer until `resume_reading`."""
-        if self._reading and self._transport is not None and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
+        self._wants_to_read = False
+        self._read_or_wait()
 
     def resume_reading(self) -> None:
         """Take bytes again."""
-        if not self._reading and self._transport is not None and not self._transport.is_closing():
-            self._reading = True
+        self._wants_to_read = True
+        self._read_or_wait()
+
+    def _read_or_wait(self) -> None:
+        reading = self._wants_to_read and not (self._only_answers and self._writable is not None)
+        if reading == self._reading or self._transport is None or self._transport.is_closing():
+            return
+        self._reading = reading
+        if reading:
             now = self._loop.time()
             self._read_mark = (now, self.bytes_in)
             self.last_byte_at = now
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def close(self) -> None:
         """Close after what is queued was sent."""
