@@ -6,13 +6,14 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.harness.archive import OurArchive
 from tests.harness.checker import Evidence, Report, check
 from tests.harness.data import Instance
+from tests.harness.evidence import LedgerView
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.rawpeer import RawScu
 from tests.harness.sender import Journal, JournalSender, read_journal
@@ -32,7 +33,6 @@ class Scene:
     gateway: GatewayProcess
     archive: OurArchive
     journal: Journal
-    strange: set[str] = field(default_factory=set)  # UIDs sent by peers that keep no journal
 
     @property
     def port(self) -> int:
@@ -65,7 +65,12 @@ class Scene:
 
     def files(self) -> list[Path]:
         """Spool files with content: neither of the pool nor settled."""
-        return [path for path in self.gateway.config.spool_dir.glob("incoming/*/*/*.dcm") if _size(path)]
+        found = [
+            Path(folder, name)
+            for folder, _, names in os.walk(self.gateway.config.spool_dir / "incoming")
+            for name in names
+        ]
+        return [path for path in found if _size(path)]
 
     def wait_no_files(self, timeout_s: float) -> None:
         """Wait until no spool file has content."""
@@ -75,9 +80,13 @@ class Scene:
         """The log after a length of it that was noted before."""
         return self.gateway.log()[mark:]
 
-    def judge(self, *, damaged: Collection[str] = (), delivered: bool = True) -> Report:
-        """Wait until nothing moves; LOST = FALSE = ALTERED = PHI = 0, and all that was acknowledged has arrived."""
-        acknowledged = Counter(one.sop_instance_uid for one in read_journal(self.journal.path) if one.acknowledged)
+    def judge(self, *, damaged: Collection[str] = (), delivered: bool = True, strangers: bool = False) -> Report:
+        """Wait until nothing moves; LOST = FALSE = ALTERED = PHI = 0, and all that was acknowledged has arrived.
+
+        `strangers`: peers without a journal have sent too; only instances of the journal are judged.
+        """
+        told = read_journal(self.journal.path)
+        acknowledged = Counter(one.sop_instance_uid for one in told if one.acknowledged)
 
         def known() -> bool:
             """What was acknowledged a moment ago may not be in the ledger yet."""
@@ -87,11 +96,15 @@ class Scene:
         wait_until(known, 60, lambda: f"the ledger to know all arrivals:\n{self.gateway.log()[-2000:]}", interval_s=0.1)
         self.gateway.wait_idle(60)
         self.gateway.metrics()
-        contents = {uid: copies for uid, copies in self.archive.contents().items() if uid not in self.strange}
+        ledger, contents = self.gateway.ledger(), self.archive.contents()
+        if strangers:
+            ours = {one.sop_instance_uid for one in told}
+            contents = {uid: copies for uid, copies in contents.items() if uid in ours}
+            ledger = LedgerView({key: row for key, row in ledger.instances.items() if row.sop_instance_uid in ours})
         evidence = Evidence(
             [self.journal.path],
-            spool_dir=self.gateway.config.spool_dir,
-            ledger=self.gateway.ledger(),
+            spool_dir=None if strangers else self.gateway.config.spool_dir,
+            ledger=ledger,
             archives={"pacs": contents},
             routing=lambda uid: ["pacs"],
             sinks=self.gateway.sinks,
