@@ -58,7 +58,8 @@ lint: $(VENV)/.installed-tests  ## formatting, lint, types, floors
 
 check: lint test  ## lint and test
 
-bench: install-tests  ## measure beside a peer; ONLY=name runs one
+bench: TEST_PACKAGES += socat
+bench: install-tests  ## measure beside peers; ONLY=name runs one
 	$(BIN)/python -m bench $(ONLY)
 
 chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call of an acknowledgement (an hour or so)

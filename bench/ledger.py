@@ -1,6 +1,6 @@
 """CPU and latency of the SQLite ledger, with a backlog of waiting deliveries.
 
-    .venv/bin/python -m bench.ledger --waiting 1000000
+    .venv/bin/python -m bench ledger --waiting 1000000
 
 Fills a ledger with instances whose two deliveries wait, then passes fresh instances through beside them: arrival,
 claim, routing to two destinations, claims and outcomes. Prints CPU milliseconds an instance for batches of 10 and of
@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,13 +101,13 @@ def _study(study: int, number: int) -> StudyFacts:
     )  # fmt: skip
 
 
-def main() -> None:
+def main(options: Sequence[str]) -> None:
     """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     arguments.add_argument("--waiting", type=int, default=1_000_000, help="deliveries that wait")
     arguments.add_argument("--instances", type=int, default=4_000, help="instances measured for each batch size")
     arguments.add_argument("--folder", type=Path, default=None)
-    given = arguments.parse_args()
+    given = arguments.parse_args(options)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         ledger = SqliteLedger.open(Path(folder) / "ledger.db")
         ledger.sync_destinations(dict.fromkeys(DESTINATIONS + WAITING, False), 0)
@@ -152,7 +152,3 @@ def report(flow: Flow) -> None:
     """Print the steps' times."""
     for step, seconds in flow.seconds.items():
         print(f"  {step:18} median {statistics.median(seconds) * 1e3:7.3f} ms, worst {max(seconds) * 1e3:8.3f} ms")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """What one acknowledgement costs the spool: begin + write + finish + flush + close.
 
-`python -m bench.spool [FOLDER]` prints medians for 9 KB and 525 KB: the event loop's part, the flush, and groups of 20
+`python -m bench spool [FOLDER]` prints medians for 9 KB and 525 KB: the event loop's part, the flush, and groups of 20
 flushed together. FOLDER must lie on the disk that is meant; a folder is made in it and removed again.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.model import AssociationFacts
@@ -59,8 +59,9 @@ def measure(intake: Intake, size: int, group: int, rounds: int) -> tuple[float, 
     return statistics.median(working), statistics.median(flushing)
 
 
-def main(parent: str | None) -> None:
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
+def main(options: Sequence[str]) -> None:
+    """Run the benchmark."""
+    with tempfile.TemporaryDirectory(dir=options[0] if options else None) as folder:
         spool = Spool(Path(folder) / "spool", 0, 0)
         spool.prepare()
         intake = Intake(spool, "00000000-0001", POOL_SIZE)
@@ -71,7 +72,3 @@ def main(parent: str | None) -> None:
                 print(f"{size:>8} {group:>6} {work:>17.1f} {flush:>15.0f} {(work + flush / group) / 1000:>12.3f}")
         intake.close()
         spool.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)

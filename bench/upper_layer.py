@@ -1,12 +1,12 @@
 """Micro-benchmark of the upper layer's codecs and hot paths, beside pynetdicom's in the same run.
 
-python -m bench.upper_layer
+python -m bench upper_layer
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 from pynetdicom import dimse_messages, dimse_primitives
@@ -144,7 +144,8 @@ def report(what: str, ours_us: float, peers_us: float | None = None) -> None:
     print(f"{what:40} {ours_us:10.2f} {beside}")
 
 
-if __name__ == "__main__":
+def main(options: Sequence[str]) -> None:
+    """Run the benchmark."""
     print(f"{'':40} {'ours, us':>10} {'pynetdicom':>12}")
     receiving_and_sending()
     commands()
