@@ -238,6 +238,9 @@ class Driver(asyncio.BufferedProtocol):
             return
         if self._stalled_writing(now):
             # Nothing that is said now would be read: the connection is cut, not closed.
+            text = f"the peer has taken nothing for {self._progress_timeout_s:g} s"
+            for event in self.core.abort(2, 0, now, text):
+                self._user.on_event(event)
             self.kill()
             return
         if self._stalled_reading(now):

@@ -93,7 +93,8 @@ class ClientAssociation:
         elif isinstance(event, RejectedEvent):
             self._fail(_rejected(self._where, event))
         elif isinstance(event, Aborted):
-            self._fail(AssociationAborted(event.source, event.reason, f"{self._where}: {event.text}"))
+            text = f"{self._where}: {event.text}"
+            self._fail(AssociationAborted(event.source, event.reason, text, by_us=not event.by_peer))
         elif isinstance(event, ConnectionClosed):
             self._fail(ConnectionFailed(f"{self._where}: the peer closed the connection"))
         elif isinstance(event, ReleaseRequested):

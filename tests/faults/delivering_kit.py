@@ -98,6 +98,10 @@ class Delivering(Scene):
             interval_s=0.05,
         )
 
+    def metric_up(self, destination: str) -> float:
+        """gateway_destination_up."""
+        return self.gateway.metric("gateway_destination_up", destination=destination)
+
     def reload(self) -> None:
         """Write the configuration and have the gateway read it again."""
         self.config.write()
