@@ -1,8 +1,9 @@
 """`gateway run`: prepares a host, then supervises its roles.
 
 In this order, and nothing is served before the last: configuration → lock on the state folder → spool → ledger
-(missing while the spool holds instances: refused, see `gateway recover`) → sessions of earlier processes voided →
-destinations made equal to the configuration → what dead receivers left in the spool adopted → rules → sockets → roles.
+(damaged, or missing while the spool holds instances: refused, see `gateway recover`) → sessions of earlier processes
+voided → destinations made equal to the configuration → what dead receivers left in the spool adopted → rules → sockets
+→ roles.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ def _prepare_ledger(config: Config, spool: Spool) -> None:
         )
     ledger = open_ledger_of(config, create=True)
     try:
+        if problems := ledger.check(quick=True):
+            raise LedgerDamaged(
+                f"the ledger {path} is damaged; run `gateway recover`. It says: {'; '.join(problems[:3])}"
+            )
         ledger.void_host(host_name(), clock_ms())
         _sync_destinations(ledger, config)
         _adopt(spool, ledger, None)

@@ -2,6 +2,9 @@
 
 The old ledger, if there is one, is put aside under another name and never deleted. Everything whole in the spool is
 recorded as held (recovered): what of it was delivered already is no longer known, so a person decides.
+
+The new ledger takes its name only when it is complete. A recovery that was cut short leaves none: a start that found
+half of one would take the other half for new arrivals, and send it.
 """
 
 from __future__ import annotations
@@ -10,13 +13,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
-from gateway.app.common import clock_ms, ledger_path, open_ledger_of, open_spool
+from gateway.app.common import clock_ms, ledger_path, open_spool
 from gateway.config import Config
-from gateway.spool import FoundState, scan
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.spool import FoundState, Spool, scan
+from gateway.spool.directory import fsync_folder
 from gateway.supervisor import StateLock
 
 BATCH = 500
 LEDGER_SUFFIXES = ("", "-wal", "-shm")
+LOCK_SUFFIX = ".lock"
 
 
 class Recovered(TypedDict):
@@ -43,8 +49,21 @@ def recover(config: Config) -> Recovered:
 def _recover(config: Config) -> Recovered:
     spool = open_spool(config)
     spool.prepare()
-    aside = _put_aside(ledger_path(config))
-    ledger = open_ledger_of(config, create=True)
+    path = ledger_path(config)
+    unfinished = path.with_name(path.name + ".recovering")
+    for part in unfinished.parent.glob(unfinished.name + "*"):
+        part.unlink()  # of a recovery that was cut short
+    found = _record_all(spool, unfinished)
+    found["put_aside"] = _put_aside(path)
+    unfinished.rename(path)
+    fsync_folder(str(path.parent))
+    unfinished.with_name(unfinished.name + LOCK_SUFFIX).unlink(missing_ok=True)
+    return found
+
+
+def _record_all(spool: Spool, path: Path) -> Recovered:
+    """Make a ledger at `path` that holds everything whole in the spool; when this returns, it is on the disk."""
+    ledger = SqliteLedger.open(path)
     recovered = 0
     damaged: list[str] = []
     try:
@@ -59,15 +78,16 @@ def _recover(config: Config) -> Recovered:
             ]
     finally:
         ledger.close()
-    return {"put_aside": aside, "recovered": recovered, "damaged": damaged}
+    return {"put_aside": "", "recovered": recovered, "damaged": damaged}
 
 
 def _put_aside(path: Path) -> str:
-    if not path.exists():
-        return ""
+    """Rename the ledger, its log last: a database without its log must not be taken for the ledger, a log without its
+    database is not."""
+    parts = [path.with_name(path.name + suffix) for suffix in LEDGER_SUFFIXES]
     aside = path.with_name(f"{path.name}.aside-{clock_ms()}")
-    for suffix in LEDGER_SUFFIXES:
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return str(aside)
+    there = [part for part in parts if part.exists()]
+    for part in there:
+        part.rename(aside.with_name(aside.name + part.name.removeprefix(path.name)))
+    fsync_folder(str(path.parent))
+    return str(aside) if there else ""

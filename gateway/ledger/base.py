@@ -345,5 +345,5 @@ class Ledger(Protocol):
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database, under the same lock as every writer. One process calls it."""
 
-    def check(self) -> list[str]:
-        """Integrity problems in words; empty when all is well."""
+    def check(self, quick: bool = False) -> list[str]:
+        """Integrity problems in words; empty when all is well. `quick`: only damage of the database, for each start."""

@@ -210,5 +210,5 @@ class SqliteLedger:
     def checkpoint(self) -> None:
         self._database.checkpoint()
 
-    def check(self) -> list[str]:
-        return self._database.read(_check.problems)
+    def check(self, quick: bool = False) -> list[str]:
+        return self._database.read(lambda tx: _check.problems(tx, quick))
