@@ -48,7 +48,9 @@ SOP_CLASS_NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 
-_UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 9.1, but for leading zeros, which exist in the field and hurt nobody
+# PS3.5 9.1, but for leading zeros and letters (hashes in the place of UIDs): both exist in the field, archives take
+# them, and no UID ever becomes part of a path or a query.
+_UID = re.compile(r"[0-9A-Za-z.]{1,64}")
 
 
 @dataclass(slots=True)

@@ -2,12 +2,13 @@
 
 `storescp` (3.6.7) stores with `+B`: data set bytes exactly as read from the network. It accepts every transfer syntax
 that DCMTK knows (`+xa`) and unknown SOP classes (`-pm`). DCMTK's senders write a data set anew from what they parsed,
-so that its bytes on the wire need not be those of the file; `sent_by_dcmtk` says what they really send.
+so that its bytes on the wire need not be those of the file; `sent_by_dcmtk` says what they really send. They leave
+Nagle's algorithm on, which makes storescp and Orthanc slow receivers; `env=NODELAY` turns it off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from pynetdicom.dsutils import split_dataset
 from tests.harness.archive import OurArchive
 from tests.harness.data import dataset_sha256, sha256_from
 from tests.harness.tools import Completed, Process, free_port, program, run
+
+NODELAY = {"TCP_NODELAY": "1"}
 
 
 class DcmtkStorescp:
@@ -91,11 +94,12 @@ def dcmsend(
     calling: str = "DCMSEND",
     called: str = "GATEWAY",
     options: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
     timeout_s: float = 120.0,
 ) -> Completed:
     """Send files over as few associations as possible, never decompressing (`-dn`), not halting on bad ones."""
     argv = [program("dcmsend"), "-v", "-dn", "-nh", "-nuc", "-aet", calling, "-aec", called, *options]
-    return run([*argv, "127.0.0.1", str(port), *files], timeout_s)
+    return run([*argv, "127.0.0.1", str(port), *files], timeout_s, env=env)
 
 
 def storescu(
@@ -105,11 +109,12 @@ def storescu(
     calling: str = "STORESCU",
     called: str = "GATEWAY",
     options: Sequence[str] = ("-R",),
+    env: Mapping[str, str] | None = None,
     timeout_s: float = 120.0,
 ) -> Completed:
     """Send files over one association; compressed ones need their proposal option (`-xs`, `-xv`, …)."""
     argv = [program("storescu"), "-v", "-nh", "-aet", calling, "-aec", called, *options]
-    return run([*argv, "127.0.0.1", str(port), *files], timeout_s)
+    return run([*argv, "127.0.0.1", str(port), *files], timeout_s, env=env)
 
 
 def echoscu(port: int, *, calling: str = "ECHOSCU", called: str = "GATEWAY", options: Sequence[str] = ()) -> Completed:

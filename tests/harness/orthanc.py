@@ -90,6 +90,13 @@ class Orthanc:
         listing = json.loads(self.get("/instances?expand&since=0&limit=1000000"))
         return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in listing}
 
+    def find(self, sop_instance_uid: str) -> bytes | None:
+        """The data set bytes of one instance, None when Orthanc has none of that UID."""
+        where = f"http://127.0.0.1:{self.http_port}/tools/lookup"
+        with urllib.request.urlopen(where, data=sop_instance_uid.encode(), timeout=60) as answer:
+            found = [one["ID"] for one in json.loads(answer.read()) if one["Type"] == "Instance"]
+        return self.dataset(found[0]) if found else None
+
     def dataset(self, identifier: str) -> bytes:
         """The data set bytes of an instance as its storage holds them."""
         raw = self.get(f"/instances/{identifier}/file")
