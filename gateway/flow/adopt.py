@@ -14,7 +14,8 @@ from itertools import islice
 from typing import TypeVar
 
 from gateway.ledger.base import Ledger
-from gateway.spool import Found, Spool, generations_of, instance_ids, remove_incomplete, scan
+from gateway.model import Arrival
+from gateway.spool import Found, FoundState, Spool, generations_of, instance_ids, remove_incomplete, scan
 
 BATCH = 500
 
@@ -37,7 +38,13 @@ def adopt(spool: Spool, ledger: Ledger, generations: Collection[str] | None, now
     """
     dead = generations_of(spool) if generations is None else generations
     known = ledger.known_instances(instance_ids(spool, dead))
-    arrivals = [found.arrival for found in scan(spool, dead, verify=True, skip=known) if found.arrival is not None]
+    arrivals: list[Arrival] = []
+    left: dict[str, Found] = {}
+    for found in scan(spool, dead, verify=True, skip=known):
+        if found.arrival is not None:
+            arrivals.append(found.arrival)
+        elif found.state not in (FoundState.EMPTY, FoundState.INCOMPLETE):
+            left[found.relative] = found
     # Generations overlap in time, and versions of one instance must be sent in the order in which they came.
     arrivals.sort(key=lambda arrival: arrival.received_at_ms)
     adopted = 0
@@ -45,7 +52,9 @@ def adopt(spool: Spool, ledger: Ledger, generations: Collection[str] | None, now
         adopted += sum(result.new for result in ledger.record_arrivals(batch, now_ms))
     known.update(arrival.instance_id for arrival in arrivals)
     removal = remove_incomplete(spool, dead, known)
-    return Adoption(adopted, len(removal.removed), removal.kept)
+    # What only the checksum of the data set tells is not seen by the removal, which does not read it.
+    left |= {found.relative: found for found in removal.kept}
+    return Adoption(adopted, len(removal.removed), tuple(left.values()))
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
