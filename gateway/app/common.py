@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway import telemetry
 from gateway.config import Config, load
 from gateway.control import Control
-from gateway.errors import ConfigurationError, LedgerBusy, LedgerFull
+from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role, Session
@@ -159,15 +159,26 @@ async def open_session(process: Process, ledger: LedgerThread, role: Role, gener
     return session
 
 
-async def beat_ledger(ledger: LedgerThread, session: Session, voided: Callable[[], None]) -> None:
-    """Count heartbeats in the ledger; `voided` is called when the session was ended by somebody else."""
+async def beat_ledger(
+    ledger: LedgerThread,
+    session: Session,
+    voided: Callable[[], None],
+    failed: Callable[[LedgerError], None] | None = None,
+) -> None:
+    """Count heartbeats in the ledger; `voided` is called when the session was ended by somebody else.
+
+    :param failed: called when the ledger is not merely busy or out of room.
+    """
     while True:
         await asyncio.sleep(LEDGER_BEAT_S)
         try:
             alive = await ledger.call(lambda opened: opened.beat(session, clock_ms()))
-        except (LedgerBusy, LedgerFull) as error:
-            # No reason to end: whoever waits for the ledger is alive, and a process that starts would wait for it too.
+        except LedgerError as error:
+            # No reason to end: whoever waits for the ledger is alive, and a process that starts would wait for it too,
+            # or, where it is damaged, could not start, and leave without an answer who is refused with a reason now.
             telemetry.problem("beat_not_counted", reason=str(error))
+            if failed is not None and not isinstance(error, LedgerBusy | LedgerFull):
+                failed(error)
             continue
         if not alive:
             telemetry.problem("session_voided", reason="another process took this one for dead; stopping")

@@ -76,7 +76,9 @@ async def _serve(process: Process) -> None:
     async with asyncio.TaskGroup() as tasks:
         serving = [
             tasks.create_task(receiver.run(), name="receiver"),
-            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            tasks.create_task(
+                beat_ledger(ledger, session, signals.stop.set, recorder.close_intake), name="ledger beat"
+            ),
             process.control.start_beating(tasks),
         ]
         for name, sock in process.control.sockets().items():

@@ -126,6 +126,14 @@ class Recorder:
         self._idle.clear()
         self._wake.set()
 
+    def close_intake(self, error: LedgerError) -> None:
+        """The ledger failed: acknowledge nothing more. What waits is in the spool, for the next start to adopt."""
+        if self._failed:
+            return
+        self._failed = True
+        telemetry.problem("intake_closed", reason=str(error), unrecorded=len(self._waiting))
+        telemetry.not_ready("intake_closed", True, "the ledger failed: restart the gateway to have it checked")
+
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
@@ -160,9 +168,7 @@ class Recorder:
             await asyncio.sleep(BUSY_PAUSE_S)
             return
         except LedgerError as error:
-            self._failed = True
-            telemetry.problem("intake_closed", reason=str(error), unrecorded=len(self._waiting))
-            telemetry.not_ready("intake_closed", True, "the ledger failed: restart the gateway to have it checked")
+            self.close_intake(error)
             return
         for _ in batch:
             self._waiting.popleft()

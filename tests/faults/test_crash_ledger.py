@@ -125,7 +125,11 @@ def test_a_ledger_lost_while_running_closes_intake(tmp_path: Path, harm: Harm) -
         with_backlog(scene, 60)
         acknowledged = 60 + send_until_refused(scene, harm)
         wait_until(lambda: scene.gateway.readiness()[0] == 503, 30, "the host not to be ready")
-        assert send_one(scene, 10_000) != 0, "intake opened again"
+        # The receiver itself notices soon that it cannot count its heartbeat. It stays, and refuses.
+        wait_until(lambda: "intake_closed" in scene.gateway.readiness()[1], 30, "the receiver to say so")
+        beats = {"process": "receiver-0", "event": "beat_not_counted"}
+        wait_until(lambda: scene.gateway.log_lines(**beats), 30, "a heartbeat that is not counted")
+        assert send_one(scene, 10_000) == OUT_OF_RESOURCES, "intake opened again"
         scene.gateway.stop()
         refuses_to_start(scene)
         recovers_everything(scene, acknowledged)
