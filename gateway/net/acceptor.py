@@ -10,7 +10,8 @@ admitted, what a command means, where a data set goes. Rules:
   - A peer that does not take our answers is not read either: it is held up by TCP, then cut off as making no progress.
   - C-CANCEL has no response (PS3.7 9.3.2.3); one that cancels nothing is ignored.
   - No file descriptors left (EMFILE): a spare one is given up, the connection is taken and closed, so that peers see a
-    close and not a silence; accepting goes on as soon as there are descriptors.
+    close and not a silence; accepting goes on as soon as there are descriptors. Where another thread takes the spare
+    one's place meanwhile, nothing is accepted for SHED_PAUSE_S.
   - `stop` accepts no more, lets messages in progress finish, aborts what is idle, and aborts the rest at its deadline.
 
 Called by the receiver role (`gateway.flow.receive`) and by the archives of `gateway demo`.
@@ -49,6 +50,7 @@ from gateway.dicom.status import describe_rejection
 from gateway.net.driver import Driver, Peer, Ticker
 
 ACCEPT_BATCH = 64
+SHED_PAUSE_S = 0.1
 # Connections that have not (yet) become associations, above the association limit: silent peers and port scanners.
 EXTRA_CONNECTIONS = 1024
 
@@ -130,6 +132,7 @@ class ServerAssociation:
     _pending: CommandReceived | None = field(default=None, init=False)
     _busy: bool = field(default=False, init=False)
     _waiting: deque[Event] = field(default_factory=deque, init=False)
+    _resuming: bool = field(default=False, init=False)
     _result: str = field(default="", init=False)
     _text: str = field(default="", init=False)
     _quiet_since: float = field(default=0.0, init=False)
@@ -226,12 +229,16 @@ class ServerAssociation:
         sink.finish(self._finished)
 
     def _finished(self, status: int) -> None:
+        """A message is through. Raises nothing: who calls serves other associations too."""
         self._busy = False
         if self._result or self.driver.lost:
             return
-        self._respond(status)
-        self._resume()
-        self.driver.flush()
+        try:
+            self._respond(status)
+            self._resume()
+            self.driver.flush()
+        except Exception as error:  # noqa: BLE001 - a bug, or a message that met one, ends this association only
+            self.driver.fail(error)
 
     def _respond(self, status: int) -> None:
         pending, self._pending = self._pending, None
@@ -247,8 +254,14 @@ class ServerAssociation:
         self.driver.pause_reading()
 
     def _resume(self) -> None:
-        while self._waiting and not self._busy and not self._result:
-            self.on_event(self._waiting.popleft())
+        if self._resuming:
+            return  # a message that needs no flush was finished inside the loop below, which goes on with the next
+        self._resuming = True
+        try:
+            while self._waiting and not self._busy and not self._result:
+                self.on_event(self._waiting.popleft())
+        finally:
+            self._resuming = False
         if not self._waiting:
             self.driver.resume_reading()
 
@@ -286,7 +299,7 @@ class Acceptor:
         self._admitted: Counter[str] = Counter()
         self._listening: dict[socket.socket, tuple[str, AcceptorLimits, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare = _spare_descriptor()
         self._emptied = asyncio.Event()
 
     @property
@@ -328,13 +341,21 @@ class Acceptor:
 
     def _shed(self, listening: socket.socket) -> None:
         """Out of descriptors: take one connection with the spare descriptor, and close it."""
-        os.close(self._spare)
-        try:
+        spare, self._spare = self._spare, -1  # from here on the number may be another thread's
+        if spare >= 0:
+            os.close(spare)
             with contextlib.suppress(OSError):
                 sock, _ = listening.accept()
                 sock.close()
-        finally:
-            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare = _spare_descriptor()
+        if self._spare < 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listening)
+            loop.call_later(SHED_PAUSE_S, self._accept_again, listening)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def _begin(self, name: str, sock: socket.socket, peer: Peer, limits: AcceptorLimits) -> None:
         sock.setblocking(False)
@@ -388,7 +409,9 @@ class Acceptor:
         for association in list(self._open):
             association.driver.kill()
         await self._wait_empty(1.0)
-        os.close(self._spare)
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
 
     async def _wait_empty(self, timeout_s: float) -> None:
         if not self._open:
@@ -396,3 +419,10 @@ class Acceptor:
         self._emptied.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied.wait(), timeout_s)
+
+
+def _spare_descriptor() -> int:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1

@@ -30,6 +30,7 @@ WRITE_HIGH_WATER_BYTES = 1 << 20
 WRITE_LOW_WATER_BYTES = 1 << 18
 MIN_PROGRESS_BYTES = 1024
 TICK_S = 1.0
+CLOSE_S = 2.0
 
 _TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _OUTPUT_QUEUE: int | None = getattr(termios, "TIOCOUTQ", None)  # tcp(7), SIOCOUTQ: bytes not acknowledged yet
@@ -79,7 +80,10 @@ class Ticker:
         self._handle = loop.call_later(TICK_S, self._tick) if self._drivers else None
         now = loop.time()
         for driver in list(self._drivers):
-            driver.tick(now)
+            try:
+                driver.tick(now)
+            except Exception as error:  # noqa: BLE001 - the deadlines of the others are looked at all the same
+                driver.fail(error)
 
 
 class Driver(asyncio.BufferedProtocol):
@@ -148,11 +152,13 @@ class Driver(asyncio.BufferedProtocol):
             return
         self._lost = True
         self._ticker.discard(self)
-        for event in self.core.connection_lost(self._loop.time()):
-            self._user.on_event(event)
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._user.on_lost()
+        try:
+            for event in self.core.connection_lost(self._loop.time()):
+                self._user.on_event(event)
+        finally:  # whatever went wrong: nobody waits for ever, and the connection is counted no more
+            if self._writable is not None and not self._writable.done():
+                self._writable.set_result(None)
+            self._user.on_lost()
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
@@ -185,7 +191,7 @@ class Driver(asyncio.BufferedProtocol):
             else:
                 transport.writelines(buffers)
         if self.core.closing:
-            transport.close()
+            self.close()
 
     async def drained(self) -> None:
         """Wait until the socket takes more. Returns at once when the connection is lost."""
@@ -216,9 +222,10 @@ class Driver(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def close(self) -> None:
-        """Close after what is queued was sent."""
-        if self._transport is not None:
+        """Close after what is queued was sent, or in `CLOSE_S`: a peer that does not read would keep it for ever."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
+            self._kill_soon()
 
     def kill(self) -> None:
         """Close now (RST), whatever is queued."""
@@ -253,8 +260,16 @@ class Driver(asyncio.BufferedProtocol):
         for event in self.core.abort(2, 0, self._loop.time(), text):
             self._user.on_event(event)
         self.flush()
-        # A peer that has stopped reading would keep a closing transport for ever.
-        self._loop.call_later(TICK_S * 2, self._kill_if_open)
+        self._kill_soon()
+
+    def fail(self, error: Exception) -> None:
+        """An error of ours: told to the event loop's exception handler, and the connection cut."""
+        self._loop.call_exception_handler({"message": "an error ended an association", "exception": error})
+        self.kill()
+
+    def _kill_soon(self) -> None:
+        if not self._lost:
+            self._loop.call_later(CLOSE_S, self._kill_if_open)
 
     def _kill_if_open(self) -> None:
         if not self._lost:
