@@ -27,27 +27,17 @@ from dataclasses import dataclass, replace
 
 from gateway import telemetry
 from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination, Disposition
-from gateway.errors import (
-    AssociationAborted,
-    AssociationRejected,
-    ConnectionFailed,
-    LedgerError,
-    PeerError,
-    PeerTimeout,
-    SpoolCorrupt,
-    SpoolError,
-    SpoolMissing,
-)
+from gateway.errors import AssociationRejected, LedgerError, PeerError, SpoolCorrupt, SpoolError, SpoolMissing
 from gateway.flow import dispatch
-from gateway.flow.dispatch import RetryPolicy, Trouble
+from gateway.flow.dispatch import RetryPolicy
 from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
-from gateway.flow.outcomes import OutcomeRecorder
+from gateway.flow.outcomes import OutcomeRecorder, tell
 from gateway.flow.send import calling_ae_title, context_of, stream
 from gateway.flow.stock import Stock
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Breaker, DeliveryLease, DeliveryState, DestinationState, Outcome, Quarantine, Session
+from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session
 from gateway.net.driver import Ticker
 from gateway.net.requestor import ClientAssociation
 from gateway.spool import Spool
@@ -87,6 +77,7 @@ class DestinationQueue:
         self._taken_at = 0.0
         self._wake = asyncio.Event()
         self._more = True  # there may be something to claim
+        self._dry_at = 0.0  # when there last was nothing else to claim
         self._stopping = False
         self._paused = saved is not None and saved.paused
         self._last_calling = ""
@@ -199,8 +190,13 @@ class DestinationQueue:
         except LedgerError as error:
             telemetry.problem("claim_failed", destination=name, reason=str(error))
             return
-        if leases and not half_open and (len(leases) == limit or leases[-1].alone):
-            self._more = True  # what is marked `alone` comes one by one
+        now = asyncio.get_running_loop().time()
+        if not leases or leases[-1].alone:
+            self._dry_at = now
+        if leases and not half_open:
+            # What is marked `alone` is claimed when there is nothing else, and one by one: where a little comes all the
+            # time, it has its chance once a second.
+            self._more |= len(leases) == limit or leases[-1].alone or now - self._dry_at >= POLL_S
         self._stock.add(leases)
 
     def _start_slots(self, tasks: asyncio.TaskGroup) -> None:
@@ -294,7 +290,7 @@ class DestinationQueue:
             telemetry.problem("delivery_error", error, instance_id=lease.instance_id, destination=lease.destination)
             outcome = dispatch.impossible(lease, f"an error in the gateway: {type(error).__name__}, see its log")
         if outcome is not None:
-            self._tell(lease, outcome, slot.association_id)
+            tell(lease, outcome, slot.association_id, self._tools.clock_ms())
             await self._tools.outcomes.record(outcome)
         return True
 
@@ -338,7 +334,7 @@ class DestinationQueue:
             self._stock.put_back(lease)
             return None
         except PeerError as error:
-            if slot.waited and again is None and _ended_by_peer(error):
+            if slot.waited and again is None and dispatch.ended_by_peer(error):
                 uncertain = lease.uncertain or association.sent_whole
                 return await self._try(slot, replace(lease, uncertain=uncertain), error)
             return self._unanswered(lease, error, association.sent_whole)
@@ -381,41 +377,20 @@ class DestinationQueue:
         self._failed_at[lease.delivery_id] = answers
         if len(self._failed_at) > REMEMBERED_FAILURES:
             del self._failed_at[next(iter(self._failed_at))]
-        if not (lease.alone and others):
+        if not lease.alone or self._health.breaker is not Breaker.UP:
+            # One that goes alone says nothing of a destination that is up: if that is in trouble, others will tell.
             self._health.failed(str(error), unanswered=True)
         return dispatch.unanswered(
-            lease, _trouble(error), str(error), self._policy, self._tools.clock_ms(), _jitter(), others, sent_whole
-        )
-
-    def _tell(self, lease: DeliveryLease, outcome: Outcome, association_id: str) -> None:
-        delivered = outcome.state is DeliveryState.DELIVERED
-        telemetry.delivery_outcome(
-            destination=self._destination.name,
-            code=outcome.code,
-            state=outcome.state,
-            reason=outcome.reason,
-            instance_id=lease.instance_id,
-            association_id=association_id,
-            attempt=lease.attempt,
-            size_bytes=lease.payload.length if delivered else 0,
-            status=outcome.status,
-            seconds=max(0, self._tools.clock_ms() - lease.received_at_ms) / 1000 if delivered else None,
+            lease,
+            dispatch.trouble_of(error),
+            str(error),
+            self._policy,
+            self._tools.clock_ms(),
+            _jitter(),
+            others,
+            sent_whole,
         )
 
 
 def _jitter() -> float:
     return random.uniform(-1, 1)  # noqa: S311 - jitter
-
-
-def _ended_by_peer(error: PeerError) -> bool:
-    return isinstance(error, ConnectionFailed) or (isinstance(error, AssociationAborted) and not error.by_us)
-
-
-def _trouble(error: PeerError) -> Trouble:
-    if isinstance(error, PeerTimeout):
-        return Trouble.TIMEOUT
-    if isinstance(error, AssociationAborted):
-        return Trouble.ABORTED
-    if isinstance(error, AssociationRejected):
-        return Trouble.REJECTED
-    return Trouble.CONNECTION

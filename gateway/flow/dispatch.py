@@ -34,6 +34,7 @@ from enum import StrEnum
 
 from gateway.config.values import Disposition
 from gateway.dicom.status import describe
+from gateway.errors import AssociationAborted, AssociationRejected, ConnectionFailed, PeerError, PeerTimeout
 from gateway.model import DeliveryLease, DeliveryState, Outcome
 
 RETRY_JITTER = 0.2
@@ -51,6 +52,22 @@ class Trouble(StrEnum):
     TIMEOUT = "timeout"
     REJECTED = "rejected"
     ABORTED = "aborted"
+
+
+def trouble_of(error: PeerError) -> Trouble:
+    """What an error of the other side is called."""
+    if isinstance(error, PeerTimeout):
+        return Trouble.TIMEOUT
+    if isinstance(error, AssociationAborted):
+        return Trouble.ABORTED
+    if isinstance(error, AssociationRejected):
+        return Trouble.REJECTED
+    return Trouble.CONNECTION
+
+
+def ended_by_peer(error: PeerError) -> bool:
+    """Whether it was the peer, or the network, that ended an association: not we."""
+    return isinstance(error, ConnectionFailed) or (isinstance(error, AssociationAborted) and not error.by_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gateway import telemetry
 from gateway.errors import LedgerError, LedgerFull
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Outcome, Quarantine, Session
+from gateway.model import DeliveryLease, DeliveryState, Outcome, Quarantine, Session
 
 RETRY_S = 1.0
 
@@ -109,3 +109,20 @@ class OutcomeRecorder:
         if lost:
             reason = "these deliveries were stopped, or another process took them over, while they were tried"
             telemetry.problem("leases_lost", reason=reason, count=lost)
+
+
+def tell(lease: DeliveryLease, outcome: Outcome, association_id: str, now_ms: int) -> None:
+    """Log and count what became of a try."""
+    delivered = outcome.state is DeliveryState.DELIVERED
+    telemetry.delivery_outcome(
+        destination=lease.destination,
+        code=outcome.code,
+        state=outcome.state,
+        reason=outcome.reason,
+        instance_id=lease.instance_id,
+        association_id=association_id,
+        attempt=lease.attempt,
+        size_bytes=lease.payload.length if delivered else 0,
+        status=outcome.status,
+        seconds=max(0, now_ms - lease.received_at_ms) / 1000 if delivered else None,
+    )
