@@ -193,7 +193,8 @@ class Ledger(Protocol):
 
         EXACT: checksum, transfer syntax, calling and called AE title and source equal those of an earlier arrival that
         is not quarantined and has no delivery held, dead or cancelled (and is itself not held). CHANGED: any other
-        earlier arrival of that UID. Known instance_ids are left as they are (`new=False`). Order is arrival order.
+        earlier arrival of that UID. Of a UID that arrived very often only the first and the newest are compared.
+        Known instance_ids are left as they are (`new=False`). Order is arrival order.
         """
 
     def record_recovered(self, arrivals: Sequence[Arrival], now_ms: int) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import LedgerDamaged, LedgerError
+from gateway.errors import LedgerDamaged, LedgerError, LedgerFull
 from gateway.ledger import queries
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.ledger.sqlite.database import APPLICATION_ID, apply_migrations
+from gateway.ledger.sqlite.database import APPLICATION_ID, apply_migrations, translated
 from tests.contract.ledger_scene import Scene, arrival, decision
 
 
@@ -127,6 +127,14 @@ def test_a_full_disk_is_an_error_that_changes_nothing(scene: Scene, path: Path) 
     assert scene.ledger.known_instances(["a", "i0"]) == {"a"}
     scene.arrive("b")
     assert scene.ledger.check() == []
+
+
+def test_a_log_index_that_cannot_grow_is_a_full_disk() -> None:
+    # Seen on a full tmpfs when the write-ahead log reached 4,096 pages: `disk I/O error`.
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    with pytest.raises(LedgerFull), translated("ledger"):
+        raise error
 
 
 # ── schema ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ import pytest
 from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.model import DeliveryState, InstanceState, Quarantine, Role
+from gateway.model import DeliveryState, DuplicateKind, InstanceState, Quarantine, Role
 from tests.contract.ledger_scene import Scene, arrival
 
 ROOT = Path(__file__).parents[2]
@@ -274,3 +274,14 @@ def test_a_quarantine_by_a_stopped_process_is_refused_after_its_lease_went_on(sc
     scene.route()
     assert scene.ledger.quarantine(stopped, [Quarantine("a", "late")], 2) == 0
     assert scene.state("a") is InstanceState.ROUTED
+
+
+def test_one_uid_sent_again_and_again_is_compared_with_the_first_and_the_newest_only(scene: Scene) -> None:
+    def content(number: int) -> bytes:
+        return b"%015d" % number
+
+    scene.ledger.record_arrivals([arrival(f"a{n}", "1.2.3", content(n)) for n in range(300)], 1)
+    again = [arrival(f"b{n}", "1.2.3", content(n)) for n in (0, 299, 150)]
+    kinds = [recorded.duplicate for recorded in scene.ledger.record_arrivals(again, 2)]
+    # Looking at all of them made each arrival slower than the one before: 13 ms, under the lock, at the 8,000th.
+    assert kinds == [DuplicateKind.EXACT, DuplicateKind.EXACT, DuplicateKind.CHANGED]

@@ -37,6 +37,8 @@ INTERNED_MAX = 8192
 
 _SQL = queries.load("sqlite", "counters")
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+# SHMSIZE: the WAL's index could not grow, which takes one page of the same file system.
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -117,7 +119,7 @@ def translated(what: str) -> Iterator[None]:
             raise LedgerDamaged(f"{what}: {error}; stop the gateway and see `gateway recover`") from error
         if _code(error) in _BUSY:
             raise LedgerBusy(f"{what}: the database is locked by another program; try again") from error
-        if _code(error) == sqlite3.SQLITE_FULL:
+        if getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
             raise LedgerFull(f"{what}: no room on its file system; make room") from error
         raise LedgerError(f"{what}: {error}") from error
 

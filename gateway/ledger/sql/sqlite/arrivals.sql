@@ -16,12 +16,17 @@ UPDATE instance SET first_seq = seq WHERE seq = ?;
 -- name: begin_twins_deliveries
 UPDATE delivery SET first_seq = instance_seq WHERE instance_seq = ?;
 
+-- The first and the newest twins only: who sends one SOP Instance UID 10,000 times makes no arrival slow.
 -- name: has_equal_twin
-SELECT 1 FROM instance i
+SELECT 1 FROM (
+    SELECT seq FROM (SELECT seq FROM instance WHERE sop_instance_uid = :sop_instance_uid ORDER BY seq LIMIT 64)
+    UNION
+    SELECT seq FROM (SELECT seq FROM instance WHERE sop_instance_uid = :sop_instance_uid ORDER BY seq DESC LIMIT 64)
+) near
+JOIN instance i ON i.seq = near.seq
 JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
 JOIN association a ON a.association_key = i.association_key
-WHERE i.sop_instance_uid = :sop_instance_uid
-  AND i.state NOT IN ('quarantined', 'held')
+WHERE i.state NOT IN ('quarantined', 'held')
   AND p.checksum = :checksum AND p.length = :length AND p.transfer_syntax_uid = :transfer_syntax_uid
   AND a.calling_ae_title = :calling_ae_title AND a.called_ae_title = :called_ae_title AND a.source = :source
   AND NOT EXISTS (

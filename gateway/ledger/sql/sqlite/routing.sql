@@ -64,16 +64,27 @@ INSERT INTO delivery (instance_seq, destination_key, state, priority, first_seq,
                       updated_at_ms, code, reason)
 VALUES (:seq, :destination_key, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason);
 
+-- Among the first and the newest twins, as has_equal_twin of the arrivals.
 -- name: standing_delivery
-SELECT d.delivery_id FROM instance i
+SELECT d.delivery_id FROM (
+    SELECT seq FROM (
+        SELECT seq FROM instance WHERE first_seq = :first_seq AND first_seq IS NOT NULL AND seq < :seq
+        ORDER BY seq LIMIT 64
+    )
+    UNION
+    SELECT seq FROM (
+        SELECT seq FROM instance WHERE first_seq = :first_seq AND first_seq IS NOT NULL AND seq < :seq
+        ORDER BY seq DESC LIMIT 64
+    )
+) near
+JOIN instance i ON i.seq = near.seq
 JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
 JOIN association a ON a.association_key = i.association_key
 JOIN delivery d ON d.instance_seq = i.seq AND d.destination_key = :destination_key
 JOIN instance j ON j.seq = :seq
 JOIN payload q ON q.instance_seq = j.seq AND q.chain = ''
 JOIN association b ON b.association_key = j.association_key
-WHERE i.first_seq = :first_seq AND i.first_seq IS NOT NULL AND i.seq < :seq
-  AND i.state NOT IN ('quarantined', 'held')
+WHERE i.state NOT IN ('quarantined', 'held')
   AND d.state NOT IN ('held', 'dead', 'cancelled')
   AND p.checksum = q.checksum AND p.length = q.length AND p.transfer_syntax_uid = q.transfer_syntax_uid
   AND a.calling_ae_title = b.calling_ae_title AND a.called_ae_title = b.called_ae_title AND a.source = b.source
