@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterable
@@ -324,7 +325,9 @@ async def open_association(
     except socket.gaierror as error:
         raise ConnectionFailed(f"{where}: the host name is not known ({error.strerror})") from None
     except OSError as error:
-        raise ConnectionFailed(f"{where}: no connection ({error.strerror or type(error).__name__})") from None
+        # Not error.strerror: asyncio puts the address into it once more.
+        why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        raise ConnectionFailed(f"{where}: no connection ({why})") from None
     try:
         await association.established()
     except BaseException:

@@ -136,7 +136,7 @@ def test_echo_says_why_there_is_none(config: GatewayConfig, archive: OurArchive)
     assert "called AE title not recognized" in rejected.stdout
     nobody = command("echo", f"127.0.0.1:{free_port()}", cwd=config.folder)
     assert nobody.returncode == 1
-    assert "no connection" in nobody.stdout
+    assert nobody.stdout.endswith(": no connection (Connection refused)\n")
     unknown = on(config, "echo", "pcas")
     assert unknown.returncode == 2
     assert "there is no destination 'pcas' (there are: pacs, dr)" in unknown.stderr
