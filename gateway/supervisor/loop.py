@@ -55,7 +55,10 @@ class Hooks(Protocol):
         """A child does its work now. Called in the loop: must return at once."""
 
     def reload(self) -> bool:
-        """SIGHUP came: make ready what the children shall read. False: there is nothing for them. In the loop."""
+        """SIGHUP came: make ready what the children shall read. False: there is nothing for them. In the loop.
+
+        May raise: then nothing is passed on.
+        """
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
         """Something to log; `trouble` makes it a warning. Called in the loop and in the hooks' thread."""
@@ -285,7 +288,11 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._hooks.event("reload", trouble=False)
-        if not self._hooks.reload():
+        try:
+            if not self._hooks.reload():
+                return
+        except Exception as error:  # noqa: BLE001 - a ledger that is busy, a disk that is full: all stays as it was
+            self._hooks.event("reload_failed", trouble=True, error=type(error).__name__)
             return
         for child in self._children:
             if child.state is ChildState.READY:

@@ -87,10 +87,11 @@ def _leave(folder: Path, control: Control) -> None:
 
 
 class JournalHooks:
-    def __init__(self, folder: Path, failures: int, delay_s: float) -> None:
+    def __init__(self, folder: Path, failures: int, delay_s: float, reload_failures: int) -> None:
         self._folder = folder
         self._failures = failures
         self._delay_s = delay_s
+        self._reload_failures = reload_failures
 
     def child_died(self, role: str, index: int, session_id: int | None, generation: str | None) -> None:
         if self._failures:
@@ -103,6 +104,9 @@ class JournalHooks:
         journal(self._folder, "ready", name=f"{role}-{index}")
 
     def reload(self) -> bool:
+        if self._reload_failures:
+            self._reload_failures -= 1
+            raise ValueError("the ledger is busy")
         return True
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
@@ -134,7 +138,9 @@ def supervisor(folder: Path, wanted: dict[str, Any]) -> int:
         options: dict[str, Any] = rest[0] if rest else {}
         index = sum(1 for other, *_ in wanted["children"][:number] if other == role)
         specs.append(ChildSpec(role, index, argv, sockets=sockets if role == "receiver" else {}, **options))
-    hooks = JournalHooks(folder, wanted.get("hook_failures", 0), wanted.get("hook_delay_s", 0.0))
+    hooks = JournalHooks(
+        folder, wanted.get("hook_failures", 0), wanted.get("hook_delay_s", 0.0), wanted.get("reload_failures", 0)
+    )
     runner = Supervisor(
         specs, hooks, lock=lock, run_folder=folder / "state" / "run", hook_patience_s=wanted.get("patience_s", 10.0)
     )

@@ -202,6 +202,17 @@ def test_sighup_reaches_who_is_ready(host: Host) -> None:
     assert stop(process) == 0
 
 
+def test_a_reload_that_fails_leaves_everybody_at_work(host: Host) -> None:
+    process = host.start([["worker", "stubborn", {**QUICK, "stop_timeout_s": 0.1}]], reload_failures=1)
+    host.wait("ready", name="worker-0")
+    process.send_signal(signal.SIGHUP)
+    host.wait("reload_failed", error="ValueError", trouble=True)
+    process.send_signal(signal.SIGHUP)
+    host.wait("hup", name="worker-0")
+    assert host.journal("child_ended") == []
+    assert stop(process) == 0
+
+
 def test_children_die_with_a_killed_supervisor_and_the_next_one_starts(host: Host) -> None:
     first = host.start(FOUR_ROLES, listeners={"main": 0})
     host.wait("ready", 4)
