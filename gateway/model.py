@@ -183,7 +183,8 @@ class DeliveryLease:
 
     `token` is the fencing token: an outcome is recorded only while session and token still hold. `attempt` counts
     from 1. `uncertain` says that an earlier try of ours may have reached the peer without our knowing (a lease was
-    voided, or the response never came), so that 0x0111 counts as delivered.
+    voided, or the response never came), so that 0x0111 counts as delivered; never where another version of the same
+    SOP Instance UID arrived, which the peer may mean as well.
     """
 
     delivery_id: int

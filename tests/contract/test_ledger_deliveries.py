@@ -210,3 +210,19 @@ def test_many_versions_of_a_uid_all_arrive_in_order(scene: Scene) -> None:
         sent += [lease.instance_id for lease in leases]
         scene.conclude(*leases)
     assert sent == names
+
+
+def test_a_lost_lease_is_uncertain_but_not_where_the_peer_may_have_another_version(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.arrive("a2", uid="1.2.3.a", content=b"another version")
+    scene.route()
+    scene.conclude(*(lease for lease in scene.claim() if lease.instance_id == "a"))
+    assert scene.claimed() == ["a2"]
+    scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms)
+    scene.forwarder = scene.session()
+    leases = []
+    while claimed := scene.claim():
+        leases += claimed
+        scene.conclude(*claimed)
+    # "I have that UID already" (0x0111) tells that b arrived; of a2 it tells nothing: the peer has a.
+    assert {lease.instance_id: lease.uncertain for lease in leases} == {"a2": False, "b": True}

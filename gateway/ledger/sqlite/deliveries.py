@@ -118,7 +118,7 @@ def _lease(
                 continue
             else:
                 tx.execute(_SQL["lease"], lease)  # at once: its later twins in this batch must see it
-            leases.append(_lease_of(row, destination, alone))
+            leases.append(_lease_of(row, destination, alone, _is_uncertain(tx, row)))
         tx.executemany(_SQL["lease"], without_twins)
     return leases
 
@@ -131,15 +131,22 @@ def _must_wait(tx: Transaction, key: int, row: Sequence[Any]) -> bool:
     )
 
 
-def _lease_of(row: Sequence[Any], destination: str, alone: bool) -> DeliveryLease:
-    delivery_id, token, _, _, instance_id, attempts, uncertain, queued_at_ms, received_at_ms, chain, calling = row[:11]
+def _is_uncertain(tx: Transaction, row: Sequence[Any]) -> bool:
+    # A peer that has this SOP Instance UID already may have another version of it: that says nothing of our try.
+    if not row[6] or row[2] is None:
+        return bool(row[6])
+    return tx.value(_SQL["has_other_version"], {"first_seq": row[2], "instance_seq": row[3]}) is None
+
+
+def _lease_of(row: Sequence[Any], destination: str, alone: bool, uncertain: bool) -> DeliveryLease:
+    delivery_id, token, _, _, instance_id, attempts, _, queued_at_ms, received_at_ms, chain, calling = row[:11]
     return DeliveryLease(
         delivery_id,
         token + 1,
         destination,
         instance_id,
         attempts + 1,
-        bool(uncertain),
+        uncertain,
         queued_at_ms,
         received_at_ms,
         chain,

@@ -41,6 +41,13 @@ SELECT 1 FROM delivery
 WHERE first_seq = :first_seq AND destination_key = :destination_key AND first_seq IS NOT NULL AND state = 'leased'
 LIMIT 1;
 
+-- name: has_other_version
+SELECT 1 FROM instance i
+JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
+JOIN payload q ON q.instance_seq = :instance_seq AND q.chain = ''
+WHERE i.first_seq = :first_seq AND i.first_seq IS NOT NULL AND p.checksum <> q.checksum
+LIMIT 1;
+
 -- name: park
 UPDATE delivery SET parked = 1 WHERE delivery_id = ?;
 
