@@ -71,7 +71,7 @@ async def _serve(process: Process) -> None:
             receiver.sources = changed.sources
 
     signals = Signals(reload)
-    acceptor = Acceptor(receiver, Ticker())
+    acceptor = Acceptor(receiver, Ticker(), receiver.exhausted)
     await receiver.fill()
     async with asyncio.TaskGroup() as tasks:
         serving = [

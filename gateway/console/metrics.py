@@ -56,6 +56,7 @@ class Gathered:
 
     texts: tuple[bytes, ...]
     silent: int
+    silent_names: tuple[str, ...] = ()  # `receiver-0`: of those, the ones that live
 
 
 class HostMetrics:
@@ -88,6 +89,7 @@ class HostMetrics:
         gathered, gauges, figures = await asyncio.gather(self.gather(), self._read_ledger(), self._look_at_spool())
         reasons = {word.decode() for text in gathered.texts for word in _NOT_READY.findall(text)}
         reasons |= {f"down: {name.decode()}" for text in gathered.texts for name in _CHILD_DOWN.findall(text)}
+        reasons |= {f"silent: {name}" for name in gathered.silent_names}
         if gauges is None:
             reasons.add("ledger_unreachable")
         elif not gauges.rules_revision:
@@ -103,7 +105,9 @@ class HostMetrics:
         names = self._run.names(METRICS_SUFFIX)
         answers = await asyncio.gather(*(self._ask(name) for name in names))
         texts = tuple(text for text in answers if text is not None)
-        return Gathered(texts, len(names) - len(texts))
+        living = set(self._run.names(METRICS_SUFFIX))
+        silent = {name for name, text in zip(names, answers, strict=True) if text is None} & living
+        return Gathered(texts, len(names) - len(texts), tuple(name.partition(".")[0] for name in silent))
 
     async def _ask(self, name: str) -> bytes | None:
         try:

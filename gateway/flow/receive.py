@@ -203,6 +203,11 @@ class Receiver:
             role="acceptor", association_id="", result="failed", seconds=0.0, text=f"{association.peer.host}: {text}"
         )
 
+    @staticmethod
+    def exhausted(exhausted: bool) -> None:
+        """There is no descriptor left for a connection, or there is one again."""
+        telemetry.not_ready("no_descriptors", exhausted, "who connects is hung up on; raise the limit of open files")
+
     # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _refusal(self, command: Command) -> tuple[int, str]:

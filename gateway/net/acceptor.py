@@ -289,9 +289,12 @@ class Acceptor:
 
     :param service: who decides.
     :param ticker: the process's ticker.
+    :param exhausted: told True when there is no descriptor for a connection, and False when there is one again.
     """
 
-    def __init__(self, service: Service, ticker: Ticker) -> None:
+    def __init__(
+        self, service: Service, ticker: Ticker, exhausted: Callable[[bool], None] = lambda exhausted: None
+    ) -> None:
         self.service = service
         self.stopping = False
         self._ticker = ticker
@@ -300,6 +303,8 @@ class Acceptor:
         self._listening: dict[socket.socket, tuple[str, AcceptorLimits, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare = _spare_descriptor()
+        self._exhausted = exhausted
+        self._told_exhausted = False
         self._emptied = asyncio.Event()
 
     @property
@@ -341,6 +346,10 @@ class Acceptor:
 
     def _shed(self, listening: socket.socket) -> None:
         """Out of descriptors: take one connection with the spare descriptor, and close it."""
+        if not self._told_exhausted:
+            self._told_exhausted = True
+            self._exhausted(True)
+            asyncio.get_running_loop().call_later(SHED_PAUSE_S, self._look_for_descriptors)
         spare, self._spare = self._spare, -1  # from here on the number may be another thread's
         if spare >= 0:
             os.close(spare)
@@ -352,6 +361,15 @@ class Acceptor:
             loop = asyncio.get_running_loop()
             loop.remove_reader(listening)
             loop.call_later(SHED_PAUSE_S, self._accept_again, listening)
+
+    def _look_for_descriptors(self) -> None:
+        another = _spare_descriptor()
+        if another < 0:
+            asyncio.get_running_loop().call_later(SHED_PAUSE_S, self._look_for_descriptors)
+            return
+        os.close(another)
+        self._told_exhausted = False
+        self._exhausted(False)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:

@@ -37,7 +37,9 @@ ASSOCIATION_RESULTS = frozenset(
     }
 )
 RELOAD_RESULTS = frozenset({"loaded", "unchanged", "refused"})
-NOT_READY_REASONS = frozenset({"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules"})
+NOT_READY_REASONS = frozenset(
+    {"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules", "no_descriptors"}
+)
 STORE_STATUSES = frozenset({0xA700, 0xA900, 0xC000, 0x0105, 0x0106, 0x0110, 0x0117, 0x0122, 0x0124, 0x0211, 0x0212})
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
