@@ -135,7 +135,7 @@ def scene(
         config = GatewayConfig(folder, {"pacs": {"port": pacs.port, **(destination or {})}}, **sections)
         gateway = GatewayProcess(config, env=env)
         try:
-            yield Scene(gateway.start() if start else gateway, pacs, journal)
+            yield Scene(gateway.start(timeout_s=90) if start else gateway, pacs, journal)
         finally:
             gateway.close()
 
