@@ -7,15 +7,23 @@ Rules:
     OSError; of any other only the type and the place are;
   - what libraries say through `logging` and `warnings` is written as library, level and place, without the words:
     pydicom's warnings quote attribute values;
-  - a line that cannot be written (full disk, closed pipe) is counted, and never an error of the caller.
+  - a line that cannot be written (full disk, closed pipe) is counted, and never an error of the caller;
+  - nor does it hold the caller up: who reads our standard error and stops (a pager, a stuck log collector) costs lines,
+    and a fifth of a second a minute.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
+import os
+import select
+import stat
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -31,6 +39,8 @@ from gateway.errors import GatewayError
 PEER_TEXT_LIMIT = 64  # characters of an AE title, host or other string from a peer
 TEXT_LIMIT = 512  # characters of any other field
 _ITEMS_LIMIT = 20
+PATIENCE_S = 0.2  # how long a line may wait for a slow reader
+IMPATIENT_S = 60.0  # for so long after a loss no line waits at all
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _WITHHELD_WORDS = ("patient", "accession", "study_", "series_", "birth", "sop_instance")
 
@@ -114,10 +124,78 @@ def _clean_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> Ev
     return cleaned
 
 
+class Stream(Protocol):
+    """Where lines go: a binary file, or `Pipe`."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take one line. Raises OSError or ValueError where that cannot be."""
+
+    def isatty(self) -> bool:
+        """Whether a person looks on."""
+
+
+class Pipe:
+    """A pipe or socket that somebody else reads: what does not fit in time is not written (BlockingIOError).
+
+    The descriptor stays as it is: O_NONBLOCK would be set for every process that shares it. Kernels that cannot write
+    without waiting (pipes before Linux 6.4) wait.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""  # of a line that was taken in part
+        self._patient_from = 0.0
+        self._mutex = threading.Lock()
+
+    def write(self, data: bytes, /) -> object:
+        """Write one line."""
+        with self._mutex:
+            whole = self._rest + data
+            try:
+                taken = self._write(whole)
+            except BlockingIOError:
+                taken = self._write_late(whole)
+            self._rest = whole[taken:]
+        return len(data)
+
+    def _write_late(self, data: bytes) -> int:
+        began = time.monotonic()
+        if began >= self._patient_from and self._wait():
+            with contextlib.suppress(BlockingIOError):  # another process was faster
+                return self._write(data)
+        self._patient_from = began + IMPATIENT_S
+        raise BlockingIOError(errno.EAGAIN, "nobody reads")
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.pwritev(self._descriptor, [data], -1, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+        return os.write(self._descriptor, data)
+
+    def _wait(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(PATIENCE_S * 1000))
+
+    def isatty(self) -> bool:
+        """Never."""
+        return False
+
+
+def standard_error() -> Stream:
+    """Standard error, which stays open."""
+    mode = os.fstat(2).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return Pipe(2)
+    return open(2, "wb", buffering=0, closefd=False)
+
+
 class _Lines:
     """The logger at the end of structlog's chain: one write a line, straight to the descriptor."""
 
-    def __init__(self, stream: BinaryIO, lost: Counting | None) -> None:
+    def __init__(self, stream: Stream, lost: Counting | None) -> None:
         self._stream = stream
         self._lost = lost
 
@@ -156,9 +234,8 @@ def configure(process: str, style: str, level: str, stream: BinaryIO | None, los
 def _build(
     process: str, style: str, level: str, stream: BinaryIO | None, lost: Counting | None
 ) -> FilteringBoundLogger:
-    if stream is None:
-        stream = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115 - standard error stays open
-    terminal = stream.isatty()
+    target: Stream = standard_error() if stream is None else stream
+    terminal = target.isatty()
     if style == "auto":
         style = "console" if terminal else "json"
     renderer: Processor
@@ -167,7 +244,7 @@ def _build(
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False)
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        _Lines(stream, lost),
+        _Lines(target, lost),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if style == "json" else "timestamp"),

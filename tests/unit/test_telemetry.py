@@ -7,9 +7,11 @@ import inspect
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -261,3 +263,33 @@ def test_lines_go_to_standard_error_alone() -> None:
     script = "from gateway import telemetry; telemetry.configure('w-0', format='auto'); telemetry.event('hello', n=1)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout == b"" and json.loads(done.stderr)["event"] == "hello"
+
+
+def test_a_reader_that_stops_costs_lines_and_no_time() -> None:
+    reading, writing = os.pipe()
+    pipe = log.Pipe(writing)
+    began, lost = time.monotonic(), 0
+    for number in range(1000):
+        try:
+            pipe.write(b"%05d %s\n" % (number, b"x" * 993))
+        except BlockingIOError:
+            lost += 1
+    assert lost > 900
+    assert time.monotonic() - began < 10
+    os.set_blocking(reading, False)
+    held = b"".join(iter(lambda: _read(reading), b""))
+    pipe.write(b"it reads again\n")
+    held += _read(reading)
+    # What was taken in part is finished first: each line is whole, and the last one is there.
+    *lines, last, end = held.split(b"\n")
+    assert {len(line) for line in lines} == {999}
+    assert (last, end) == (b"it reads again", b"")
+    os.close(reading)
+    os.close(writing)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1 << 20)
+    except BlockingIOError:
+        return b""
