@@ -224,10 +224,11 @@ def _named(*names: str) -> list[Path]:
 def test_what_gateway_send_sends_is_everywhere_as_it_is_in_the_file(scene: Stage, made: dict[str, Path]) -> None:
     apart = _named(HANGS_ORTHANC, DCMTK_ABORTS, ODD_AND_TRUNCATED)
     files = [sample.path for sample in sendable_sample_files() if sample.path not in apart] + list(made.values())
-    names = {dataset_sha256(path): path.name for path in files}
+    paths = {dataset_sha256(path): path for path in files}
     gateway_send(files, scene.reference.scp.port)
     refused = NOT_WHOLE | NAMED_OTHERWISE
-    gateway_send([path for path in files if path.name not in refused], scene.direct_orthanc.port)
+    whole = [path for path in files if path.name not in refused]
+    at_orthanc = json.loads(gateway_send(whole, scene.direct_orthanc.port).stdout)["sent"]
     for shelf in (scene.forking, scene.single):
         shelf.new()
     before = _quarantined(scene)
@@ -236,17 +237,20 @@ def test_what_gateway_send_sends_is_everywhere_as_it_is_in_the_file(scene: Stage
     settle(scene.gateway)
 
     expected = scene.reference.new()
-    assert all(copy.sha256 in names for copy in expected)
+    assert all(copy.sha256 in paths for copy in expected)
     arrived = scene.forking.new()
     assert scene.single.new() == arrived
-    missing = {names[copy.sha256] for copy in expected - arrived}
+    missing = {paths[copy.sha256].name for copy in expected - arrived}
     assert not arrived - expected
     assert missing == refused
     quarantined = _quarantined(scene) - before
     assert quarantined.pop(CONTRADICTS) == len(NAMED_OTHERWISE)
     assert quarantined.total() == len(NOT_WHOLE)
     _assert_kinds(arrived, {IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED} | COMPRESSED)
-    for uid in {copy.sop_instance_uid for copy in arrived}:
+    taken = {Path(one["file"]) for one in at_orthanc if one["stored"]}
+    uids = {copy.sop_instance_uid for copy in arrived if paths[copy.sha256] in taken}
+    assert len(uids) > 100
+    for uid in uids:
         assert sha256_in(scene.orthanc, uid) == sha256_in(scene.direct_orthanc, uid)
 
 
