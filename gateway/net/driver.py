@@ -178,6 +178,11 @@ class Driver(asyncio.BufferedProtocol):
         """The connection is gone."""
         return self._lost
 
+    @property
+    def held_up(self) -> bool:
+        """The peer does not take what was written."""
+        return self._writable is not None
+
     def flush(self) -> None:
         """Hand to the socket what the association has to say, and close the connection if it is through."""
         transport = self._transport

@@ -52,6 +52,7 @@ from gateway.net.driver import MIN_PROGRESS_BYTES, Driver, Ticker
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
 MAX_PDUS_A_WRITE = 1024
+MAX_REQUESTS = 64  # of the peer, while it does not read
 RELEASE_TIMEOUT_S = 5.0  # a courtesy: everything was answered, and who does not answer this is not waited for
 CLOSE_TIMEOUT_S = 5.0
 LOOK_S = 1.0  # how often the kernel is asked what the peer has taken
@@ -82,6 +83,7 @@ class ClientAssociation:
         # From the start: the answer to the A-ASSOCIATE-RQ may be read before anybody awaits it.
         self._waiter: asyncio.Future[Command | None] | None = loop.create_future()
         self._sending = False
+        self._asked = 0  # requests of the peer since our last one
         self._closed = loop.create_future()
 
     # ── driver's side ─────────────────────────────────────────────────────────────────────────────────────────
@@ -117,7 +119,10 @@ class ClientAssociation:
         command = event.command
         if not command.command_field & 0x8000:
             # We offer no service on an association of ours (PS3.7 C.5.24).
-            if command.command_field != CommandField.C_CANCEL_RQ:
+            self._asked += 1
+            if self._asked > MAX_REQUESTS and self.driver.held_up:
+                self._break("asked without end and did not read the answers")
+            elif command.command_field != CommandField.C_CANCEL_RQ:
                 self.driver.core.send_command(event.context.context_id, response_to(command, UNRECOGNIZED_OPERATION))
             return
         waiter = self._waiter
@@ -267,6 +272,7 @@ class ClientAssociation:
 
     def _begin(self) -> None:
         self._check()
+        self._asked = 0
         self._waiter = asyncio.get_running_loop().create_future()
 
     async def _response(self, command: Command) -> Command:
@@ -324,6 +330,8 @@ async def open_association(
         raise PeerTimeout(f"{where}: no connection within {limits.connect_timeout_s:g} s") from None
     except socket.gaierror as error:
         raise ConnectionFailed(f"{where}: the host name is not known ({error.strerror})") from None
+    except UnicodeError:  # encodings.idna: a label that is empty or has more than 63 characters
+        raise ConnectionFailed(f"{where}: this cannot be a host name") from None
     except OSError as error:
         # Not error.strerror: asyncio puts the address into it once more.
         why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
