@@ -125,21 +125,19 @@ def scene(
     *,
     archive: OurArchive | None = None,
     destination: dict[str, Any] | None = None,
-    start: bool = True,
-    env: dict[str, str] | None = None,
     **sections: Any,
 ) -> Iterator[Scene]:
-    """A gateway below `folder` with one destination, `pacs`. `sections` go to `GatewayConfig`."""
+    """A gateway below `folder` with one destination, `pacs`. `sections` go to `GatewayConfig`.
+
+    `archive` is started, and stopped at the end; one that runs already (in a network of its own) is its owner's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with archive or OurArchive() as pacs, Journal(folder / "journal.jsonl") as journal:
+    with contextlib.ExitStack() as stack:
+        pacs = archive or OurArchive()
+        if not pacs.port:
+            stack.enter_context(pacs)
+        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         config = GatewayConfig(folder, {"pacs": {"port": pacs.port, **(destination or {})}}, **sections)
-        gateway = GatewayProcess(config, env=env)
-        try:
-            yield Scene(gateway.start(timeout_s=90) if start else gateway, pacs, journal)
-        finally:
-            gateway.close()
-
-
-def listener(**keys: Any) -> dict[str, Any]:
-    """Sections that change the listener."""
-    return {"listeners": {"main": keys}}
+        gateway = GatewayProcess(config)
+        stack.callback(gateway.close)
+        yield Scene(gateway.start(timeout_s=90), pacs, journal)

@@ -96,6 +96,7 @@ def test_without_a_durable_folder_no_name_in_it_is_given_out(on_ext4: Scene, tmp
     on_ext4.judge()
 
 
+@pytest.mark.chaos
 def test_while_a_flush_stalls_its_sender_is_told_nothing_and_others_are_served(on_ext4: Scene, tmp_path: Path) -> None:
     """The answer comes after the stall, never before; an echo on another association is answered meanwhile."""
     instance = make_instance(pixel_bytes=4000, seed=30)

@@ -102,6 +102,7 @@ def ledger_locked(served: Scene) -> Iterator[None]:
         yield
 
 
+@pytest.mark.chaos
 def test_while_the_ledger_is_busy_instances_are_taken_and_no_role_dies(served: Scene) -> None:
     """The lock is away for longer than any writer waits: Success for what is in the spool; recorded and sent after."""
     roles = served.gateway.roles()
@@ -129,7 +130,6 @@ def test_what_was_taken_while_the_ledger_was_busy_is_adopted_when_the_receiver_d
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
 def test_past_10000_unrecorded_instances_intake_closes_and_opens_again(tmp_path: Path) -> None:
     """Within bounds: the 10,001st is refused with 0xA700, or its association rejected for now; all others arrive."""
     if not LONG:

@@ -244,6 +244,7 @@ def test_a_peer_that_asks_and_never_reads_the_answers_does_not_fill_memory(serve
 # ── floods ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.chaos
 def test_floods_of_associations_and_probes_leave_memory_and_descriptors_flat(served: Scene) -> None:
     """A load balancer's probes (connect and close, with FIN or RST), and associations that come and go."""
     pid = served.receiver()
@@ -319,6 +320,7 @@ def test_another_protocol_on_the_port_is_aborted(served: Scene, protocol: str) -
         peer.expect(wire.A_ABORT, SLACK_S)
 
 
+@pytest.mark.chaos
 def test_mutated_conversations_crash_and_hang_nothing(served: Scene) -> None:
     """Association requests and stores with bits flipped, bytes gone, doubled or put in, each on its own connection."""
     source = random.Random(11)
