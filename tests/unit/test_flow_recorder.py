@@ -1,0 +1,54 @@
+"""Arrivals on their way into a ledger that is busy for a while: taken within a bound, then not, then again."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.flow.intake import MAX_UNRECORDED, Recorder
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.thread import LedgerThread
+from tests.contract.ledger_scene import arrival
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait for a condition, letting everything else run."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+
+
+def test_intake_is_open_up_to_the_bound_while_the_ledger_is_busy_and_again_when_it_has_caught_up(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ledger.db"
+    wakes = []
+
+    async def scenario() -> None:
+        thread = LedgerThread(partial(SqliteLedger.open, path, busy_timeout_s=0.1))
+        await thread.start()
+        recorder = Recorder(thread, lambda: 1_000, lambda: wakes.append(1), lambda: None)
+        serving = asyncio.create_task(recorder.run())
+        with path.with_name("ledger.db.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for number in range(MAX_UNRECORDED):
+                assert recorder.open, f"closed after {number}"
+                recorder.submit(arrival(f"{number:032x}"))
+            assert not recorder.open
+            await until(lambda: "arrivals_wait_for_ledger" in capfd.readouterr().err)
+            assert not recorder.failed, "a busy ledger is not a failed one"
+            assert not wakes
+        await until(lambda: recorder.open)
+        assert await recorder.drain(60)
+        known = await thread.call(lambda ledger: ledger.known_instances(f"{n:032x}" for n in range(MAX_UNRECORDED)))
+        assert len(known) == MAX_UNRECORDED
+        serving.cancel()
+        await thread.close()
+
+    asyncio.run(scenario())
+    assert wakes
