@@ -11,10 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 from gateway.app.common import local_queue, open_ledger_of
-from gateway.app.recover import recover
 from gateway.model import Role
 
-__all__ = ["local_queue", "open_ledger_of", "recover", "run", "run_role"]
+__all__ = ["local_queue", "open_ledger_of", "run", "run_role"]
 
 
 def run(config_path: Path, roles: Sequence[Role]) -> int:

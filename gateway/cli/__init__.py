@@ -10,16 +10,27 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from gateway import __version__
-from gateway.cli import ask, operate, peers, rules, service
 from gateway.errors import ConfigurationError, GatewayError
 
 OK, NOT_WELL, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
 
+# Which module has a command. Only that one is imported to run it: a command answers at once, and a role's process,
+# which is started as a command too, holds nothing that it does not use.
+MODULES = {
+    "service": ("run", "recover", "demo", "_role"),
+    "check": ("check",),
+    "peers": ("echo", "send"),
+    "rules": ("rules",),
+    "ask": ("queue", "list", "show"),
+    "operate": ("hold", "release", "resend", "cancel", "pause", "resume"),
+}
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The command line: of one command, or, when `command` is none, of all."""
     parser = argparse.ArgumentParser(
         prog="gateway",
         description="Receives DICOM instances, makes them durable, routes them by rules and forwards them.",
@@ -27,14 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (service, peers, rules, ask, operate):
-        module.add_commands(commands)
+    wanted = [module for module, names in MODULES.items() if command in names] or list(MODULES)
+    for module in wanted:
+        import_module(f"gateway.cli.{module}").add_commands(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    parsed = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = build_parser(given[0] if given else "").parse_args(given)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name in another script must not end a listing on an old terminal
             stream.reconfigure(errors="backslashreplace")

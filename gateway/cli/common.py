@@ -199,3 +199,8 @@ def show_facts(title: str, facts: Mapping[str, object]) -> None:
 def without_empty(value: Mapping[str, object]) -> dict[str, object]:
     """A mapping without what is empty, for JSON and lists."""
     return {key: item for key, item in value.items() if item not in ("", None, (), [])}
+
+
+def counted(number: int, what: str) -> str:
+    """`1 rule`, `2 rules`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

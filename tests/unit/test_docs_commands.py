@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import INTERRUPTED, NOT_DONE, NOT_WELL, OK, build_parser
+from gateway.cli import INTERRUPTED, MODULES, NOT_DONE, NOT_WELL, OK, build_parser
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -58,3 +58,12 @@ def test_every_section_has_an_example_that_parses(words: str) -> None:
 def test_every_exit_code_is_told() -> None:
     codes = re.findall(r"^\| (\d+) \| ", DOCUMENT, re.MULTILINE)
     assert set(map(int, codes)) == {OK, NOT_WELL, NOT_DONE, INTERRUPTED}
+
+
+def test_each_command_is_found_in_the_module_that_has_it() -> None:
+    everything = {words.split()[1] for words in COMMANDS}
+    assert {name for names in MODULES.values() for name in names if not name.startswith("_")} == everything
+    for names in MODULES.values():
+        for name in names:
+            alone = {words.split()[1] for words, _ in _commands(build_parser(name), "gateway")}
+            assert alone == {other for other in names if not other.startswith("_")}

@@ -1,0 +1,121 @@
+"""`gateway check`: everything that is wrong, at once, before it matters."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from gateway import document
+from gateway.cli.common import (
+    Commands,
+    add_command,
+    add_config,
+    add_json,
+    counted,
+    named_in,
+    read_config,
+    show_json,
+    show_table,
+)
+from gateway.cli.peers import echo_all
+from gateway.config import Config
+from gateway.errors import ConfigurationError, Problem
+from gateway.flow.reload import read_rules, validate_rules
+from gateway.rules.plan import load as load_rules
+
+
+def add_commands(commands: Commands) -> None:
+    """Add this module's command."""
+    check = add_command(
+        commands,
+        "check",
+        _check,
+        "validate configuration, rules and their tests; echo every destination",
+        "gateway check --config deploy/gateway.yaml",
+        "Says everything that is wrong at once, each with file:line:column, then sends a C-ECHO to every destination. "
+        "Exit code 2: the gateway would not start; 1: a destination does not answer.",
+    )
+    add_config(check)
+    add_json(check)
+    check.add_argument("--no-echo", action="store_true", help="do not contact the destinations")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        config = _config_and_rules(arguments)
+    except ConfigurationError as error:
+        if not arguments.json:
+            raise
+        problems = [dataclasses.asdict(problem) for problem in error.problems]
+        show_json({"configuration": str(arguments.config), "problems": problems})
+        return 2
+    files = read_rules(config.rules.dir)
+    plan = load_rules(files, config.destinations)
+    echoes = {} if arguments.no_echo else asyncio.run(echo_all(config))
+    silent = [name for name, (reachable, _) in echoes.items() if not reachable]
+    if arguments.json:
+        show_json(
+            {
+                "configuration": str(arguments.config),
+                "problems": [],
+                "rules": {"files": list(files), "rules": len(plan.rules), "revision": plan.revision},
+                "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
+            }
+        )
+        return 1 if silent else 0
+    print(f"configuration  {arguments.config}: good")
+    rules, tests, in_files = (
+        counted(len(plan.rules), "rule"),
+        counted(len(plan.tests), "test"),
+        counted(len(files), "file"),
+    )
+    print(f"rules          {config.rules.dir}: {rules} and {tests} in {in_files}, good; revision {plan.revision}")
+    rows = []
+    for name, (ok, text) in echoes.items():
+        destination = config.destinations[name]
+        where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        rows.append((name, where, "answers" if ok else "does not answer", text))
+    if rows:
+        print()
+    show_table("", ("destination", "where", "C-ECHO", "says"), rows, "destinations   not contacted")
+    return 1 if silent else 0
+
+
+def _config_and_rules(arguments: argparse.Namespace) -> Config:
+    """The configuration, when it and its rules are good. :raises ConfigurationError: with what is wrong with both."""
+    problems: list[Problem] = []
+    config: Config | None = None
+    folder: Path | None
+    destinations: Collection[str] | None
+    try:
+        config = read_config(arguments)
+        folder, destinations = config.rules.dir, config.destinations
+    except ConfigurationError as error:
+        problems += error.problems
+        folder, destinations = _where_rules_are(arguments.config)
+    if folder is not None:
+        try:
+            with named_in(folder):
+                validate_rules(read_rules(folder), destinations)
+        except ConfigurationError as error:
+            problems += error.problems
+    if config is None or problems:
+        raise ConfigurationError(problems)
+    return config
+
+
+def _where_rules_are(path: Path) -> tuple[Path | None, set[str] | None]:
+    """Of a configuration that is not good: the folder of its rules and the destinations' names, as far as they show."""
+    try:
+        root = document.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, ConfigurationError):
+        return None, None
+    if not isinstance(root, document.Table):
+        return None, None
+    destinations, rules = root.get("destinations"), root.get("rules")
+    folder = rules.get("dir") if isinstance(rules, document.Table) else None
+    names = {name for name, _ in destinations} if isinstance(destinations, document.Table) else None
+    return path.parent / (folder.text if isinstance(folder, document.Scalar) else "rules"), names
