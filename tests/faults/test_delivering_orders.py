@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +166,21 @@ def test_a_fixed_address_is_probed_at_once(tmp_path: Path) -> None:
 
 def test_peoples_orders_take_effect_in_the_middle_of_traffic(tmp_path: Path) -> None:
     """pause, hold, cancel, resume, release and resend, while the neighbour's traffic flows on."""
-    with Delivering(tmp_path, ["pacs", "dr"], spool={"keep": "1 h"}) as scene:
+    gate = threading.Event()
+    gate.set()
+    destinations = {"pacs": {"max_associations": 2, "response_timeout": "60 s"}, "dr": {}}
+    with Delivering(tmp_path, destinations, spool={"keep": "1 h"}) as scene:
         pacs, dr = scene.archive("pacs"), scene.archive("dr")
-        pacs.on_store = lambda facts: Behaviour(delay_s=0.02)
+        pacs.on_store = lambda facts: Behaviour(wait_for=gate)
         scene.start()
         with Load(scene, round_size=20, pause_s=0.05) as load:
             wait_until(lambda: pacs.count >= 10, 30, "traffic")
+            gate.clear()
+            wait_until(lambda: scene.states("pacs").get("leased", 0) >= 10, 30, "many to be claimed")
             scene.cli("pause", "pacs")
-            wait_until(lambda: not scene.states("pacs").get("leased"), 30, "pacs to be given back what it had")
+            wait_until(lambda: scene.states("pacs").get("leased", 0) <= 2, 30, "what is not under way to be given back")
+            gate.set()
+            wait_until(lambda: not scene.states("pacs").get("leased"), 30, "what was under way to end")
             before, at_dr = pacs.count, dr.count
             wait_until(lambda: dr.count >= at_dr + 40, 60, "the neighbour's traffic")
             assert pacs.count == before, "paused is paused"
