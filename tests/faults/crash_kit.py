@@ -28,6 +28,7 @@ from tests.harness.tools import wait_until
 
 LONG = os.environ.get("GATEWAY_CHAOS") == "long"
 ADOPTED_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0  # a bound for a crowded machine; a start takes about two seconds
 
 
 def scaled(short: int, long: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crash_kit import Load, Scene, leased_deliveries, scaled
+from tests.faults.crash_kit import READY_WITHIN_S, Load, Scene, leased_deliveries, scaled
 from tests.harness.archive import Behaviour
 from tests.harness.gatewayprocess import ROLES, all_stopped
 from tests.harness.tools import wait_until
@@ -57,7 +57,7 @@ class Killer:
             self.keep_running()
             return sum(archive.count for archive in archives) >= before + count
 
-        wait_until(arrived, 60, lambda: f"{count} copies to arrive\n{self.gateway.log()[-3000:]}")
+        wait_until(arrived, READY_WITHIN_S, lambda: f"{count} copies to arrive\n{self.gateway.log()[-3000:]}")
 
     def keep_running(self) -> None:
         """A supervisor runs after this. One may refuse to start while its predecessor's children still die."""
@@ -70,6 +70,15 @@ class Killer:
             assert "still hold" in process.output()[-2000:], f"exit {process.returncode}: {process.output()[-3000:]}"
         self.gateway.start(ready=False)
         self.starts += 1
+
+    def wait_ready(self) -> None:
+        """The host is ready, after as many starts as that takes."""
+
+        def ready() -> bool:
+            self.keep_running()
+            return self.gateway.readiness()[0] == 200
+
+        wait_until(ready, READY_WITHIN_S, lambda: f"the gateway to be ready\n{self.gateway.log()[-3000:]}")
 
     def kill(self, target: str) -> None:
         """Kill a role's process, or the supervisor and with it everyone; a role that is not there is spared."""
@@ -115,20 +124,20 @@ class Killer:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(scaled(400, 7200))
+@pytest.mark.timeout(scaled(900, 7200))
 def test_kills_at_random_under_load_lose_nothing(tmp_path: Path) -> None:
     """Senders see their associations end and send again. Every archive has everything that was acknowledged,
     unaltered; no more duplicates than deliveries were leased when a forwarder died; the ledger is whole."""
     with Scene(tmp_path, archives=("pacs", "dr", "vna")) as scene:
         slow = Behaviour(delay_s=0.003)
         scene.archives["dr"].on_store = lambda facts: slow
-        scene.gateway.start(watch=True)
+        scene.gateway.start(watch=True, timeout_s=READY_WITHIN_S)
         killer = Killer(scene, SEED)
         with Load(scene) as load:
             load.wait_acknowledged(50)
             killer.campaign(scaled(60, 1000))
             killer.keep_running()
-            scene.gateway.wait_ready(60)
+            killer.wait_ready()
             load.wait_acknowledged(load.acknowledged + 50)
         scene.gateway.metrics()
         scene.settle(scaled(120, 600))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crash_kit import LONG, Load, Scene, scaled
+from tests.faults.crash_kit import LONG, READY_WITHIN_S, Load, Scene, scaled
 from tests.harness.gatewayprocess import GatewayProcess, command_line
 from tests.harness.strace import Strace, inject
 from tests.harness.tools import require, wait_until
@@ -36,17 +36,17 @@ def ledger_files(scene: Scene) -> list[Path]:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(scaled(300, 7200))
+@pytest.mark.timeout(scaled(600, 7200))
 def test_a_role_killed_at_any_write_or_flush_of_a_commit_loses_nothing(tmp_path: Path) -> None:
     """The ledger is whole after each, and what was told, stored and sent still agree."""
     require("strace")
     with Scene(tmp_path) as scene:
-        gateway = scene.gateway.start()
+        gateway = scene.gateway.start(timeout_s=READY_WITHIN_S)
         with Load(scene, pause_s=0.2) as load:
             for number, (role, call, nth) in enumerate(boundaries()):
                 if number and number % KILLS_A_SUPERVISOR == 0:
                     gateway.kill()
-                    gateway.start()
+                    gateway.start(timeout_s=READY_WITHIN_S)
                 pid = gateway.pid_of(role)
                 trace = tmp_path / f"{number}.trace"
                 strace = Strace.attach(
@@ -56,8 +56,8 @@ def test_a_role_killed_at_any_write_or_flush_of_a_commit_loses_nothing(tmp_path:
                     wait_until(lambda pid=pid: not command_line(pid), 60, f"{role} to die of {call} {nth}")
                 finally:
                     strace.detach()
-                gateway.wait_replaced(role, pid)
-                gateway.wait_ready()
+                gateway.wait_replaced(role, pid, timeout_s=READY_WITHIN_S)
+                gateway.wait_ready(READY_WITHIN_S)
             load.wait_acknowledged(load.acknowledged + 20)
         scene.settle()
         report = scene.judge().assert_clean(delivered=True)
@@ -67,19 +67,19 @@ def test_a_role_killed_at_any_write_or_flush_of_a_commit_loses_nothing(tmp_path:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(scaled(300, 7200))
+@pytest.mark.timeout(scaled(600, 7200))
 def test_a_start_killed_at_any_write_of_the_ledger_is_made_up_for_by_the_next(tmp_path: Path) -> None:
     """Killed while it makes its first ledger, or voids and adopts what a crash left, the gateway starts again."""
     require("strace")
     with Scene(tmp_path) as scene:
         struck = _strike_starts(scene, range(1, 200) if LONG else (1, 9, 27))
         assert not scene.config.spool_dir.exists() or scene.orphans() == []
-        gateway = scene.gateway.start()
+        gateway = scene.gateway.start(timeout_s=READY_WITHIN_S)
         with Load(scene, pause_s=0.0) as load:
             load.wait_acknowledged(60)
             gateway.kill_all()
             later = _strike_starts(scene, range(1, 200) if LONG else (1, 4, 9))
-            gateway.start()
+            gateway.start(timeout_s=READY_WITHIN_S)
             load.wait_acknowledged(load.acknowledged + 20)
         scene.settle()
         report = scene.judge().assert_clean(delivered=True)

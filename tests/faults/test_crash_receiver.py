@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from tests.faults.crash_kit import ADOPTED_WITHIN_S, LONG, Scene
+from tests.faults.crash_kit import ADOPTED_WITHIN_S, LONG, READY_WITHIN_S, Scene, scaled
 from tests.harness.data import Instance, make_instance
 from tests.harness.gatewayprocess import command_line
 from tests.harness.rawpeer import Aborted, Closed, RawScu
@@ -53,7 +53,7 @@ class Campaign:
         """Store one instance with the receiver killed at its n-th call of this name; False when it outlived that."""
         if self._deaths >= KILLS_A_SUPERVISOR:
             self.gateway.kill()
-            self.gateway.start()
+            self.gateway.start(timeout_s=READY_WITHIN_S)
             self._deaths = 0
         one = next(self._instances)
         receiver = self.gateway.pid_of("receiver")
@@ -74,8 +74,8 @@ class Campaign:
         self.kills += 1
         self.unanswered += status is None
         self._deaths += 1
-        self.gateway.wait_replaced("receiver", receiver)
-        self.gateway.wait_ready()
+        self.gateway.wait_replaced("receiver", receiver, timeout_s=READY_WITHIN_S)
+        self.gateway.wait_ready(READY_WITHIN_S)
         self.scene.wait_accounted_for(ADOPTED_WITHIN_S)
         return True
 
@@ -115,15 +115,16 @@ def _sample(points: Sequence[tuple[str, int]], count: int) -> list[tuple[str, in
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize(("size", "sampled"), [("small", 9), ("streamed", 7)])
+@pytest.mark.timeout(scaled(600, 14400))
+@pytest.mark.parametrize(("size", "sampled"), [("small", 9), ("streamed", 7), *([("large", 150)] if LONG else [])])
 def test_a_receiver_killed_at_any_system_call_of_a_store_loses_nothing(tmp_path: Path, size: str, sampled: int) -> None:
     """Wherever the receiver dies, what its sender was told holds, and what it left is adopted or removed in 30 s."""
     require("strace")
     with Scene(tmp_path) as scene:
-        scene.gateway.start()
+        scene.gateway.start(timeout_s=READY_WITHIN_S)
         campaign = Campaign(scene, SIZES[size])
         points = campaign.points()
-        if LONG:
+        if LONG and size != "large":
             for name in dict.fromkeys(name for name, _ in points):
                 # On from what was traced, until a whole store passes twice: no two stores make the same calls.
                 outlived = 0

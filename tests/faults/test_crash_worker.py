@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crash_kit import LONG, Scene, leased_deliveries
+from tests.faults.crash_kit import LONG, READY_WITHIN_S, Scene, leased_deliveries
 from tests.harness.archive import Behaviour
 from tests.harness.data import make_instances
 from tests.harness.gatewayprocess import GatewayProcess, all_stopped, command_line
@@ -21,7 +21,7 @@ MOST_ATTEMPTS = 5
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_an_instance_that_kills_its_worker_is_quarantined_and_its_neighbours_arrive(tmp_path: Path) -> None:
     """Each worker is killed as it opens the instance. After five tries that is quarantined; all others are delivered,
     those of its batch too; and nobody has tried it more often."""
@@ -59,14 +59,14 @@ def state(scene: Scene, uid: str) -> str:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("role", ["forwarder", "receiver", "worker", "console"] if LONG else ["forwarder"])
 def test_a_role_that_stands_still_is_replaced_and_the_others_go_on(tmp_path: Path, role: str) -> None:
     """The forwarder stops for good in the middle of a delivery; senders are served meanwhile; it is killed after its
     term, and what it held goes out: what was on its way twice, nothing else."""
     one_at_a_time = {"max_associations": 1}
     with Scene(tmp_path, archives=("pacs",), worker={"time": "1 s"}, destination_defaults=one_at_a_time) as scene:
-        gateway = scene.gateway.start()
+        gateway = scene.gateway.start(timeout_s=READY_WITHIN_S)
         instances = list(make_instances(40, seed=4))
         JournalSender(scene.port, scene.journal, instances[:20]).run()
         gateway.wait_delivered(20, "pacs")
@@ -86,7 +86,7 @@ def test_a_role_that_stands_still_is_replaced_and_the_others_go_on(tmp_path: Pat
                 os.kill(pid, signal.SIGCONT)
         if role == "receiver":
             JournalSender(scene.port, scene.journal, instances[30:]).run(60)
-        gateway.wait_replaced(role, pid)
+        gateway.wait_replaced(role, pid, timeout_s=READY_WITHIN_S)
         scene.settle()
         report = scene.judge().assert_clean(delivered=True)
         print(f"{role}: {leased} leased when it stood still; {report}")
