@@ -96,7 +96,7 @@ def begin(role: Role, index: int, config_path: Path) -> Process:
     config = read_in_force(config_path)
     telemetry.configure(f"{role}-{index}", format=config.log.format, level=config.log.level)
     declare_names(config)
-    raise_descriptor_limit()
+    set_limits()
     metrics = telemetry.serve_metrics(run_dir(config))
     return Process(config, config_path, control, metrics)
 
@@ -106,8 +106,9 @@ def declare_names(config: Config) -> None:
     telemetry.declare(sources=tuple(config.sources), destinations=tuple(config.destinations))
 
 
-def raise_descriptor_limit() -> None:
-    """As many descriptors as we may have."""
+def set_limits() -> None:
+    """As many descriptors as we may have; no core dumps, which would hold patient data outside the spool."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

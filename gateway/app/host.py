@@ -164,7 +164,8 @@ def _children(
         ChildSpec(
             role=role,
             index=index,
-            argv=(sys.executable, "-m", "gateway", "_role", role, str(index), "--config", str(config_path)),
+            # -P: nothing is imported from the folder that the gateway happens to be started in.
+            argv=(sys.executable, "-P", "-m", "gateway", "_role", role, str(index), "--config", str(config_path)),
             sockets=handed.get(role, {}),
             environment={SNAPSHOT_VARIABLE: str(snapshot_path(config))},
             hang_timeout_s=hang_s.get(role, HANG_S),

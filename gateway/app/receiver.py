@@ -27,8 +27,9 @@ from gateway.flow.receive import Receiver
 from gateway.flow.room import give_up_ballast
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
-from gateway.net.acceptor import Acceptor, AcceptorLimits
+from gateway.net.acceptor import Acceptor
 from gateway.net.driver import Ticker
+from gateway.net.served import AcceptorLimits
 from gateway.work.base import Stage
 
 ENDLESS = 2  # a data set of more than so many times `max_object` is cut off, not read to its end

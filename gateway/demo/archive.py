@@ -20,8 +20,9 @@ from gateway.dicom.dimse import Command, CommandField
 from gateway.dicom.negotiation import IMPLEMENTATION_CLASS_UID, AcceptedContext, AcceptorPolicy, negotiate
 from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from gateway.dicom.status import OUT_OF_RESOURCES, SUCCESS, UNRECOGNIZED_OPERATION
-from gateway.net.acceptor import Acceptor, AcceptorLimits, ServerAssociation, Sink
+from gateway.net.acceptor import Acceptor
 from gateway.net.driver import Peer, Ticker
+from gateway.net.served import AcceptorLimits, ServerAssociation, Sink
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ async def _running(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     with (folder / "gateway.log").open("wb") as log:
         gateway = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             *("-m", "gateway", "run", "--config", str(folder / "gateway.yaml")),
             stdout=log,
             stderr=log,

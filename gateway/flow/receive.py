@@ -36,8 +36,8 @@ from gateway.flow import admission
 from gateway.flow.intake import LARGE_BYTES, FlushGroup, Recorder
 from gateway.flow.room import give_up_ballast
 from gateway.model import Arrival, AssociationFacts
-from gateway.net.acceptor import ServerAssociation, Sink
 from gateway.net.driver import Peer
+from gateway.net.served import ServerAssociation, Sink
 from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
 
 FILL_PAUSE_S = 1.0
@@ -112,7 +112,7 @@ class Receiver:
         while True:
             await self._fill_wanted.wait()
             self._fill_wanted.clear()
-            if self._intake.available >= self._pool_size // 2:
+            if self._intake.available >= self._pool_size:
                 continue
             await self.fill()
             if not self._intake.available:
@@ -229,9 +229,16 @@ class Receiver:
             # Many associations began at once: making files here is slower for them, and better than refusing.
             self._intake.fill()
         writer = self._intake.begin(meta)
-        if self._intake.available < self._pool_size // 2:
+        if self._intake.available < self._pool_size:  # so there are as many as that when the disk stalls
             self._fill_wanted.set()
         return writer
+
+    def discard(self, writer: SpoolWriter) -> None:
+        """Remove the file of an instance that is not wanted; freeing a large one takes the file system a while."""
+        if writer.length > LARGE_BYTES:
+            self._filler.submit(writer.discard)
+        else:
+            writer.discard()
 
     def flush(self, writer: SpoolWriter, flushed: Callable[[SpoolError | None], None]) -> None:
         """Have a finished file flushed, in the lane for its size."""
@@ -320,7 +327,7 @@ class _StoreSink:
 
     def discard(self) -> None:
         if self._writer is not None:
-            self._writer.discard()
+            self._receiver.discard(self._writer)
             self._writer = None
 
     def _refuse(self, status: int, error: SpoolError) -> None:

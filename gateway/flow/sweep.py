@@ -11,7 +11,7 @@ One process a host runs it (the console). Each turn:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway import telemetry
 from gateway.errors import LedgerError, SpoolError
@@ -37,6 +37,7 @@ class Sweeper:
         self._clock_ms = clock_ms
         self.room: Room | None = None
         self.healthy = True  # the last turn reached the ledger
+        self._stuck: set[str] = set()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -66,11 +67,20 @@ class Sweeper:
         items = await self._ledger.call(begin)
         if not items:
             return 0
-        await asyncio.to_thread(self._spool.unlink, [path for item in items for path in item.paths])
-        gone = [item.instance_id for item in items]
-        await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
-        telemetry.purged(count=len(gone))
-        return len(items)
+        paths = [path for item in items for path in item.paths]
+        failed = await asyncio.to_thread(self._spool.try_unlink, paths)
+        gone = [item.instance_id for item in items if failed.keys().isdisjoint(item.paths)]
+        if gone:
+            await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
+            telemetry.purged(count=len(gone))
+        self._tell(failed)
+        return len(items) if gone else 0
+
+    def _tell(self, failed: Mapping[str, SpoolError]) -> None:
+        """Name files that cannot be removed, once each; they are tried again each turn, and hold up no others."""
+        for path in failed.keys() - self._stuck:
+            telemetry.problem("spool_file_not_removed", file=path, reason=str(failed[path]))
+        self._stuck = set(failed)
 
     def _look(self) -> None:
         try:

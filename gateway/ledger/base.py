@@ -277,7 +277,8 @@ class Ledger(Protocol):
     def begin_purge(self, settled_before_ms: int, limit: int, now_ms: int) -> list[PurgeItem]:
         """Turn settled instances into `purging`, having checked each delivery and payload again.
 
-        Fully durable (`synchronous=FULL`) before it returns. Also returns instances left in `purging` by a crash.
+        Fully durable (`synchronous=FULL`) before it returns. Also returns instances left in `purging`, by a crash or
+        because their files could not be removed: at most half of `limit`, so that they hold up no others.
         """
 
     def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> None:

@@ -1,17 +1,13 @@
 """The acceptor: listening sockets in, associations out.
 
-Takes connections from listening sockets it is handed, drives each with a `Driver`, and lets a `Service` decide: who is
-admitted, what a command means, where a data set goes. Rules:
+Takes connections from listening sockets it is handed, and drives each with a `Driver` and a `ServerAssociation`, for
+which a `Service` decides. Rules:
 
-  - One message at a time on an association (we answer an asynchronous operations window with 1). What a peer sends
-    while its previous message is still being made durable waits, and the socket is not read meanwhile.
-  - Commands are answered in the order they came. A data set nobody wants is read to its last fragment and dropped;
-    one that passes `max_data_set_bytes` has no end, and the association is aborted.
-  - A peer that does not take our answers is not read either: it is held up by TCP, then cut off as making no progress.
-  - C-CANCEL has no response (PS3.7 9.3.2.3); one that cancels nothing is ignored.
   - No file descriptors left (EMFILE): a spare one is given up, the connection is taken and closed, so that peers see a
     close and not a silence; accepting goes on as soon as there are descriptors. Where another thread takes the spare
     one's place meanwhile, nothing is accepted for SHED_PAUSE_S.
+  - No place left: the oldest connection that is not yet an association gives up its own, so that silent peers, however
+    many, keep nobody out.
   - `stop` accepts no more, lets messages in progress finish, aborts what is idle, and aborts the rest at its deadline.
 
 Called by the receiver role (`gateway.flow.receive`) and by the archives of `gateway demo`.
@@ -26,262 +22,17 @@ import contextlib
 import errno
 import os
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from gateway.dicom.association import (
-    Aborted,
-    Association,
-    AssociationRejected,
-    AssociationRequested,
-    CommandReceived,
-    ConnectionClosed,
-    DataSetFragment,
-    Event,
-    Released,
-    ReleaseRequested,
-)
-from gateway.dicom.dimse import Command, CommandField, response_to
-from gateway.dicom.negotiation import AcceptedContext
-from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
-from gateway.dicom.status import describe_rejection
+from gateway.dicom.association import Association
 from gateway.net.driver import Driver, Peer, Ticker
+from gateway.net.served import AcceptorLimits, ServerAssociation, Service
 
 ACCEPT_BATCH = 64
 SHED_PAUSE_S = 0.1
 # Connections that have not (yet) become associations, above the association limit: silent peers and port scanners.
 EXTRA_CONNECTIONS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptorLimits:
-    """Bounds of one listener; times in seconds."""
-
-    max_pdu_length: int = 262_144
-    artim_timeout_s: float = 30.0
-    idle_timeout_s: float = 600.0
-    progress_timeout_s: float = 60.0
-    max_data_set_bytes: int = 1 << 40
-
-
-class Sink(Protocol):
-    """Where a data set goes. A sink never raises: it remembers what went wrong and says so as a status."""
-
-    def write(self, data: memoryview) -> None:
-        """One piece of the data set; the view is valid only during the call."""
-
-    def finish(self, done: Callable[[int], None]) -> None:
-        """The last piece was written: call `done(status)` once, now or later, from the event loop."""
-
-    def discard(self) -> None:
-        """The data set will never be complete."""
-
-
-class Service(Protocol):
-    """What the acceptor's user decides. All methods are called from the event loop and must not block."""
-
-    def connected(self, peer: Peer, open_connections: int) -> bool:
-        """A TCP connection came in. False closes it at once."""
-
-    def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
-        """An A-ASSOCIATE-RQ came in: answer it."""
-
-    def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
-        """A request came in: a sink for its data set, or the status to answer with."""
-
-    def closed(self, association: ServerAssociation, result: str) -> None:
-        """An admitted association has ended: `released`, `aborted` (by the peer), `aborted_by_us`, `lost`."""
-
-    def connection_ended(self, association: ServerAssociation, text: str) -> None:
-        """A connection ended that never became an association; `text` says why."""
-
-
-class _Drop:
-    """A sink for a data set that nobody wants, with the status its command is answered with."""
-
-    __slots__ = ("_status",)
-
-    def __init__(self, status: int) -> None:
-        self._status = status
-
-    def write(self, data: memoryview) -> None:
-        return
-
-    def finish(self, done: Callable[[int], None]) -> None:
-        done(self._status)
-
-    def discard(self) -> None:
-        return
-
-
-@dataclass(eq=False, slots=True)
-class ServerAssociation:
-    """One connection to us, from accept to close."""
-
-    acceptor: Acceptor
-    listener: str  # the name of the listener that took the connection
-    peer: Peer
-    limits: AcceptorLimits
-    facts: object = None  # whatever the service wants to keep here
-    driver: Driver = field(init=False)
-    admitted: bool = field(default=False, init=False)
-    opened_at: float = field(default=0.0, init=False)
-    _sink: Sink | None = field(default=None, init=False)
-    _pending: CommandReceived | None = field(default=None, init=False)
-    _busy: bool = field(default=False, init=False)
-    _waiting: deque[Event] = field(default_factory=deque, init=False)
-    _resuming: bool = field(default=False, init=False)
-    _result: str = field(default="", init=False)
-    _text: str = field(default="", init=False)
-    _quiet_since: float = field(default=0.0, init=False)
-    _data_bytes: int = field(default=0, init=False)
-
-    @property
-    def idle(self) -> bool:
-        """No message is in progress in either direction."""
-        return self._sink is None and not self._busy and not self._waiting
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, Aborted):
-            self._end("aborted" if event.by_peer else "aborted_by_us", event.text)
-        elif isinstance(event, ConnectionClosed):
-            self._end("lost", "the connection was closed without release or abort")
-        elif self._busy:
-            self._wait(event)
-        elif isinstance(event, DataSetFragment):
-            self._data(event)
-        elif isinstance(event, CommandReceived):
-            self._command(event)
-        elif isinstance(event, AssociationRequested):
-            self._request(event.request)
-        elif isinstance(event, ReleaseRequested):
-            self._end("released", "")  # a data set that had begun is given up: its sender does not want it stored
-            self.driver.core.respond_release(self._now())
-        elif isinstance(event, Released):
-            self._end("released", "")
-        elif isinstance(event, AssociationRejected):
-            self._end("failed", describe_rejection(event.result, event.source, event.reason))
-
-    def on_lost(self) -> None:
-        self._end("lost", "the connection was lost")
-        self.acceptor.forget(self)
-
-    def on_tick(self, now: float) -> None:
-        if not self.admitted or self._result:
-            return
-        if not self.idle or self.driver.core.mid_message:
-            self._quiet_since = now
-        elif self.acceptor.stopping:
-            self.driver.abort("shutting down")
-        elif now - max(self._quiet_since, self.driver.last_byte_at) > self.limits.idle_timeout_s:
-            self.driver.abort(f"idle for {self.limits.idle_timeout_s:g} s")
-
-    # ── one message at a time ─────────────────────────────────────────────────────────────────────────────────
-
-    def _request(self, request: AssociateRQ) -> None:
-        answer = self.acceptor.service.admit(self, request)
-        if isinstance(answer, AssociateRJ):
-            self._result = "rejected"
-            self.driver.core.reject(answer, self._now())
-            return
-        self.admitted = True
-        self.opened_at = self._quiet_since = self._now()
-        self.acceptor.admitted(self)
-        self.driver.core.accept(answer, self._now())
-
-    def _command(self, event: CommandReceived) -> None:
-        command = event.command
-        self._data_bytes = 0
-        if command.command_field == CommandField.C_CANCEL_RQ or command.command_field & 0x8000:
-            # A response nobody asked for is as meaningless as a cancel of nothing: neither has an answer.
-            self._sink = _Drop(0) if command.has_data_set else None
-            self._pending = None
-            return
-        outcome = self.acceptor.service.command(self, event.context, command)
-        self._pending = event
-        if not isinstance(outcome, int):
-            self._sink = outcome
-            if not command.has_data_set:
-                self._finish()
-        elif command.has_data_set:
-            self._sink = _Drop(outcome)
-        else:
-            self._respond(outcome)
-
-    def _data(self, event: DataSetFragment) -> None:
-        if self._sink is None:
-            return
-        self._data_bytes += len(event.data)
-        if self._data_bytes > self.limits.max_data_set_bytes:
-            self.driver.abort(f"a data set of more than {self.limits.max_data_set_bytes} bytes")
-            return
-        if event.data:
-            self._sink.write(event.data)
-        if event.last:
-            self._finish()
-
-    def _finish(self) -> None:
-        sink, self._sink = self._sink, None
-        assert sink is not None  # noqa: S101 - only called with one
-        self._busy = True
-        sink.finish(self._finished)
-
-    def _finished(self, status: int) -> None:
-        """A message is through. Raises nothing: who calls serves other associations too."""
-        self._busy = False
-        if self._result or self.driver.lost:
-            return
-        try:
-            self._respond(status)
-            self._resume()
-            self.driver.flush()
-        except Exception as error:  # noqa: BLE001 - a bug, or a message that met one, ends this association only
-            self.driver.fail(error)
-
-    def _respond(self, status: int) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            answer = response_to(pending.command, status)
-            self.driver.core.send_command(pending.context.context_id, answer)
-
-    def _wait(self, event: Event) -> None:
-        """Keep an event for later; its data is copied because the receive buffer is used again."""
-        if isinstance(event, DataSetFragment):
-            event = DataSetFragment(event.context_id, memoryview(bytes(event.data)), event.last)
-        self._waiting.append(event)
-        self.driver.pause_reading()
-
-    def _resume(self) -> None:
-        if self._resuming:
-            return  # a message that needs no flush was finished inside the loop below, which goes on with the next
-        self._resuming = True
-        try:
-            while self._waiting and not self._busy and not self._result:
-                self.on_event(self._waiting.popleft())
-        finally:
-            self._resuming = False
-        if not self._waiting:
-            self.driver.resume_reading()
-
-    def _end(self, result: str, text: str) -> None:
-        if not self._text:
-            self._text = text
-        if not self._result:
-            self._result = result
-        if self._sink is not None:
-            self._sink.discard()
-            self._sink = None
-        self._waiting.clear()
-
-    @property
-    def ending(self) -> tuple[str, str]:
-        """How it ended: result and a sentence."""
-        return self._result or "lost", self._text
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 class Acceptor:
@@ -298,7 +49,7 @@ class Acceptor:
         self.service = service
         self.stopping = False
         self._ticker = ticker
-        self._open: set[ServerAssociation] = set()
+        self._open: dict[ServerAssociation, None] = {}  # in the order in which they came
         self._admitted: Counter[str] = Counter()
         self._listening: dict[socket.socket, tuple[str, AcceptorLimits, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -335,7 +86,8 @@ class Acceptor:
                     return
                 raise
             peer = Peer(str(address[0]), int(address[1]))
-            if len(self._open) >= most or not self.service.connected(peer, len(self._open)):
+            full = len(self._open) >= most and not self._make_room()
+            if full or not self.service.connected(peer, len(self._open)):
                 sock.close()
                 continue
             task = asyncio.get_running_loop().create_task(
@@ -371,6 +123,14 @@ class Acceptor:
         self._told_exhausted = False
         self._exhausted(False)
 
+    def _make_room(self) -> bool:
+        """Cut off the oldest connection that is no association yet; False when all are."""
+        for association in self._open:
+            if not association.admitted and association.driver.open:
+                association.driver.kill()
+                return True
+        return False
+
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
@@ -381,7 +141,7 @@ class Acceptor:
         association = ServerAssociation(self, name, peer, limits)
         core = Association.acceptor(loop.time(), max_pdu_length=limits.max_pdu_length, artim_s=limits.artim_timeout_s)
         association.driver = Driver(core, association, self._ticker, limits.progress_timeout_s, only_answers=True)
-        self._open.add(association)
+        self._open[association] = None
         try:
             await loop.connect_accepted_socket(lambda: association.driver, sock)
         except OSError:  # reset before we looked at it
@@ -396,7 +156,7 @@ class Acceptor:
         """A connection has ended."""
         if association not in self._open:
             return
-        self._open.discard(association)
+        del self._open[association]
         result, text = association.ending
         if association.admitted:
             host = association.peer.host

@@ -232,6 +232,11 @@ class Driver(asyncio.BufferedProtocol):
             self._transport.close()
             self._kill_soon()
 
+    @property
+    def open(self) -> bool:
+        """There is a connection, and it is not closing."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def kill(self) -> None:
         """Close now (RST), whatever is queued."""
         if self._transport is not None:

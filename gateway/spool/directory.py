@@ -147,38 +147,42 @@ class Spool:
     # ── removal ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def unlink(self, paths: Iterable[str]) -> None:
+        """Remove files as `try_unlink` does. All are tried; raises SpoolError after."""
+        failed = self.try_unlink(paths)
+        if failed:
+            first = next(iter(failed.values()))
+            raise SpoolError(f"{len(failed)} files or folders were not removed; the first: {first}")
+
+    def try_unlink(self, paths: Iterable[str]) -> dict[str, SpoolError]:
         """Remove files (a missing one is fine) and the folders left empty, durably: none comes back with a power cut.
 
-        All are tried; raises SpoolError after.
+        Returns what was not removed, or not durably, and why: by the path that was given, or by the folder.
         """
-        failed: list[SpoolError] = []
-        folders: set[str] = set()
+        failed: dict[str, SpoolError] = {}
+        folders: dict[str, list[str]] = {}
         for relative in paths:
-            full = self.full_path(relative)
             try:
+                full = self.full_path(relative)
                 os.unlink(full)
             except FileNotFoundError:
                 pass
-            except OSError as error:
-                failed.append(system.spool_error(error, f"cannot remove {relative}"))
+            except SpoolError as error:
+                failed[relative] = error
                 continue
-            folders.add(os.path.dirname(full))
-        left: set[str] = set()
-        for folder in folders:
+            except OSError as error:
+                failed[relative] = system.spool_error(error, f"cannot remove {relative}")
+                continue
+            folders.setdefault(os.path.dirname(full), []).append(relative)
+        for folder, removed in folders.items():
             try:
                 self.remove_empty(folder)
-                left.add(self._nearest(folder))
-            except OSError as error:
-                failed.append(system.spool_error(error, f"cannot remove the empty folder {folder}"))
-        for folder in left:
-            try:
-                fsync_folder(folder)
+                fsync_folder(self._nearest(folder))
             except FileNotFoundError:
                 continue  # another purge emptied it meanwhile, and flushes its parent
             except OSError as error:
-                failed.append(system.spool_error(error, f"cannot make the removal in {folder} durable"))
-        if failed:
-            raise SpoolError(f"{len(failed)} files or folders were not removed; the first: {failed[0]}")
+                reason = system.spool_error(error, f"cannot make the removal in {folder} durable")
+                failed |= dict.fromkeys(removed, reason)
+        return failed
 
     def _nearest(self, folder: str) -> str:
         while folder != self._root and not os.path.isdir(folder):

@@ -17,8 +17,9 @@ from gateway.dicom.dimse import Command, CommandField
 from gateway.dicom.negotiation import AcceptedContext, AcceptorPolicy, negotiate
 from gateway.dicom.pdu import AssociateAC, AssociateRQ
 from gateway.net import acceptor as acceptor_module
-from gateway.net.acceptor import Acceptor, AcceptorLimits, ServerAssociation, Sink
+from gateway.net.acceptor import Acceptor
 from gateway.net.driver import Peer, Ticker
+from gateway.net.served import AcceptorLimits, ServerAssociation, Sink
 from tests.harness import wire
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -222,3 +223,25 @@ def test_a_spare_descriptor_that_another_thread_took_is_not_closed_again(monkeyp
         listening.close()
 
     _run(scenario, "asyncio")
+
+
+@both_loops
+def test_silent_peers_keep_nobody_out_however_many_they_are(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor_module, "EXTRA_CONNECTIONS", 4)
+
+    async def scenario(site: Site) -> None:
+        sock = socket.create_server(("127.0.0.1", 0))
+        site.port = int(sock.getsockname()[1])
+        limits = AcceptorLimits(artim_timeout_s=60.0, progress_timeout_s=60.0, idle_timeout_s=60.0)
+        site.acceptor.listen("small", sock, limits, 2)
+        reader, writer = await _associated(site)
+        silent = [await asyncio.open_connection("127.0.0.1", site.port) for _ in range(20)]
+        _, late = await _associated(site)  # the oldest silent peers made room
+        with suppress(ConnectionError):
+            assert await silent[0][0].read() == b""
+        writer.write(ECHO)
+        assert await _status(reader) == 0, "an association is never given up for a newcomer"
+        for closing in (writer, late, *(each for _, each in silent)):
+            closing.close()
+
+    _run(scenario, loop)

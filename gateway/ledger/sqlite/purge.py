@@ -18,7 +18,8 @@ _SQL = queries.load("sqlite", "purge")
 
 def begin(tx: Transaction, settled_before_ms: int, limit: int) -> list[PurgeItem]:
     """See `Ledger.begin_purge`."""
-    left = tx.execute(_SQL["purging"], (limit,)).fetchall()
+    # Half of the batch at most: files that cannot be removed must not keep others from being purged.
+    left = tx.execute(_SQL["purging"], (max(1, limit // 2),)).fetchall()
     arguments = {"settled_before_ms": settled_before_ms, "limit": limit - len(left)}
     fresh = tx.execute(_SQL["purgeable"], arguments).fetchall() if len(left) < limit else []
     tx.executemany(_SQL["begin"], [(seq,) for seq, _ in fresh])

@@ -1,0 +1,92 @@
+"""The sweeper on a real ledger and a real spool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.flow.sweep import Sweeper
+from gateway.ledger.base import InstanceFilter, Ledger
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Arrival, AssociationFacts, Decision, InstanceState, Role, Routing, StudyFacts
+from gateway.spool import ArrivalMeta, Intake, Spool
+
+FACTS = AssociationFacts("a1", "main", "ct1", "CT1", "GATEWAY", "127.0.0.1")
+NOW_MS = 1_700_000_000_000
+
+
+def store(spool: Spool, intake: Intake, uid: str) -> Arrival:
+    """An instance, durable in the spool."""
+    meta = ArrivalMeta(FACTS, "1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2", NOW_MS)
+    writer = intake.begin(meta)
+    writer.write(b"data set of " + uid.encode())
+    arrival = writer.finish()
+    assert spool.flush([writer]) == [None]
+    writer.close()
+    return arrival
+
+
+def settle(ledger: Ledger, arrivals: list[Arrival]) -> None:
+    """Have the ledger take them, and a rule discard them: settled, with nothing to deliver."""
+    ledger.record_arrivals(arrivals, NOW_MS)
+    worker = ledger.open_session(Role.WORKER, "host", 1, NOW_MS)
+    leases = ledger.claim_instances(worker, len(arrivals), NOW_MS)
+    decision = Decision("r1", 1, ("discard",), (), discard="not wanted")
+    ledger.record_routings(worker, [Routing(lease.instance_id, decision, StudyFacts()) for lease in leases], NOW_MS)
+
+
+def states(ledger: Ledger, arrivals: list[Arrival]) -> list[InstanceState]:
+    """Where each of them stands."""
+    ids = tuple(arrival.instance_id for arrival in arrivals)
+    rows = {row.instance_id: row.state for row in ledger.list_instances(InstanceFilter(instance_ids=ids), 100)}
+    return [rows[instance_id] for instance_id in ids]
+
+
+async def sweep_until(sweeper: Sweeper, done: Callable[[], bool]) -> None:
+    """Run the sweeper until something holds."""
+    task = asyncio.create_task(sweeper.run())
+    try:
+        async with asyncio.timeout(60):
+            while not done():
+                await asyncio.sleep(0.02)
+                if task.done():
+                    task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def test_a_file_that_cannot_be_removed_holds_up_no_other(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 0, 0)
+    spool.prepare()
+    intake = Intake(spool, "0123456789ab", 16)
+    intake.fill()
+    arrivals = [store(spool, intake, f"1.2.{number}") for number in range(4)]
+    stuck = spool.path(arrivals[1].path)
+    content = stuck.read_bytes()
+    stuck.unlink()
+    stuck.mkdir()  # unlink(2) refuses it, whoever asks
+    path = tmp_path / "ledger.db"
+    with_ledger = SqliteLedger.open(path)
+    settle(with_ledger, arrivals)
+
+    async def main() -> None:
+        thread = LedgerThread(lambda: SqliteLedger.open(path, create=False))
+        sweeper = Sweeper(thread, spool, 0.0, lambda: NOW_MS + 1000)
+        others = [arrivals[0], arrivals[2], arrivals[3]]
+        await sweep_until(sweeper, lambda: states(with_ledger, others) == [InstanceState.PURGED] * 3)
+        assert states(with_ledger, [arrivals[1]]) == [InstanceState.PURGING], "it is tried again each turn"
+        assert not any(spool.path(arrival.path).exists() for arrival in others)
+        stuck.rmdir()
+        stuck.write_bytes(content)
+        await sweep_until(sweeper, lambda: states(with_ledger, arrivals) == [InstanceState.PURGED] * 4)
+        assert not stuck.exists()
+        await thread.close()
+
+    asyncio.run(main())
+    assert with_ledger.check() == []
+    with_ledger.close()
+    intake.close()
+    spool.close()
