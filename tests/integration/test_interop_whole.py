@@ -207,9 +207,9 @@ def test_lists_shows_and_queues_say_what_the_archives_have(scene: Scene) -> None
         assert queue[name]["configured"] is True
         assert sum(queue[name]["by_age_s"].values()) == 0
         assert scene.gateway.metric("gateway_deliveries_total", destination=name, outcome="success") == archive.count
-    for row in rows:
-        (shown,) = scene.ask("show", row["instance_id"]) if row is rows[0] else (row,)
-        assert shown == row
+    (shown,) = scene.ask("show", rows[0]["instance_id"])
+    # Its file may leave the spool between the two questions; nothing else may change.
+    assert shown | {"state": ""} == rows[0] | {"state": ""}
     for words in (["queue"], ["list"], ["list", "--instances"], ["show", rows[0]["instance_id"]]):
         done = scene.gateway.cli(*words)  # what people read says no less than what scripts read
         assert done.returncode == 0
