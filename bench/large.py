@@ -99,8 +99,8 @@ def report(found: dict[str, list[Figures]], mib: int) -> None:
         rows.append((name, len(latencies), *(f"{percentile(latencies, at):.1f}" for at in (50, 99, 100))))
     show("acknowledgement of small instances, ms", ("", "instances", "p50", "p99", "worst"), rows)
     large = list(found.values())[-1]
-    worst_p99_ms = max(percentile(one.latencies_ms, 99) for one in large)
-    print(f"p99 beside the large one, worst round: {worst_p99_ms:.1f} ms; {goal(worst_p99_ms, GOAL_P99_MS, 'ms')}")
+    p99_ms = percentile([latency for one in large for latency in one.latencies_ms], 99)
+    print(f"p99 beside the large one: {p99_ms:.1f} ms; {goal(p99_ms, GOAL_P99_MS, 'ms')}")
     growths = [one.growth_mib for one in large if one.growth_mib is not None]
     for role in growths[0]:
         risen = [one[role] for one in growths]
