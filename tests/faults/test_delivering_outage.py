@@ -74,7 +74,7 @@ def _time_to_deliver(scene: Delivering, count: int, seed: int) -> float:
 
 @pytest.mark.chaos
 def test_a_forwarder_killed_after_the_peer_stored_makes_one_duplicate_at_most(tmp_path: Path) -> None:
-    """The peer has stored and not answered yet: kill. As often as there are instances."""
+    """The peer has stored and not answered yet: kill, the forwarder or all. As often as there are instances."""
     kills = scaled(4, 60)
     held = threading.Event()
 
@@ -89,8 +89,12 @@ def test_a_forwarder_killed_after_the_peer_stored_makes_one_duplicate_at_most(tm
         scene.send(instances)
         for number in range(kills):
             wait_until(lambda: len(pacs.contents()) > number, 60, "the next instance to be stored")  # noqa: B023
-            pid = scene.gateway.kill_role("forwarder")
-            scene.gateway.wait_replaced("forwarder", pid)
+            if number % 4 < 3:
+                pid = scene.gateway.kill_role("forwarder")
+                scene.gateway.wait_replaced("forwarder", pid)
+            else:  # everybody: a new supervisor also restarts it without the pauses that many deaths bring
+                scene.gateway.kill_all()
+                scene.gateway.start()
         held.set()
         report = scene.judge_all_delivered()
         print(f"{kills} kills: {report.duplicates['pacs']} duplicates")
