@@ -19,6 +19,7 @@ from tests.harness.tools import require, wait_until
 
 SUCCESS = 0x0000
 KILLS_A_SUPERVISOR = 4  # then the gateway is started anew: the backoff doubles with every death of a child
+PROMISE = (*SYNC_CALLS, "pwritev2", "sendto")
 SIZES = {
     "small": 9_000,  # two writes and one flush
     "streamed": 300_000,  # written as it arrives
@@ -107,11 +108,11 @@ def _dead(pid: int) -> bool:
 
 
 def _sample(points: Sequence[tuple[str, int]], count: int) -> list[tuple[str, int]]:
-    """So many of the points, evenly spread; every flush among them."""
-    flushes = [point for point in points if point[0] in SYNC_CALLS]
-    others = [point for point in points if point not in flushes]
-    step = max(1, len(others) // max(1, count - len(flushes)))
-    return flushes + others[::step][: count - len(flushes)]
+    """So many of the points: what the promise is made of (data, flush, answer), then of the others, evenly spread."""
+    promise = [point for point in points if point[0] in PROMISE][: count * 2 // 3]
+    others = [point for point in points if point[0] not in PROMISE]
+    left = count - len(promise)
+    return promise + others[:: max(1, len(others) // left)][:left]
 
 
 @pytest.mark.chaos
