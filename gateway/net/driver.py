@@ -162,7 +162,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
-        self._write_mark = (self._loop.time(), self._sent_bytes())
+        self._write_mark = (self._loop.time(), self.taken_bytes())
         self._read_or_wait()
 
     def resume_writing(self) -> None:
@@ -295,10 +295,10 @@ class Driver(asyncio.BufferedProtocol):
     def _stalled_writing(self, now: float) -> bool:
         if self._writable is None:
             return False
-        sent = self._sent_bytes()
-        mark_time, mark_sent = self._write_mark
-        if sent - mark_sent >= MIN_PROGRESS_BYTES:
-            self._write_mark = (now, sent)
+        taken = self.taken_bytes()
+        mark_time, mark_taken = self._write_mark
+        if taken - mark_taken >= MIN_PROGRESS_BYTES:
+            self._write_mark = (now, taken)
             return False
         return now - mark_time > self._progress_timeout_s
 
