@@ -54,6 +54,7 @@ def well_behaved(request: pytest.FixtureRequest) -> Iterator[None]:
     if "served" in request.fixturenames:
         found: Scene = request.getfixturevalue("served")
         found.archive.on_store = lambda facts: Behaviour()
+        found.wait_no_files(SLACK_S)  # what was delivered is purged: the next test looks for files of its own
 
 
 def associations(found: Scene) -> float:
