@@ -207,11 +207,11 @@ def test_a_read_only_spool_refuses_and_recovers(small_disk: Path) -> None:
     mount = program("mount")
     run([mount, "-o", "remount,ro", small_disk]).check()
     try:
-        with pytest.raises(SpoolError, match="[Rr]ead-only"):
+        with pytest.raises(SpoolError, match=r"[Rr]ead-only"):
             intake.begin(make_meta())
-        with pytest.raises(SpoolError, match="[Rr]ead-only"):
+        with pytest.raises(SpoolError, match=r"[Rr]ead-only"):
             intake.fill()
-        with pytest.raises(SpoolError, match="[Rr]ead-only"):
+        with pytest.raises(SpoolError, match=r"[Rr]ead-only"):
             spool.unlink([arrival.path])
         assert read_arrival(spool.path(arrival.path), arrival.path, verify=True) == arrival
     finally:
