@@ -78,7 +78,7 @@ class Scene:
         return {name: archive.contents() for name, archive in self.archives.items()}
 
     def settle(self, timeout_s: float = 90.0) -> None:
-        """Wait until nothing is received, ready, leased or deferred any more, and every file is accounted for."""
+        """Wait until nothing has a way to go any more, purges included, and every file is accounted for."""
 
         def quiet() -> bool:
             return sum(count for state, count in open_work(self.config.ledger_path).items()) == 0
@@ -146,7 +146,7 @@ def open_work(path: Path) -> dict[str, int]:
     """State → how many instances and deliveries still have a way to go; {"unreadable": 1} for a ledger that is."""
     rows = _rows(
         path,
-        "SELECT state, count(*) FROM instance WHERE state = 'received' GROUP BY 1 UNION ALL "
+        "SELECT state, count(*) FROM instance WHERE state IN ('received', 'settled', 'purging') GROUP BY 1 UNION ALL "
         "SELECT state, count(*) FROM delivery WHERE state IN ('ready', 'leased', 'deferred') GROUP BY 1 UNION ALL "
         "SELECT 'readable', 0",
     )
