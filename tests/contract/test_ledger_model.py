@@ -410,10 +410,10 @@ class LedgerModel(RuleBasedStateMachine):
     def purge(self, limit: int, finish: bool) -> None:
         items = self.ledger.begin_purge(self.now_ms, limit, self.now_ms)
         by_id = {each.instance_id: each for each in self.instances}
-        left = [each for each in self.instances if each.state == "purging"]
+        left = [each for each in self.instances if each.state == "purging"][: max(1, limit // 2)]
         settled = sum(each.state == "settled" for each in self.instances)
-        assert [item.instance_id for item in items][: len(left)] == [each.instance_id for each in left][:limit]
-        assert len(items) == min(limit, len(left) + settled)
+        assert [item.instance_id for item in items][: len(left)] == [each.instance_id for each in left]
+        assert len(items) == len(left) + min(limit - len(left), settled)
         for item in items:
             assert by_id[item.instance_id].state in ("settled", "purging")
             by_id[item.instance_id].state = "purging"
