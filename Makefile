@@ -62,7 +62,7 @@ bench: TEST_PACKAGES += socat
 bench: install-tests  ## measure beside peers; ONLY=name runs one
 	$(BIN)/python -m bench $(ONLY)
 
-chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call of an acknowledgement (an hour or so)
+chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call of an acknowledgement (some hours)
 	GATEWAY_CHAOS=long $(BIN)/pytest -m chaos --timeout 7200 -p no:cacheprovider
 
 fuzz: $(VENV)/.installed-tests  ## 1,000,000 mutated streams through the upper layer

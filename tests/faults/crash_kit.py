@@ -55,6 +55,7 @@ class Scene:
         if state_dir is not None:
             sections = {"state_dir": str(state_dir), "spool": {"dir": str(state_dir / "spool")}, **sections}
         self.config = GatewayConfig(folder, ports, rules=rules, **sections)
+        self.purges = "keep" not in sections.get("spool", {})
         self.gateway = GatewayProcess(self.config)
         self.journal = Journal(folder / "journal.jsonl")
 
@@ -78,10 +79,14 @@ class Scene:
         return {name: archive.contents() for name, archive in self.archives.items()}
 
     def settle(self, timeout_s: float = 90.0) -> None:
-        """Wait until nothing has a way to go any more, purges included, and every file is accounted for."""
+        """Wait until nothing has a way to go any more, and every file is accounted for.
+
+        Purges are included, except where the spool keeps what is settled.
+        """
 
         def quiet() -> bool:
-            return sum(count for state, count in open_work(self.config.ledger_path).items()) == 0
+            work = open_work(self.config.ledger_path)
+            return not any(count for state, count in work.items() if self.purges or state != "settled")
 
         wait_until(
             quiet,

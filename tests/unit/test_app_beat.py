@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import telemetry
 from gateway.app import common
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
@@ -19,6 +20,7 @@ def test_a_busy_ledger_ends_no_process_and_a_voided_session_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(common, "LEDGER_BEAT_S", 0.02)
+    telemetry.configure("test", format="json")  # to the standard error of now, whatever a test before this one set up
     path = tmp_path / "ledger.db"
 
     async def scenario() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import telemetry
 from gateway.flow.intake import MAX_UNRECORDED, Recorder
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
@@ -27,6 +28,7 @@ def test_intake_is_open_up_to_the_bound_while_the_ledger_is_busy_and_again_when_
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "ledger.db"
+    telemetry.configure("test", format="json")  # to the standard error of now, whatever a test before this one set up
     wakes = []
 
     async def scenario() -> None:
