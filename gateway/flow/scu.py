@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gateway.config.values import Destination
 from gateway.dicom.part10 import FIRST_READ_BYTES, Part10, read_part10
-from gateway.dicom.status import describe
+from gateway.dicom.status import describe, is_success, is_warning
 from gateway.errors import HeaderError, PeerError
 from gateway.flow.line import Line
 from gateway.flow.send import Context
@@ -51,9 +51,8 @@ class Sent:
 
     @property
     def stored(self) -> bool:
-        """The peer answered with Success or a warning (PS3.7 Annex C: 0x0001, 0x0107, 0x0116, 0xBxxx)."""
-        status = self.status
-        return status is not None and (status in (0x0000, 0x0001, 0x0107, 0x0116) or status & 0xF000 == 0xB000)
+        """The peer answered with Success or a warning."""
+        return self.status is not None and (is_success(self.status) or is_warning(self.status))
 
 
 def look_at(path: Path) -> FileToSend:

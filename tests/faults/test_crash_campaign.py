@@ -149,7 +149,7 @@ def test_kills_at_random_under_load_lose_nothing(tmp_path: Path) -> None:
             f"({killer.refused_starts} refused); leased at the kills: {killer.leased}; "
             f"{load.unanswered} stores unanswered, {load.refused} refused; {report}"
         )
-        assert load.unanswered + killer.leased > 0, "the kills hit nothing"
+        assert killer.leased > 0, "the kills hit no delivery on its way"
         assert by_forwarder <= killer.leased, f"{by_forwarder} duplicates, {killer.leased} were in flight"
         assert report.duplicates.total() <= killer.leased + load.unanswered * len(scene.archives)
         assert scene.gateway.stop() == 0
