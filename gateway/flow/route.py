@@ -5,8 +5,8 @@ Rules:
   - The header is read, never the pixel data. A data set that cannot be read to its end, or whose SOP class or instance
     UID is not the one that the sender's command named, is quarantined with the reason; it is never repaired or sent.
   - The process itself is limited: address space by RLIMIT_AS, time by an alarm whose default action ends the process.
-    A hostile object can end only its worker; its instance is claimed again alone, and quarantined after
-    `MAX_ROUTING_ATTEMPTS` (see `gateway.ledger.base`).
+    A hostile object can end only its worker; its instance is claimed again alone, and after `MAX_ROUTING_ATTEMPTS`
+    workers (see `gateway.ledger.base`) the next one quarantines it without a look.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from gateway import telemetry
 from gateway.dicom.header import read_header, study_facts
 from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolMissing
-from gateway.ledger.base import Ledger, RoutedInstance
+from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
 from gateway.rules.plan import Plan, load
 from gateway.spool import Spool, SpoolFile
@@ -164,6 +164,8 @@ def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:
     def bad(reason: str) -> Route:
         return Route(None, Quarantine(lease.instance_id, reason))
 
+    if lease.attempt > MAX_ROUTING_ATTEMPTS:
+        return bad(f"routing failed {MAX_ROUTING_ATTEMPTS} times")
     try:
         with SpoolFile.open(spool, payload) as file:
             header = read_header(file, payload.transfer_syntax_uid, plan.wanted)

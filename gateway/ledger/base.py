@@ -208,8 +208,8 @@ class Ledger(Protocol):
     def claim_instances(self, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
         """Claim up to `limit` received instances, oldest first; each attempt is counted here.
 
-        An instance that has been claimed MAX_ROUTING_ATTEMPTS times without a result is quarantined instead
-        (reason `routing failed N times`).
+        An instance comes only when every earlier arrival of its SOP Instance UID is routed, or in the same batch.
+        One whose `attempt` is past MAX_ROUTING_ATTEMPTS has ended as many workers: it is to be quarantined, not tried.
         """
 
     def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
@@ -338,9 +338,6 @@ class Ledger(Protocol):
 
     def gauges(self) -> LedgerGauges:
         """Counters and oldest ages; no scan of deliveries or instances."""
-
-    def next_due_ms(self, destination: str) -> int | None:
-        """When the earliest deferred delivery of a destination comes due; None when nothing is deferred."""
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────────────
 

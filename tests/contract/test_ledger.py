@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Voided
+from gateway.ledger.base import Voided
 from gateway.model import (
     DeliveryState,
     DuplicateKind,
@@ -162,11 +162,21 @@ def test_an_instance_waits_while_an_earlier_arrival_of_its_uid_is_received(scene
     scene.arrive("b", uid="1.9")
     scene.arrive("c", uid="1.9")
     scene.arrive("d")
-    first = scene.claim_instances()
-    assert [lease.instance_id for lease in first] == ["a", "d"]
-    assert scene.claim_instances() == []
+    first = scene.claim_instances(2)
+    assert [lease.instance_id for lease in first] == ["a", "b"], "one batch routes them in their order"
+    assert [lease.instance_id for lease in scene.claim_instances()] == ["d"]
     scene.record(first)
-    assert scene.route() == ["b", "c"]
+    assert scene.route() == ["c"]
+
+
+def test_no_instance_overtakes_an_earlier_arrival_of_its_uid_that_is_tried_again_alone(scene: Scene) -> None:
+    scene.arrive("other")
+    scene.arrive("a", uid="1.9")
+    scene.claim_instances()
+    scene.ledger.void_session(scene.worker.session_id, 2)
+    scene.worker = scene.session(Role.WORKER)
+    scene.arrive("b", uid="1.9")
+    assert [[lease.instance_id for lease in scene.claim_instances()] for _ in range(3)] == [["other"], ["a"], []]
 
 
 def test_routing_makes_one_delivery_for_each_destination(scene: Scene) -> None:
@@ -223,19 +233,16 @@ def test_a_routing_without_its_lease_is_left_out_and_the_rest_recorded(scene: Sc
     assert first.instance_id == "a"
 
 
-def test_an_instance_that_ends_its_workers_is_quarantined_after_five_tries(scene: Scene) -> None:
+def test_an_instance_that_ends_its_workers_is_claimed_alone_and_its_attempts_are_counted(scene: Scene) -> None:
     scene.arrive("poison", "good")
     attempts = []
-    for _ in range(MAX_ROUTING_ATTEMPTS):
+    for _ in range(3):
         leases = scene.claim_instances()
         attempts.append([(lease.instance_id, lease.attempt) for lease in leases if lease.instance_id == "poison"])
         scene.record([lease for lease in leases if lease.instance_id == "good"])
         scene.ledger.void_session(scene.worker.session_id, 2)
         scene.worker = scene.session(Role.WORKER)
-    assert attempts == [[("poison", n)] for n in range(1, MAX_ROUTING_ATTEMPTS + 1)]
-    assert scene.claim_instances() == []
-    assert scene.state("poison") is InstanceState.QUARANTINED
-    assert scene.row("poison").reason == "routing failed 5 times"
+    assert attempts == [[("poison", n)] for n in range(1, 4)]
     assert scene.state("good") is InstanceState.ROUTED
 
 

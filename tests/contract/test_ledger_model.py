@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import LONE_PATIENCE_MS, MAX_ROUTING_ATTEMPTS, InstanceFilter
+from gateway.ledger.base import LONE_PATIENCE_MS, InstanceFilter
 from gateway.model import (
     DeliveryLease,
     DeliveryState,
@@ -186,15 +186,13 @@ class LedgerModel(RuleBasedStateMachine):
                 self.ledger.claim_instances(session, limit, self.now_ms)
             return
         received = [each for each in self.instances if each.state == "received"]
-        first_of_uid = {each.uid: each for each in reversed(received)}
-        free = [each for each in received if each.session is None and first_of_uid[each.uid] is each]
         expected: list[ModelInstance] = []
-        for each in free:
-            if len(expected) >= limit:
-                break
-            if each.attempts >= MAX_ROUTING_ATTEMPTS:
-                each.state = "quarantined"
-            elif not each.attempts:
+        for each in received:
+            if each.session is not None or len(expected) >= limit:
+                continue
+            if any(other.uid == each.uid for other in received[: received.index(each)] if other not in expected):
+                continue
+            if not each.attempts:
                 expected.append(each)
             elif not expected:
                 expected = [each]

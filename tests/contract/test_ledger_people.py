@@ -80,15 +80,23 @@ def test_nothing_is_claimed_for_a_paused_destination(scene: Scene) -> None:
 def test_exact_duplicates_are_skipped_where_the_destination_says_so(scene: Scene) -> None:
     scene.ledger.sync_destinations({"pacs": True, "dr": False}, 2)
     scene.arrive("a", "b", "c", uid="1.9")
-    (first,) = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    (first,) = scene.record(scene.claim_instances(1), decision("pacs", "dr"))
     assert (first.destinations, first.skipped_duplicates) == (("pacs", "dr"), ())
-    (second,) = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    (second,) = scene.record(scene.claim_instances(1), decision("pacs", "dr"))
     assert (second.destinations, second.skipped_duplicates) == (("dr",), ("pacs",))
-    (third,) = scene.record(scene.claim_instances(), decision("pacs"))
+    (third,) = scene.record(scene.claim_instances(1), decision("pacs"))
     assert (third.destinations, third.skipped_duplicates, third.state) == ((), ("pacs",), InstanceState.SETTLED)
     scene.arrive("d", uid="1.9", content=b"changed")
-    (changed,) = scene.record(scene.claim_instances(), decision("pacs"))
+    (changed,) = scene.record(scene.claim_instances(1), decision("pacs"))
     assert changed.destinations == ("pacs",)
+
+
+def test_exact_duplicates_routed_in_one_batch_are_skipped_too(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": False}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    first, second = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    assert (first.destinations, first.skipped_duplicates) == (("pacs", "dr"), ())
+    assert (second.destinations, second.skipped_duplicates) == (("dr",), ("pacs",))
 
 
 def test_a_duplicate_is_skipped_because_of_what_was_delivered_before(scene: Scene) -> None:

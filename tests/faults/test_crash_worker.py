@@ -47,6 +47,8 @@ def test_an_instance_that_kills_its_worker_is_quarantined_and_its_neighbours_arr
         wait_until(lambda: state(scene, poison) == "quarantined", 120, lambda: f"it is {state(scene, poison)}")
         deaths = scene.gateway.log_lines(event="child_ended", child="worker-0", status="SIGKILL")
         assert len(deaths) == MOST_ATTEMPTS
+        told = scene.gateway.log_lines(event="quarantined", instance_id=instance_id)
+        assert [line["reason"] for line in told] == ["routing failed 5 times"]
         report = scene.judge().assert_clean()
         assert report.duplicates.total() == 0
         assert [one.sop_instance_uid for one in report.undelivered] == [poison]

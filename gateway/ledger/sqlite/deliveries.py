@@ -85,12 +85,6 @@ def record(tx: Transaction, session: Session, outcomes: Sequence[Outcome], now_m
     return recorded
 
 
-def next_due(tx: Transaction, destination: str) -> int | None:
-    """See `Ledger.next_due_ms`."""
-    due = tx.value(_SQL["next_due"], (destination,))
-    return None if due is None else int(due)
-
-
 def _make_due_ready(tx: Transaction, key: int, now_ms: int) -> None:
     due = pick(tx, _SQL["pick_due"], {"destination_key": key, "now_ms": now_ms, "limit": DUE_CHUNK})
     if due:

@@ -139,9 +139,6 @@ class SqliteLedger:
     def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
         return self._database.write(lambda tx: _deliveries.record(tx, session, outcomes, now_ms))
 
-    def next_due_ms(self, destination: str) -> int | None:
-        return self._database.read(lambda tx: _deliveries.next_due(tx, destination))
-
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 
     def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Routing: received instances are claimed by workers, and what they decide becomes deliveries.
 
 Claims go by order of arrival. An instance with an earlier attempt is claimed alone, and when its turn comes it is the
-whole batch; an instance whose earlier twin is still received waits for it.
+whole batch; an instance with an earlier twin that is still received comes in the same batch after it, or waits.
 
 An exact duplicate that is not sent, because an earlier arrival's delivery stands for it, is written down in
 `skipped`: it stays in the spool until that delivery is settled, and is delivered after all when the earlier arrival
@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 
 from gateway.ledger import queries
-from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RoutedInstance
+from gateway.ledger.base import RoutedInstance
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import UNCONFIGURED, UNCONFIGURED_REASON
@@ -40,29 +40,29 @@ def claim(tx: Transaction, session: Session, limit: int) -> list[InstanceLease]:
     """See `Ledger.claim_instances`."""
     require_open(tx, session)
     chosen: list[InstanceLease] = []
-    given_up: list[int] = []
-    seen: set[int] = set()  # first_seq of twins met in this look: the later ones wait for the first
+    taken: set[int] = set()  # first_seq of twins that are all in this batch so far
+    behind: set[int] = set()  # first_seq of twins of which an earlier one is not
     cursor = tx.execute(_SQL["received"])
     for row in cursor:
         seq, instance_id, attempts, received_at_ms, first_seq = row[:5]
         if len(chosen) >= limit:
             break
-        if first_seq is not None:
-            if first_seq in seen or tx.value(_SQL["has_earlier_received"], (first_seq, seq)) is not None:
-                seen.add(first_seq)
-                continue
-            seen.add(first_seq)
-        if attempts >= MAX_ROUTING_ATTEMPTS:
-            given_up.append(seq)
+        if first_seq in behind:
             continue
-        if attempts and chosen:
-            continue  # it has its turn alone, when it is the oldest
+        if first_seq is not None and first_seq not in taken:
+            waits = tx.value(_SQL["has_earlier_received"], (first_seq, seq)) is not None
+            (behind if waits else taken).add(first_seq)
+            if waits:
+                continue
+        if attempts and chosen:  # it has its turn alone, when it is the oldest
+            if first_seq is not None:
+                behind.add(first_seq)
+            continue
         payload, facts = PayloadFile(*row[5:12]), AssociationFacts(*row[12:])
         chosen.append(InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts))
         if attempts:
             break
     cursor.close()
-    _give_up(tx, given_up)
     tx.executemany(_SQL["lease"], [(session.session_id, lease.seq) for lease in chosen])
     return chosen
 
@@ -114,13 +114,6 @@ def insert_delivery(
     )
     tx.count_deliveries(destination_key, state.value, 1)
     return int(cursor.lastrowid or 0)
-
-
-def _give_up(tx: Transaction, seqs: Sequence[int]) -> None:
-    reason = f"routing failed {MAX_ROUTING_ATTEMPTS} times"
-    tx.executemany(_SQL["give_up"], [(reason, seq) for seq in seqs])
-    tx.count_instances(InstanceState.RECEIVED.value, -len(seqs))
-    tx.count_instances(InstanceState.QUARANTINED.value, len(seqs))
 
 
 class _Destinations:

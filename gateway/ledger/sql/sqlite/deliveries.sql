@@ -75,7 +75,3 @@ SET state = 'delivered', session_id = NULL, code = :code, reason = :reason, stat
 WHERE delivery_id = :delivery_id AND session_id = :session_id AND token = :token
   AND state = 'held' AND code IN ('quarantined', 'unconfigured')
 RETURNING destination_key, instance_seq;
-
--- name: next_due
-SELECT min(due_at_ms) FROM delivery
-WHERE destination_key = (SELECT destination_key FROM destination WHERE name = ?) AND state = 'deferred';

@@ -14,9 +14,6 @@ SELECT 1 FROM instance WHERE first_seq = ? AND seq < ? AND first_seq IS NOT NULL
 -- name: lease
 UPDATE instance SET session_id = ?, attempts = attempts + 1 WHERE seq = ?;
 
--- name: give_up
-UPDATE instance SET state = 'quarantined', reason = ? WHERE seq = ?;
-
 -- name: leased_by
 SELECT seq, first_seq, duplicate FROM instance
 WHERE instance_id = :instance_id AND state = 'received' AND session_id = :session_id;
