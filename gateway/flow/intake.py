@@ -5,9 +5,11 @@ Two queues, each served by one task of the receiver:
   - `FlushGroup`: complete spool files wait for their flush. While one flush is under way in its thread, the files that
     become complete meanwhile gather, and are flushed together. Objects of more than `LARGE_BYTES` have a lane of their
     own, so that a gigabyte's flush holds up nobody. What is flushed is acknowledged at once.
-  - `Recorder`: arrivals wait for the ledger, and go there in batches. The spool is the promise, so a ledger that is
-    busy holds up no acknowledgement until MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they are
-    written. A ledger that fails closes intake for good: the next start checks it, and adopts what it does not know.
+  - `Recorder`: arrivals wait for the ledger, and go there in batches: the first one after a pause at once, then one
+    batch each RECORD_INTERVAL_S. Every later stage works in these batches, so that under load its transactions and
+    wake-ups are shared by many. The spool is the promise, so a ledger that is busy holds up no acknowledgement until
+    MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they are written. A ledger that fails closes intake
+    for good: the next start checks it, and adopts what it does not know.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from gateway.spool import Spool, SpoolWriter
 LARGE_BYTES = 8 << 20
 MAX_UNRECORDED = 10_000
 RECORD_BATCH = 500
-GATHER_S = 0.002
+RECORD_INTERVAL_S = 0.02
 BUSY_PAUSE_S = 0.2
 
 
@@ -136,10 +138,14 @@ class Recorder:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_at = loop.time()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(GATHER_S)
+            if next_at > loop.time():
+                await asyncio.sleep(next_at - loop.time())
+            next_at = loop.time() + RECORD_INTERVAL_S
             while self._waiting and not self._failed:
                 batch = [self._waiting[i] for i in range(min(RECORD_BATCH, len(self._waiting)))]
                 await self._record(batch)

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 import xxhash
 
 from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination
-from gateway.errors import SpoolCorrupt
+from gateway.errors import SpoolCorrupt, SpoolMissing
 from gateway.model import DeliveryLease, PayloadFile
 from gateway.spool import Spool, SpoolFile
 
@@ -41,35 +41,55 @@ async def stream(spool: Spool, payload: PayloadFile, executor: Executor) -> Asyn
     :raises SpoolMissing, SpoolCorrupt: before the last piece is handed out.
     """
     loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(executor, SpoolFile.open, spool, payload)
-    reading: asyncio.Future[SpoolFile] | asyncio.Future[bytes] = opening
+    reader = _Reader(spool, payload)
+    reading = loop.run_in_executor(executor, reader.read)
     try:
-        file = await asyncio.shield(opening)
-        hasher = xxhash.xxh3_128()
-        offset = 0
-        ahead = reading = loop.run_in_executor(executor, _read, file, offset, payload.length, hasher)
-        while True:
-            piece = await asyncio.shield(ahead)
-            offset += len(piece)
-            last = offset >= payload.length
-            if last:
-                if hasher.digest() != payload.checksum:
-                    raise SpoolCorrupt("the checksum of the data set does not hold")
-                yield piece, True
-                return
-            ahead = reading = loop.run_in_executor(executor, _read, file, offset, payload.length, hasher)
-            yield piece, False
+        last = False
+        while not last:
+            piece, last = await asyncio.shield(reading)
+            if not last:
+                reading = loop.run_in_executor(executor, reader.read)
+            yield piece, last
     finally:
-        # The thread must be through with the file before it is closed; what it found no longer matters.
-        await asyncio.wait([reading])
-        reading.exception()
-        if opening.exception() is None:
-            opening.result().close()
+        if not reading.done():  # the thread must be through with the file before it is closed
+            await asyncio.wait([reading])
+        reading.exception()  # whatever it found no longer matters
+        reader.close()
 
 
-def _read(file: SpoolFile, offset: int, length: int, hasher: xxhash.xxh3_128) -> bytes:
-    piece = file.pread(offset, min(CHUNK_BYTES, length - offset))
-    if not piece:
-        raise SpoolCorrupt("the file is shorter than its record says")
-    hasher.update(piece)
-    return piece
+class _Reader:
+    """Reads a payload piece by piece, in one thread at a time."""
+
+    def __init__(self, spool: Spool, payload: PayloadFile) -> None:
+        self._spool = spool
+        self._payload = payload
+        self._file: SpoolFile | None = None
+        self._hasher = xxhash.xxh3_128()
+        self._offset = 0
+
+    def read(self) -> tuple[bytes, bool]:
+        """The next piece, and whether it is the last: then the checksum held, and the file is closed.
+
+        :raises SpoolMissing, SpoolCorrupt, SpoolError: as `SpoolFile` does, and where length or checksum do not hold.
+        """
+        payload = self._payload
+        if self._file is None:
+            self._file = SpoolFile.open(self._spool, payload)
+        piece = self._file.pread(self._offset, min(CHUNK_BYTES, payload.length - self._offset))
+        if not piece:
+            raise SpoolCorrupt("the file is shorter than its record says")
+        self._hasher.update(piece)
+        self._offset += len(piece)
+        if not self._spool.holds(payload.path):  # then what was read may be what a pool put there since
+            raise SpoolMissing(f"{payload.path} was purged while it was read")
+        last = self._offset >= payload.length
+        if last:
+            self.close()
+            if self._hasher.digest() != payload.checksum:
+                raise SpoolCorrupt("the checksum of the data set does not hold")
+        return piece, last
+
+    def close(self) -> None:
+        """Does nothing the second time."""
+        if self._file is not None:
+            self._file.close()

@@ -2,16 +2,18 @@
 
 One process a host runs it (the console). Each turn:
 
-  1. `begin_purge` (fully durable, checks every delivery and payload again) → unlink → `finish_purge`. What a crash left
-     in `purging` comes again. An error of the commit unlinks nothing.
+  1. `begin_purge` (fully durable, checks every delivery and payload again) → the files are emptied or removed →
+     `finish_purge`. What a crash left in `purging` comes again. An error of the commit touches no file.
   2. The SQLite checkpoint, under the writers' lock.
-  3. Room: the ballast comes back when there is room for it; gauges are set.
+  3. Room: the ballast comes back when there is room for it; empty files that are kept for the pools go when inodes are
+     scarce; gauges are set.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gateway import telemetry
 from gateway.errors import LedgerError, SpoolError
@@ -68,7 +70,7 @@ class Sweeper:
         if not items:
             return 0
         paths = [path for item in items for path in item.paths]
-        failed = await asyncio.to_thread(self._spool.try_unlink, paths)
+        failed = await asyncio.to_thread(partial(self._spool.try_unlink, paths, keep=True))
         gone = [item.instance_id for item in items if failed.keys().isdisjoint(item.paths)]
         if gone:
             await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
@@ -87,6 +89,8 @@ class Sweeper:
             room = self._spool.room()
             if not room.low:
                 self._spool.restore_ballast()
+            elif room.few_inodes:
+                self._spool.free_inodes()
         except SpoolError as error:
             telemetry.problem("spool_room", reason=str(error))
             return

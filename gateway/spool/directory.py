@@ -8,9 +8,10 @@ the room is `low` and nothing new is begun. The ballast is a file of `ballast_by
 full all the same, so that the ledger on the same file system can still record outcomes; it is restored when there is
 room again.
 
-Removal: a folder left empty goes with its last file. A pool's batch folder is filled completely before any of its names
-is used, so an empty one is used up; a generation's folder may vanish under a live receiver and is then made again by
-the next `Intake.fill`.
+Removal: a purged file is emptied and kept for a pool (`gateway.spool.free`), as long as there are inodes; any other is
+unlinked. A folder left empty goes with its last file. A pool's batch folder is filled completely before any of its
+names is used, so an empty one is used up; a generation's folder may vanish under a live receiver and is then made again
+by the next `Intake.fill`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from pathlib import Path
 from gateway.errors import SpoolError
 from gateway.spool import system
 from gateway.spool.flush import Flushable, Flusher
+from gateway.spool.free import FREE, FreeFiles
 
 INCOMING = "incoming"
 DERIVED = "derived"
 BALLAST = "ballast"
 MIN_FREE_INODES = 1024
+ROOM_MAX_AGE_S = 0.1
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
@@ -58,6 +61,7 @@ class Spool:
         self.ballast_bytes = ballast_bytes
         self._root = os.path.abspath(directory)
         self._flusher = Flusher()
+        self.free = FreeFiles(f"{self._root}/{FREE}")
         self._room: Room | None = None
         self._room_at = 0.0
 
@@ -68,7 +72,7 @@ class Spool:
             for path in reversed(missing):
                 path.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 fsync_folder(str(path.absolute().parent))
-            for name in (INCOMING, DERIVED):
+            for name in (INCOMING, DERIVED, FREE):
                 os.makedirs(os.path.join(self._root, name), FOLDER_MODE, exist_ok=True)
             fsync_folder(self._root)
             self._flusher.open(self._root)
@@ -153,17 +157,36 @@ class Spool:
             first = next(iter(failed.values()))
             raise SpoolError(f"{len(failed)} files or folders were not removed; the first: {first}")
 
-    def try_unlink(self, paths: Iterable[str]) -> dict[str, SpoolError]:
+    def holds(self, relative: str) -> bool:
+        """Whether the file is still under its name. What was read of it before is then its own (`gateway.spool.free`).
+
+        Raises SpoolError when the file system does not say.
+        """
+        try:
+            os.stat(self.full_path(relative), follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise system.spool_error(error, f"cannot look for {relative}") from error
+        return True
+
+    def try_unlink(self, paths: Iterable[str], *, keep: bool = False) -> dict[str, SpoolError]:
         """Remove files (a missing one is fine) and the folders left empty, durably: none comes back with a power cut.
 
-        Returns what was not removed, or not durably, and why: by the path that was given, or by the folder.
+        With `keep` a file may be emptied and kept for a pool instead. Returns what was not removed, or not durably, and
+        why: by the path that was given.
         """
         failed: dict[str, SpoolError] = {}
         folders: dict[str, list[str]] = {}
+        places = self.free.places() if keep and not self.room(ROOM_MAX_AGE_S).few_inodes else 0
         for relative in paths:
             try:
                 full = self.full_path(relative)
-                os.unlink(full)
+                if places > 0:
+                    self.free.keep(full)
+                    places -= 1
+                else:
+                    os.unlink(full)
             except FileNotFoundError:
                 pass
             except SpoolError as error:
@@ -188,6 +211,14 @@ class Spool:
         while folder != self._root and not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         return folder
+
+    def free_inodes(self) -> None:
+        """Remove the empty files that are kept for pools. Raises SpoolError."""
+        try:
+            self.free.clear()
+        except OSError as error:
+            raise system.spool_error(error, f"cannot remove the free files of {self._root}") from error
+        self._room = None
 
     def remove_empty(self, folder: str) -> None:
         """Remove a folder (absolute) if it is empty, then its parents likewise; never `incoming` or `derived`.

@@ -33,11 +33,18 @@ import xxhash
 from gateway.errors import SpoolError, SpoolFull
 from gateway.model import Arrival, AssociationFacts
 from gateway.spool import record, system
-from gateway.spool.directory import FILE_MODE, FOLDER_MODE, INCOMING, Room, Spool, fsync_folder
+from gateway.spool.directory import (
+    FILE_MODE,
+    FOLDER_MODE,
+    INCOMING,
+    ROOM_MAX_AGE_S,
+    Room,
+    Spool,
+    fsync_folder,
+)
 
 GATHER_BYTES = 64 * 1024
 WRITEBACK_BYTES = 4 * 1024 * 1024
-ROOM_MAX_AGE_S = 0.1
 SUFFIX = ".dcm"
 
 GENERATION = re.compile(r"[0-9a-f-]{8,64}", re.ASCII)
@@ -98,10 +105,7 @@ class Intake:
                 try:
                     for _ in range(self.pool_size):
                         name = f"{folder}/{next(self._ids)}{SUFFIX}"
-                        fd = os.open(
-                            self.spool.full_path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE
-                        )
-                        os.close(fd)
+                        self._make(self.spool.full_path(name))
                         made.append(name)
                 except OSError:
                     if not made:
@@ -115,6 +119,11 @@ class Intake:
                 self._give_up(folder, made)
                 raise system.spool_error(error, f"cannot fill the pool in {folder}") from error
             self._pool.extend(made)
+
+    def _make(self, path: str) -> None:
+        """An empty file: one that a purge has emptied, else a new one."""
+        if not self.spool.free.take(path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
     def _make_batch_folder(self) -> str:
         generation = f"{INCOMING}/{self.generation}"

@@ -74,7 +74,7 @@ def test_prepare_makes_the_folders_and_is_repeatable(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "spool"
     make_spool(folder, ballast_bytes=1000)
     make_spool(folder, ballast_bytes=1000)
-    assert sorted(path.name for path in folder.iterdir()) == ["ballast", "derived", "incoming"]
+    assert sorted(path.name for path in folder.iterdir()) == ["ballast", "derived", "free", "incoming"]
     assert (folder / "ballast").stat().st_size == 1000
     assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -198,6 +198,24 @@ def test_without_inodes_the_pool_is_what_could_be_made(small_disk: Path) -> None
     assert not spool.room().low, "looked at anew: `begin` is content with a look of a moment ago"
     intake = make_intake(spool)
     store(intake, b"inodes are there again")
+
+
+def test_empty_files_are_given_up_when_inodes_are_scarce(small_disk: Path) -> None:
+    spool = make_spool(small_disk / "spool")
+    intake = make_intake(spool, pool_size=1500)
+    paths = [store(intake, b"content").path for _ in range(1500)]
+    assert spool.try_unlink(paths, keep=True) == {}
+    assert len(os.listdir(small_disk / "spool" / "free")) == 1500
+    others = small_disk / "others"
+    others.mkdir()
+    for number in range(5000):
+        if spool.room().few_inodes:
+            break
+        (others / str(number)).touch()
+    assert spool.room().low
+    spool.free_inodes()
+    assert os.listdir(small_disk / "spool" / "free") == []
+    assert not spool.room().few_inodes
 
 
 def test_a_read_only_spool_refuses_and_recovers(small_disk: Path) -> None:

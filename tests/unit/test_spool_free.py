@@ -1,0 +1,113 @@
+"""Files used again: what a purge emptied becomes a file of a pool, and nothing of what was in it is seen again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SpoolMissing
+from gateway.flow import send
+from gateway.spool import read_arrival
+from tests.unit.spool_kit import files_in, make_intake, make_spool, payload_of, store
+
+
+def free_files(folder: Path) -> list[Path]:
+    return sorted((folder / "free").iterdir())
+
+
+def test_a_purged_file_is_emptied_and_its_inode_serves_the_next_pool(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    intake = make_intake(spool, pool_size=4)
+    arrivals = [store(intake, b"the first content") for _ in range(4)]
+    inodes = {os.stat(spool.path(arrival.path)).st_ino for arrival in arrivals}
+    assert spool.try_unlink([arrival.path for arrival in arrivals], keep=True) == {}
+    assert files_in(spool) == []
+    assert [path.stat().st_size for path in free_files(tmp_path)] == [0] * 4
+    intake.fill()
+    assert free_files(tmp_path) == []
+    again = [store(intake, b"another") for _ in range(4)]
+    assert {os.stat(spool.path(arrival.path)).st_ino for arrival in again} == inodes
+    assert {arrival.instance_id for arrival in again}.isdisjoint(arrival.instance_id for arrival in arrivals)
+    for arrival in again:
+        assert read_arrival(spool.path(arrival.path), arrival.path, verify=True) == arrival
+
+
+def test_without_free_files_and_beside_a_faster_process_a_pool_makes_its_own(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    intake = make_intake(spool, pool_size=4)
+    spool.try_unlink([store(intake, b"content").path for _ in range(4)], keep=True)
+    other = make_spool(tmp_path)
+    first = os.path.join(tmp_path, "incoming", "first")
+    assert other.free.take(first)  # it knows of all four now
+    for path in free_files(tmp_path):
+        path.unlink()
+    assert not other.free.take(os.path.join(tmp_path, "incoming", "second"))
+    intake.fill()
+    assert intake.available == 4
+
+
+def test_what_is_no_empty_file_never_gets_into_a_pool(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    (tmp_path / "free" / "full").write_bytes(b"not ours")
+    (tmp_path / "free" / "link").symlink_to(tmp_path / "elsewhere")
+    intake = make_intake(spool, pool_size=4)
+    arrivals = [store(intake, b"content") for _ in range(4)]
+    assert free_files(tmp_path) == []
+    for arrival in arrivals:
+        assert read_arrival(spool.path(arrival.path), arrival.path, verify=True) == arrival
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_purge_empties_nothing_through_a_link(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "spool")
+    intake = make_intake(spool)
+    arrival = store(intake, b"content")
+    precious = tmp_path / "precious"
+    precious.write_text("of somebody else")
+    spool.path(arrival.path).unlink()
+    spool.path(arrival.path).symlink_to(precious)
+    assert list(spool.try_unlink([arrival.path], keep=True)) == [arrival.path]
+    assert precious.read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize("moment", ["before the first piece", "between two pieces"])
+def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The process of a voided lease goes on after the file was purged and belongs to another instance."""
+    monkeypatch.setattr(send, "CHUNK_BYTES", 1000)
+    spool = make_spool(tmp_path)
+    intake = make_intake(spool, pool_size=1)
+    old, new = b"A" * 3000, b"B" * 3000
+    arrival = store(intake, old)
+    payload = payload_of(arrival)
+
+    def purge_and_use_again() -> None:
+        assert spool.try_unlink([arrival.path], keep=True) == {}
+        intake.fill()
+        store(intake, new)
+
+    async def scenario() -> bytes:
+        got = b""
+        with ThreadPoolExecutor(1) as executor:
+            reader = send._Reader(spool, payload)
+            if moment == "before the first piece":
+                reader._file = send.SpoolFile.open(spool, payload)
+                purge_and_use_again()
+                with pytest.raises(SpoolMissing, match="purged"):
+                    reader.read()
+                reader.close()
+                return got
+            pieces = send.stream(spool, payload, executor)
+            got += (await anext(pieces))[0]
+            await asyncio.get_running_loop().run_in_executor(executor, purge_and_use_again)
+            with pytest.raises(SpoolMissing, match="purged"):
+                while True:
+                    got += (await anext(pieces))[0]
+        return got
+
+    assert set(asyncio.run(scenario())) <= set(old)
