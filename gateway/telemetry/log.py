@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import os
@@ -42,6 +43,7 @@ _ITEMS_LIMIT = 20
 PATIENCE_S = 0.2  # how long a line may wait for a slow reader
 IMPATIENT_S = 60.0  # for so long after a loss no line waits at all
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_GIVEN = "_given"
 _WITHHELD_WORDS = ("patient", "accession", "study_", "series_", "birth", "sop_instance")
 
 
@@ -111,17 +113,25 @@ def clean(value: object) -> Any:
     return f"<{type(value).__name__}>"
 
 
-def _clean_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """A structlog processor: escape all fields, and withhold those whose name says patient data."""
-    cleaned: EventDict = {}
-    for name, value in fields.items():
+def _clean_fields(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """A structlog processor: put what `emit` was given behind what is ours (event, level, time, process), escaped, and
+    withheld where the name says patient data. A field named like one of ours is left out."""
+    given: Mapping[str, object] = line.pop(_GIVEN)
+    for name, value in given.items():
+        if name in line:
+            continue
         if type(value) is str and len(value) <= PEER_TEXT_LIMIT and value.isascii() and value.isprintable():
-            cleaned[name] = value if "\\" not in value else escape(value)
+            line[name] = value if "\\" not in value else escape(value)
         else:
-            cleaned[name] = clean(value)
-        if any(word in name for word in _WITHHELD_WORDS):
-            cleaned[name] = "[withheld]"
-    return cleaned
+            line[name] = clean(value)
+        if _withheld(name):
+            line[name] = "[withheld]"
+    return line
+
+
+@functools.lru_cache(maxsize=1024)
+def _withheld(name: str) -> bool:
+    return any(word in name for word in _WITHHELD_WORDS)
 
 
 class Stream(Protocol):
@@ -240,7 +250,8 @@ def _build(
         style = "console" if terminal else "json"
     renderer: Processor
     if style == "json":
-        renderer = structlog.processors.JSONRenderer(serializer=json.dumps)
+        # Without structlog's fallback for foreign types, json takes its fast way; there are none after _clean_fields.
+        renderer = structlog.processors.JSONRenderer(serializer=lambda fields, **_: json.dumps(fields))
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False)
     logger: FilteringBoundLogger = structlog.wrap_logger(
@@ -282,4 +293,4 @@ def emit(level: str, event: str, fields: Mapping[str, object]) -> None:
     global _logger
     if _logger is None:
         _logger = _build("unconfigured", "auto", "info", None, None)
-    _logger.bind(**fields).log(_LEVELS[level], event)
+    _logger.log(_LEVELS[level], event, **{_GIVEN: fields})
