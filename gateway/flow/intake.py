@@ -1,6 +1,6 @@
 """Between the last fragment and the ledger: group flush, acknowledgement, recording.
 
-Two queues, each served by one task of the receiver:
+Two queues of the receiver:
 
   - `FlushGroup`: complete spool files wait for their flush. While one flush is under way in its thread, the files that
     become complete meanwhile gather, and are flushed together. Objects of more than `LARGE_BYTES` have a lane of their
@@ -15,9 +15,11 @@ Two queues, each served by one task of the receiver:
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
@@ -37,8 +39,11 @@ Flushed = Callable[[SpoolError | None], None]
 """Called from the event loop when a file's flush has ended; None means durable."""
 
 
+Waiting = list[tuple[SpoolWriter, Flushed]]
+
+
 class FlushGroup:
-    """Flushes complete spool files in groups, one group at a time.
+    """Flushes complete spool files in groups, one group at a time, in a thread. Make it inside the running event loop.
 
     :param flushes_told: one cell, shared by a spool's lanes: how many of its flushes telemetry was told of.
     """
@@ -46,32 +51,58 @@ class FlushGroup:
     def __init__(self, spool: Spool, name: str, flushes_told: list[int]) -> None:
         self._spool = spool
         self._flushes_told = flushes_told
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"flush-{name}")
-        self._waiting: list[tuple[SpoolWriter, Flushed]] = []
-        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: Waiting = []
+        self._busy = False  # a group is under way, or about to be
+        self._groups: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        threading.Thread(target=self._serve, name=f"flush-{name}", daemon=True).start()
 
     def submit(self, writer: SpoolWriter, flushed: Flushed) -> None:
         """Have a finished writer flushed."""
         self._waiting.append((writer, flushed))
-        self._wake.set()
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._begin)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Serve until cancelled. Raises what is a bug: an error that is not a file's."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                group, self._waiting = self._waiting, []
-                if not group:
-                    continue
-                began = loop.time()
-                errors = await loop.run_in_executor(self._executor, self._flush, [writer for writer, _ in group])
-                self._count(errors.count(None), loop.time() - began)
-                for (_, flushed), error in zip(group, errors, strict=True):
-                    flushed(error)
+            await self._failed
         finally:
-            self._executor.shutdown(wait=False)
+            self._groups.put(None)
+
+    def _begin(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._groups.put(group)
+
+    def _serve(self) -> None:
+        """The thread."""
+        while (group := self._groups.get()) is not None:
+            began = time.monotonic()
+            try:
+                errors = self._flush([writer for writer, _ in group])
+            except BaseException as error:  # noqa: BLE001 - raised by `run`
+                self._loop.call_soon_threadsafe(self._fail, error)
+                return
+            self._loop.call_soon_threadsafe(self._done, group, errors, time.monotonic() - began)
+            del group  # hold nothing while there is nothing to do
+
+    def _done(self, group: Waiting, errors: list[SpoolError | None], seconds: float) -> None:
+        if self._waiting:
+            self._begin()
+        else:
+            self._busy = False
+        try:
+            self._count(errors.count(None), seconds)
+            for (_, flushed), error in zip(group, errors, strict=True):
+                flushed(error)
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
 
     def _count(self, durable: int, seconds: float) -> None:
         flushes = self._spool.flush_calls

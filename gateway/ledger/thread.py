@@ -18,12 +18,68 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
 from gateway.errors import LedgerError
 from gateway.ledger.base import Ledger
 
 T = TypeVar("T")
+
+
+class _Call(Generic[T]):
+    """One callable on its way through the thread, and back to the event loop that waits for it.
+
+    Caller and thread settle between them, under a lock, who deals with the result of a caller that was cancelled.
+    """
+
+    __slots__ = ("_abandoned", "_answered", "_loop", "_mutex", "_undo", "_work", "error", "result", "waiter")
+
+    def __init__(self, work: Callable[[Ledger], T], undo: Callable[[Ledger, T], object] | None) -> None:
+        self._work = work
+        self._undo = undo
+        self._loop = asyncio.get_running_loop()
+        self._mutex = threading.Lock()
+        self._answered = False  # there is a result, or an error
+        self._abandoned = False  # nobody will take it
+        self.waiter: asyncio.Future[None] = self._loop.create_future()
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def run(self, ledger: Future[Ledger]) -> None:
+        """In the thread: do the work and hand over what came of it."""
+        try:
+            self.result = self._work(ledger.result())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, or reported
+            self.error = error
+        with self._mutex:
+            self._answered = True
+            if not self._abandoned:
+                try:
+                    self._loop.call_soon_threadsafe(self._wake)
+                except RuntimeError:  # the loop is closed: the process is ending, and its session with it
+                    self._abandoned = True
+        if self._abandoned:
+            self.settle(ledger)
+
+    def _wake(self) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def abandon(self) -> bool:
+        """The caller was cancelled. True: the result is there, and `settle` is still to be run in the thread."""
+        with self._mutex:
+            self._abandoned = True
+            return self._answered
+
+    def settle(self, ledger: Future[Ledger]) -> None:
+        """In the thread: undo what nobody learned of, or report an error that nobody heard."""
+        if self.error is not None:
+            _report(self._loop, self.error)
+        elif self._undo is not None:
+            try:
+                self._undo(ledger.result(), cast(T, self.result))
+            except BaseException as failure:  # noqa: BLE001 - reported: there is no caller
+                _report(self._loop, failure)
 
 
 class LedgerThread:
@@ -34,7 +90,7 @@ class LedgerThread:
 
     def __init__(self, open_ledger: Callable[[], Ledger], name: str = "ledger") -> None:
         self._open = open_ledger
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[Future[Ledger]], None] | None] = queue.SimpleQueue()
         self._opened: Future[Ledger] = Future()
         self._ended: Future[None] = Future()
         self._closing = False
@@ -53,14 +109,17 @@ class LedgerThread:
         """
         if self._closing:
             raise LedgerError("the ledger is closed")
-        outcome: Future[T] = Future()
-        self._jobs.put(lambda: self._do(work, outcome))
+        call = _Call(work, undo)
+        self._jobs.put(call.run)
         try:
-            return await asyncio.shield(asyncio.wrap_future(outcome))
+            await call.waiter
         except asyncio.CancelledError:
-            loop = asyncio.get_running_loop()
-            outcome.add_done_callback(lambda done: self._abandoned(done, undo, loop))
+            if call.abandon():
+                self._jobs.put(call.settle)
             raise
+        if call.error is not None:
+            raise call.error
+        return cast(T, call.result)
 
     async def close(self) -> None:
         """Finish what was submitted, close the ledger and end the thread. Idempotent."""
@@ -69,42 +128,18 @@ class LedgerThread:
             self._jobs.put(None)
         await asyncio.shield(asyncio.wrap_future(self._ended))
 
-    def _do(self, work: Callable[[Ledger], T], outcome: Future[T]) -> None:
-        try:
-            outcome.set_result(work(self._opened.result()))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, or reported by _abandoned
-            outcome.set_exception(error)
-
-    def _abandoned(
-        self, done: Future[T], undo: Callable[[Ledger, T], object] | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        error = done.exception()
-        if error is not None:
-            _report(loop, error)
-            return
-        if undo is None:
-            return
-        take_back, result = undo, done.result()
-
-        def job() -> None:
-            try:
-                take_back(self._opened.result(), result)
-            except BaseException as failure:  # noqa: BLE001 - reported: there is no caller
-                _report(loop, failure)
-
-        self._jobs.put(job)
-
     def _run(self) -> None:
         try:
             self._opened.set_result(self._open())
         except BaseException as error:  # noqa: BLE001 - handed to whoever starts or calls
             self._opened.set_exception(error)
         while (job := self._jobs.get()) is not None:
-            job()
-        while not self._jobs.empty():  # what the last jobs left to be undone
+            job(self._opened)
+            del job  # hold nothing while there is nothing to do
+        while not self._jobs.empty():  # what the last callers left to be undone
             job = self._jobs.get()
             if job is not None:
-                job()
+                job(self._opened)
         try:
             if self._opened.exception() is None:
                 self._opened.result().close()
