@@ -18,7 +18,7 @@ mark). Only a data set that ends behind a group length is known to be cut there.
 came is the upper layer's knowledge.
 
 Bounds: 64 levels of nesting (a stack, no recursion), 1,000,000 elements, items and fragments, 64 KiB of one value
-(longer ones are kept cut), 32 MiB of kept values. `gateway.dicom.header` calls.
+(longer ones are kept cut), 32 MiB of kept values, each counted with 256 bytes more. `gateway.dicom.header` calls.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 1_000_000
 MAX_VALUE_BYTES = 64 * 1024
 MAX_KEPT_BYTES = 32 * 1024 * 1024
+KEPT_COST_BYTES = (
+    256  # what keeping a value costs beside its bytes: many empty ones are no cheaper than a few long ones
+)
 FRAGMENT_WINDOW_BYTES = 16
 
 SPECIFIC_CHARACTER_SET = 0x00080005
@@ -365,7 +368,7 @@ class Scanner:
             value = self._window.bytes_at(at, min(length, MAX_VALUE_BYTES))
             if len(value) < min(length, MAX_VALUE_BYTES):
                 raise HeaderError("a length goes past the end of the data set")
-        self._kept_bytes += len(value)
+        self._kept_bytes += len(value) + KEPT_COST_BYTES
         if self._kept_bytes > MAX_KEPT_BYTES:
             raise HeaderError(f"the attributes that rules look at hold more than {MAX_KEPT_BYTES} bytes")
         if tag == SPECIFIC_CHARACTER_SET and self._stack:

@@ -45,6 +45,7 @@ from gateway.model import (
 )
 
 MAX_ROUTING_ATTEMPTS = 5
+RETRY_PATIENCE_MS = 15_000
 LONE_PATIENCE_MS = 60_000
 
 
@@ -209,7 +210,9 @@ class Ledger(Protocol):
         """Claim up to `limit` received instances, oldest first; each attempt is counted here.
 
         An instance comes only when every earlier arrival of its SOP Instance UID is routed, or in the same batch.
-        One whose `attempt` is past MAX_ROUTING_ATTEMPTS has ended as many workers: it is to be quarantined, not tried.
+        One with an earlier attempt comes alone: when nothing fresh waits, or at an age of attempts² times
+        RETRY_PATIENCE_MS. One whose `attempt` is past MAX_ROUTING_ATTEMPTS has ended as many workers: it is to be
+        quarantined, not tried.
         """
 
     def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:

@@ -13,7 +13,8 @@ the values of one key and holds when **any** of them fits:
   - `OneOf`      any of several conditions.
 
 Bounds: patterns are RE2 (no backtracking), compile to at most 1,000 instructions, and look at no more than the
-first 16 KiB of an attribute's values, so that the worst pattern takes tens of milliseconds. The regular-expression
+first 16 KiB of an attribute's values, each value counted with 4 bytes more, so that the worst pattern takes tens of
+milliseconds, also on a value that is nothing but separators. The regular-expression
 engine's own log is off, since it may quote what it looked at.
 
 `describe` says in words what a condition wants; with what it met is told only when asked. `gateway.rules.schema` makes
@@ -35,6 +36,7 @@ from gateway.model import AssociationFacts
 
 MAX_PROGRAM_SIZE = 1000
 MAX_SEARCHED_BYTES = 16 * 1024
+VALUE_COST_BYTES = 4
 _MAX_PATTERN_MEMORY_BYTES = 1 << 20
 
 Key = AttributePath | str
@@ -227,7 +229,7 @@ def _searched(values: Values, *, folded: bool) -> Iterator[bytes]:
     for value in values or ():
         part = (value[:left].casefold() if folded else value[:left]).encode("utf-8", "replace")[:left]
         yield part
-        left -= len(part)
+        left -= len(part) + VALUE_COST_BYTES
         if left <= 0:
             return
 

@@ -47,6 +47,7 @@ def arrival(
     content: bytes = b"content",
     facts: AssociationFacts = FACTS,
     transfer_syntax_uid: str = EXPLICIT_LITTLE_ENDIAN,
+    received_at_ms: int = 1_000,
 ) -> Arrival:
     """An arrival whose SOP Instance UID, unless given, is its own."""
     return Arrival(
@@ -58,7 +59,7 @@ def arrival(
         sop_class_uid=CT,
         sop_instance_uid=uid or f"1.2.3.{instance_id}",
         transfer_syntax_uid=transfer_syntax_uid,
-        received_at_ms=1_000,
+        received_at_ms=received_at_ms,
         facts=facts,
     )
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import Voided
+from gateway.ledger.base import RETRY_PATIENCE_MS, Voided
 from gateway.model import (
     DeliveryState,
     DuplicateKind,
@@ -167,6 +167,32 @@ def test_an_instance_waits_while_an_earlier_arrival_of_its_uid_is_received(scene
     assert [lease.instance_id for lease in scene.claim_instances()] == ["d"]
     scene.record(first)
     assert scene.route() == ["c"]
+
+
+def test_an_instance_that_ended_a_worker_stands_before_fresh_ones_only_at_times(scene: Scene) -> None:
+    scene.arrive("poison", received_at_ms=scene.now_ms)
+
+    def claims(fresh: str) -> list[list[str]]:
+        """What two claims give, beside one fresh instance; what is not fresh ends its worker."""
+        scene.arrive(fresh, received_at_ms=scene.now_ms)
+        found = []
+        for _ in range(2):
+            leases = scene.claim_instances()
+            found.append([lease.instance_id for lease in leases])
+            scene.record([lease for lease in leases if lease.instance_id != "poison"])
+        scene.ledger.void_session(scene.worker.session_id, 2)
+        scene.worker = scene.session(Role.WORKER)
+        return found
+
+    scene.claim_instances()
+    scene.ledger.void_session(scene.worker.session_id, 2)
+    scene.worker = scene.session(Role.WORKER)
+    assert claims("f1") == [["f1"], ["poison"]], "fresh ones first"
+    assert claims("f2") == [["f2"], ["poison"]]
+    scene.now_ms += 9 * RETRY_PATIENCE_MS
+    assert claims("f3") == [["poison"], ["f3"]], "it has its turn, at an age that grows with its attempts"
+    assert claims("f4") == [["f4"], ["poison"]]
+    assert claims("f5") == [["poison"], ["f5"]], "past the last attempt it is only given up"
 
 
 def test_no_instance_overtakes_an_earlier_arrival_of_its_uid_that_is_tried_again_alone(scene: Scene) -> None:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import LONE_PATIENCE_MS, InstanceFilter
+from gateway.ledger.base import LONE_PATIENCE_MS, MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, InstanceFilter
 from gateway.model import (
     DeliveryLease,
     DeliveryState,
@@ -57,6 +57,7 @@ class ModelInstance:
     session: int | None = None
     attempts: int = 0
     routed: bool = False
+    received_at_ms: int = 1_000
 
 
 @dataclass
@@ -174,8 +175,14 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(uids=st.lists(st.sampled_from("abcde"), min_size=1, max_size=4))
     def arrive(self, uids: list[str]) -> None:
         seq = len(self.instances)
-        new = [ModelInstance(f"i{seq + n}", seq + n, uid) for n, uid in enumerate(uids)]
-        self.ledger.record_arrivals([arrival(i.instance_id, i.uid, i.instance_id.encode()) for i in new], self.now_ms)
+        new = [
+            ModelInstance(f"i{seq + n}", seq + n, uid, received_at_ms=1_000 if n % 2 else self.now_ms)
+            for n, uid in enumerate(uids)
+        ]
+        self.ledger.record_arrivals(
+            [arrival(i.instance_id, i.uid, i.instance_id.encode(), received_at_ms=i.received_at_ms) for i in new],
+            self.now_ms,
+        )
         self.instances += new
 
     @rule(data=st.data(), limit=st.integers(1, 4))
@@ -187,6 +194,7 @@ class LedgerModel(RuleBasedStateMachine):
             return
         received = [each for each in self.instances if each.state == "received"]
         expected: list[ModelInstance] = []
+        lone: list[ModelInstance] = []
         for each in received:
             if each.session is not None or len(expected) >= limit:
                 continue
@@ -194,9 +202,17 @@ class LedgerModel(RuleBasedStateMachine):
                 continue
             if not each.attempts:
                 expected.append(each)
-            elif not expected:
+            elif expected or lone:
+                continue
+            elif (
+                each.attempts >= MAX_ROUTING_ATTEMPTS
+                or self.now_ms - each.received_at_ms >= each.attempts**2 * RETRY_PATIENCE_MS
+            ):
                 expected = [each]
                 break
+            else:
+                lone = [each]
+        expected = expected or lone
         leases = self.ledger.claim_instances(session, limit, self.now_ms)
         assert [lease.instance_id for lease in leases] == [each.instance_id for each in expected]
         for lease, each in zip(leases, expected, strict=True):

@@ -545,6 +545,11 @@ def test_kept_values_are_bounded() -> None:
         read(SOP + element(0x0040A730, "SQ", item(text) * 600))
 
 
+def test_many_empty_values_are_bounded_as_few_long_ones_are() -> None:
+    with pytest.raises(HeaderError, match="hold more than"):
+        read(SOP + element(0x0040A730, "SQ", item(element(0x0040A160, "UT", b"")) * 150_000))
+
+
 @pytest.mark.parametrize("encapsulated", [False, True])
 def test_pixel_bytes_of_a_large_object_are_not_read(encapsulated: bool) -> None:
     pixels = bytes(64 * 1024 * 1024)

@@ -12,6 +12,7 @@ from gateway.dicom.header import Header
 from gateway.model import AssociationFacts
 from gateway.rules.match import (
     MAX_SEARCHED_BYTES,
+    VALUE_COST_BYTES,
     Equals,
     Glob,
     Literals,
@@ -20,6 +21,7 @@ from gateway.rules.match import (
     Present,
     Regex,
     Subject,
+    _searched,
 )
 from gateway.rules.plan import load
 
@@ -180,3 +182,10 @@ def test_a_subject_without_facts_has_none() -> None:
     assert subject["sop_class"] == ()
     assert subject[(0x00080060,)] is None
     assert Present(False).holds(subject["host"])
+
+
+@pytest.mark.parametrize("condition", [Glob("*x*y*z*"), Regex("x.*y")])
+def test_a_value_that_is_nothing_but_separators_is_looked_at_up_to_the_bound(condition: Glob | Regex) -> None:
+    looked_at = sum(1 for _ in _searched(("",) * 65_535, folded=False))
+    assert looked_at <= MAX_SEARCHED_BYTES / VALUE_COST_BYTES
+    assert not condition.holds(("",) * 65_535 + ("xyz",))

@@ -118,7 +118,7 @@ class SqliteLedger:
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def claim_instances(self, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
-        return self._database.write(lambda tx: _routing.claim(tx, session, limit))
+        return self._database.write(lambda tx: _routing.claim(tx, session, limit, now_ms))
 
     def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
         # An order to discard must not be forgotten after the instance is gone.

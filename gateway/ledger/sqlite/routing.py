@@ -1,7 +1,8 @@
 """Routing: received instances are claimed by workers, and what they decide becomes deliveries.
 
-Claims go by order of arrival. An instance with an earlier attempt is claimed alone, and when its turn comes it is the
-whole batch; an instance with an earlier twin that is still received comes in the same batch after it, or waits.
+Claims go by order of arrival. An instance with an earlier attempt is claimed alone, and only when nothing fresh waits
+or it has waited long enough: what ends its workers must not stand before all others. An instance with an earlier twin
+that is still received comes in the same batch after it, or waits.
 
 An exact duplicate that is not sent, because an earlier arrival's delivery stands for it, is written down in
 `skipped`: it stays in the spool until that delivery is settled, and is delivered after all when the earlier arrival
@@ -14,7 +15,7 @@ import json
 from collections.abc import Sequence
 
 from gateway.ledger import queries
-from gateway.ledger.base import RoutedInstance
+from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import UNCONFIGURED, UNCONFIGURED_REASON
@@ -36,10 +37,11 @@ _SQL = queries.load("sqlite", "routing")
 _NO_RULE = "discarded without a reason"
 
 
-def claim(tx: Transaction, session: Session, limit: int) -> list[InstanceLease]:
+def claim(tx: Transaction, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
     """See `Ledger.claim_instances`."""
     require_open(tx, session)
     chosen: list[InstanceLease] = []
+    lone: InstanceLease | None = None  # the oldest with an earlier attempt
     taken: set[int] = set()  # first_seq of twins that are all in this batch so far
     behind: set[int] = set()  # first_seq of twins of which an earlier one is not
     cursor = tx.execute(_SQL["received"])
@@ -54,17 +56,29 @@ def claim(tx: Transaction, session: Session, limit: int) -> list[InstanceLease]:
             (behind if waits else taken).add(first_seq)
             if waits:
                 continue
-        if attempts and chosen:  # it has its turn alone, when it is the oldest
-            if first_seq is not None:
-                behind.add(first_seq)
+        if attempts and (chosen or lone is not None):
+            behind.add(first_seq or 0)
             continue
         payload, facts = PayloadFile(*row[5:12]), AssociationFacts(*row[12:])
-        chosen.append(InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts))
-        if attempts:
+        lease = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts)
+        if not attempts:
+            chosen.append(lease)
+        elif _has_its_turn(attempts, now_ms - received_at_ms):
+            chosen = [lease]
             break
+        else:
+            lone = lease
+            behind.add(first_seq or 0)
     cursor.close()
+    if not chosen and lone is not None:
+        chosen = [lone]
     tx.executemany(_SQL["lease"], [(session.session_id, lease.seq) for lease in chosen])
     return chosen
+
+
+def _has_its_turn(attempts: int, age_ms: int) -> bool:
+    """Whether an instance with earlier attempts goes before fresh ones. To give it up at last takes no time."""
+    return attempts >= MAX_ROUTING_ATTEMPTS or age_ms >= attempts * attempts * RETRY_PATIENCE_MS
 
 
 def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
