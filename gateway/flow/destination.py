@@ -8,6 +8,7 @@ association: it takes deliveries from the stock until there are none, waits a li
   - A slot prefers deliveries that its association has a context for; else it opens another association, proposing
     what waits (at most 128 contexts).
   - A delivery marked `alone` gets an association of its own, and only one such goes at a time.
+  - Whose association was refused is put back, unless it is to blame itself (`dispatch.blames_delivery`).
   - Going down, a pause and the end give the stock back to the ledger, untried. While down there is one C-ECHO a probe
     interval and nothing else; while paused there is nothing.
   - A slot takes the next delivery when the outcome of its last one is recorded (see `gateway.flow.outcomes`).
@@ -27,7 +28,14 @@ from dataclasses import dataclass, replace
 
 from gateway import telemetry
 from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination, Disposition
-from gateway.errors import AssociationRejected, LedgerError, PeerError, SpoolCorrupt, SpoolError, SpoolMissing
+from gateway.errors import (
+    AssociationRejected,
+    LedgerError,
+    PeerError,
+    SpoolCorrupt,
+    SpoolError,
+    SpoolMissing,
+)
 from gateway.flow import dispatch
 from gateway.flow.dispatch import RetryPolicy
 from gateway.flow.health import Health
@@ -73,7 +81,7 @@ class DestinationQueue:
         self._stock = Stock()
         self._health = Health(destination, tools.ledger, tools.clock_ms, saved, self._breaker_changed)
         self._slots: set[asyncio.Task[None]] = set()
-        self._serving = 0  # slots that are not on their way out
+        self._open: set[Slot] = set()  # those that are not on their way out
         self._taken_at = 0.0
         self._wake = asyncio.Event()
         self._more = True  # there may be something to claim
@@ -204,10 +212,11 @@ class DestinationQueue:
             stalled = asyncio.get_running_loop().time() - self._taken_at >= STALL_S
             if self._slots and not stalled and len(self._stock) <= BACKLOG_PER_SLOT * len(self._slots):
                 return
+            if self._slots and not self._health.ask_for_another():
+                return
             self._taken_at = asyncio.get_running_loop().time()
             task = tasks.create_task(self._slot(), name=f"slot {self._destination.name}")
             self._slots.add(task)
-            self._serving += 1
             task.add_done_callback(self._slot_ended)
 
     def _slot_ended(self, task: asyncio.Task[None]) -> None:
@@ -237,10 +246,11 @@ class DestinationQueue:
         """Whether a slot may begin another delivery."""
         if self._stopping or self._paused:
             return False
-        return self._serving <= self._health.window.associations
+        return len(self._open) <= self._health.window.associations
 
     async def _slot(self) -> None:
         slot = Slot()
+        self._open.add(slot)
         try:
             while self._may_go_on():
                 lease = self._take(slot)
@@ -254,7 +264,7 @@ class DestinationQueue:
                 elif not await self._wait_for_work(slot):
                     return
         finally:
-            self._serving -= 1
+            self._open.discard(slot)
             await slot.release()
 
     def _take(self, slot: Slot) -> DeliveryLease | None:
@@ -283,9 +293,10 @@ class DestinationQueue:
             else:
                 outcome = await self._try(slot, lease)
         except PeerError as error:
-            self._stock.put_back(lease)
-            self._health.failed(str(error), permanent=isinstance(error, AssociationRejected) and error.permanent)
-            return False
+            if not dispatch.blames_delivery(error, lease.alone, self._health.breaker):
+                self._not_opened(slot, lease, error)
+                return False
+            outcome = self._unanswered(lease, error, sent_whole=False)
         except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
             telemetry.problem("delivery_error", error, instance_id=lease.instance_id, destination=lease.destination)
             outcome = dispatch.impossible(lease, f"an error in the gateway: {type(error).__name__}, see its log")
@@ -302,7 +313,7 @@ class DestinationQueue:
         """
         if not slot.fits(self._line, lease):
             try:
-                await self._open(slot, lease)
+                await self._associate(slot, lease)
             except AssociationRejected as error:
                 if not self._passes_title_on or not error.unknown_calling_title:
                     raise
@@ -314,7 +325,7 @@ class DestinationQueue:
                 self._health.failed(str(error))
                 return self._unanswered(lease, again, sent_whole=lease.uncertain)
         association = slot.association
-        assert association is not None  # noqa: S101 - made by _open
+        assert association is not None  # noqa: S101 - made by _associate
         sop_class, transfer_syntax = context_of(lease)
         context_id = association.context_for(sop_class, transfer_syntax)
         if context_id is None:
@@ -341,13 +352,26 @@ class DestinationQueue:
         slot.sent()
         return self._answered(lease, status)
 
+    def _others_open(self, slot: Slot) -> bool:
+        """Whether the destination serves us on another association."""
+        return any(other.usable for other in self._open if other is not slot)
+
+    def _not_opened(self, slot: Slot, lease: DeliveryLease, error: PeerError) -> None:
+        """There was no association, and that is the destination's affair."""
+        self._stock.put_back(lease)
+        if self._others_open(slot):
+            self._health.another_refused()
+        self._health.failed(str(error), permanent=isinstance(error, AssociationRejected) and error.permanent)
+
     @property
     def _passes_title_on(self) -> bool:
         return self._destination.calling_ae_title == SOURCE_CALLING_AE_TITLE
 
-    async def _open(self, slot: Slot, lease: DeliveryLease) -> None:
+    async def _associate(self, slot: Slot, lease: DeliveryLease) -> None:
         self._last_calling = calling_ae_title(self._destination, lease)
-        await slot.open(self._line, lease, self._stock)
+        await slot.open(self._line, lease, () if lease.alone else self._stock)
+        if self._others_open(slot):
+            self._health.another_opened()
 
     async def _store(self, association: ClientAssociation, context_id: int, lease: DeliveryLease) -> int:
         payload = lease.payload

@@ -35,7 +35,7 @@ from enum import StrEnum
 from gateway.config.values import Disposition
 from gateway.dicom.status import describe
 from gateway.errors import AssociationAborted, AssociationRejected, ConnectionFailed, PeerError, PeerTimeout
-from gateway.model import DeliveryLease, DeliveryState, Outcome
+from gateway.model import Breaker, DeliveryLease, DeliveryState, Outcome
 
 RETRY_JITTER = 0.2
 LONE_FAILURES = 5
@@ -68,6 +68,18 @@ def trouble_of(error: PeerError) -> Trouble:
 def ended_by_peer(error: PeerError) -> bool:
     """Whether it was the peer, or the network, that ended an association: not we."""
     return isinstance(error, ConnectionFailed) or (isinstance(error, AssociationAborted) and not error.by_us)
+
+
+def blames_delivery(error: PeerError, alone: bool, breaker: Breaker) -> bool:
+    """Whether a delivery is to blame that there was no association for it: then that was a try of it.
+
+    So it is when only it asked: marked `alone`, or as the one delivery after an answered probe. Else one context that
+    the peer cannot bear would keep the destination down for ever. A rejection for now (congestion, too many
+    associations) blames nobody; while the destination is up, neither does a silence or a cut line.
+    """
+    if isinstance(error, AssociationRejected):
+        return error.permanent and (alone or breaker is Breaker.HALF_OPEN)
+    return breaker is Breaker.HALF_OPEN or (alone and isinstance(error, AssociationAborted))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ class Health:
         self._unsaved = False
         self._last_error = "" if saved is None else saved.last_error
         self.answers = 0  # how many deliveries were answered
+        self._another_at = 0.0
+        self._another_pause_s = 0.0
         window = initial(destination.max_associations, destination.probe_min_s, destination.probe_max_s)
         if saved is not None and saved.breaker is not Breaker.UP:
             now = _now()
@@ -71,6 +73,27 @@ class Health:
             destination.max_associations, destination.probe_min_s, destination.probe_max_s
         ).probe_now(_now())
         self._change(window, "the configuration changed")
+
+    def ask_for_another(self) -> bool:
+        """Whether an association may be asked for now beside those that are open. After a refusal it is one at a time:
+        after probe_min, and then after twice as long each time, so that a peer is not asked again and again for more
+        than it gives."""
+        now = _now()
+        if now < self._another_at:
+            return False
+        if self._another_pause_s:
+            self._another_at = now + self._another_pause_s
+        return True
+
+    def another_refused(self) -> None:
+        """The destination serves us, and gave no further association."""
+        window = self.window
+        self._another_pause_s = min(max(window.probe_min_s, 2 * self._another_pause_s), window.probe_max_s)
+        self._another_at = _now() + self._another_pause_s
+
+    def another_opened(self) -> None:
+        """It gave one more."""
+        self._another_pause_s = 0.0
 
     def failed(self, reason: str, *, permanent: bool = False, unanswered: bool = False) -> None:
         """The destination failed; see `Window.failed`."""

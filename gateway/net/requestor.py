@@ -206,8 +206,8 @@ class ClientAssociation:
         :param priority: (0000,0700): 0 medium, 1 high, 2 low.
         """
         command = c_store_rq(self._next_message_id(), sop_class_uid, sop_instance_uid, priority)
-        self._begin()
         self._sending = True
+        self._begin()
         try:
             self.driver.core.send_command(context_id, command)
             async for chunk, last in chunks:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.faults.delivering_kit import Delivering
 from tests.harness import wire
 from tests.harness.archive import Admission, Behaviour, StoreFacts, by_uid, first
@@ -218,6 +220,58 @@ def test_rejected_associations_heal_by_themselves_and_no_instance_is_held(tmp_pa
         scene.judge_all_delivered()
         for name in REJECTIONS:
             assert {one.attempts for one in scene.deliveries(name).values()} == {1}
+
+
+@pytest.mark.parametrize("refusal", [Admission(reject=(1, 1, 1)), Admission(abort=(2, 0)), Admission(close="fin")])
+def test_an_instance_whose_context_the_peer_cannot_bear_keeps_nobody_out(tmp_path: Path, refusal: Admission) -> None:
+    """A peer that answers no association with one SOP class in it gets all else; that one is held at last."""
+    bad = make_instance(SOPClassUID="1.3.6.1.4.1.5962.99.1", seed=50)
+    others = list(make_instances(60))
+    with Delivering(tmp_path, {"pacs": {"retry_max": "300 ms", "probe_max": "300 ms"}}) as scene:
+        scene.archive("pacs").on_associate = lambda request, number: (
+            refusal if any(c.abstract_syntax == bad.sop_class_uid for c in request.contexts) else Admission()
+        )
+        scene.start()
+        scene.send([bad, *others[:20]])
+        scene.gateway.wait_delivered(20, "pacs")
+        rest = others[20:]
+
+        def held() -> bool:
+            found = scene.deliveries("pacs")[bad.sop_instance_uid]
+            if found.state == "held":
+                return True
+            if rest:  # somebody must succeed meanwhile, else it is the peer that is to blame
+                scene.send([rest.pop()])
+            return False
+
+        wait_until(held, 60, lambda: f"it to be held: {scene.deliveries('pacs')[bad.sop_instance_uid]}", interval_s=0.4)
+        scene.settle()
+        states = scene.states("pacs")
+        assert states == {"held": 1, "delivered": sum(states.values()) - 1}
+        assert "alone, while other instances succeed" in scene.deliveries("pacs")[bad.sop_instance_uid].reason
+        scene.judge().assert_clean()
+
+
+def test_a_peer_that_allows_one_association_is_not_asked_for_more_again_and_again(tmp_path: Path) -> None:
+    instances = list(make_instances(400, pixel_bytes=20_000))
+    with Delivering(tmp_path, {"pacs": {"probe_min": "1 s"}}) as scene:
+        pacs = scene.archive("pacs")
+        rejected = []
+
+        def admit(request: object, number: int) -> Admission:
+            if pacs.tally.released + len(rejected) + 1 < number:
+                rejected.append(number)
+                return Admission(reject=(2, 3, 2))
+            return Admission()
+
+        pacs.on_associate = admit
+        pacs.on_store = lambda facts: Behaviour(delay_s=0.005)
+        scene.start()
+        scene.send(instances, associations=4)
+        scene.settle()
+        assert scene.states("pacs") == {"delivered": 400}
+        assert len(rejected) <= 4, rejected
+        scene.judge().assert_clean()
 
 
 def test_only_what_a_destination_does_not_accept_is_held_and_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.harness.tools import Completed, program, require, run
+from tests.harness.tools import Completed, program, require, run, wait_until
 
 _FS_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _SHUTDOWN_WITHOUT_FLUSH = 2
@@ -40,15 +40,17 @@ class _Mounted:
         self._mounted = True
 
     def unmount(self) -> None:
-        """Unmount, also while files are open in it (they keep it alive until closed)."""
+        """Unmount. A process that is dead may hold its files for a moment more."""
         if self._mounted:
-            done = run([program("umount"), self.path])
-            if done.returncode != 0:
-                run([program("umount"), "-l", self.path]).check()
+            command = [program("umount"), self.path]
+            wait_until(lambda: run(command).returncode == 0, 30, lambda: f"umount: {run(command).output}", 0.1)
             self._mounted = False
 
     def close(self) -> None:
-        self.unmount()
+        """Unmount, also while files are open in it (they keep it alive until closed)."""
+        if self._mounted and run([program("umount"), self.path]).returncode != 0:
+            run([program("umount"), "-l", self.path]).check()
+        self._mounted = False
 
     def __enter__(self) -> Self:
         return self
