@@ -73,15 +73,15 @@ async def _serve(process: Process) -> None:
 
     signals = Signals(reload)
     acceptor = Acceptor(receiver, Ticker(), receiver.exhausted)
-    await receiver.fill()
     async with asyncio.TaskGroup() as tasks:
         serving = [
+            process.control.start_beating(tasks),  # a disk that stalls is no reason to be ended
             tasks.create_task(receiver.run(), name="receiver"),
             tasks.create_task(
                 beat_ledger(ledger, session, signals.stop.set, recorder.close_intake), name="ledger beat"
             ),
-            process.control.start_beating(tasks),
         ]
+        await receiver.fill()
         for name, sock in process.control.sockets().items():
             listener = config.listeners[name]
             acceptor.listen(name, sock, limits_of(listener), listener.max_associations)

@@ -120,7 +120,11 @@ SPOOL = Section(
             size(0, v.GIB),
             "A file that is given up when the disk is full, so that outcomes can still be recorded.",
         ),
-        Key("pool_size", number(1, 10_000), "How many empty files each receiver creates ahead."),
+        Key(
+            "pool_size",
+            number(1, 10_000),
+            "How many empty files a receiver creates ahead: who finds none is refused for now.",
+        ),
     ),
 )
 

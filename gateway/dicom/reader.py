@@ -26,6 +26,9 @@ from gateway.errors import ProtocolError
 
 MAX_COMMAND_BYTES = 64 * 1024
 MAX_EMPTY_VALUES = 64  # a message; some senders end a data set with one
+# A message; each PDV costs some microseconds whatever is in it, and all other associations wait meanwhile.
+SMALL_VALUE_BYTES = 128
+MAX_SMALL_VALUES = 8192
 
 UNRECOGNIZED_PDU = 1  # PS3.8 Table 9-26
 INVALID_PARAMETER_VALUE = 6
@@ -81,6 +84,7 @@ class Reader:
         "_pdu_left",
         "_pdu_type",
         "_receiver",
+        "_small_values",
         "_stage",
         "_value_context",
         "_value_left",
@@ -113,6 +117,7 @@ class Reader:
         self._command_context = 0  # 0: no command set is under way
         self._data_context = 0  # 0: no data set is expected
         self._empty_values = 0
+        self._small_values = 0
 
     @property
     def mid_message(self) -> bool:
@@ -224,12 +229,16 @@ class Reader:
             self._invalid(f"a command set of more than {MAX_COMMAND_BYTES} bytes")
         elif not length and not last and self._empty_values >= MAX_EMPTY_VALUES:
             self._invalid(f"more than {MAX_EMPTY_VALUES} PDVs without a byte in one message")
+        elif length < SMALL_VALUE_BYTES and self._small_values >= MAX_SMALL_VALUES:
+            self._invalid(f"more than {MAX_SMALL_VALUES} PDVs of less than {SMALL_VALUE_BYTES} bytes in one message")
         else:
             self._value_left = length
             self._value_context = context_id
             self._is_command = is_command
             self._last = last
             self._stage = _VALUE
+            if length < SMALL_VALUE_BYTES:
+                self._small_values += 1
             if is_command:
                 self._command_context = context_id
             if not length:
@@ -254,7 +263,7 @@ class Reader:
             last = self._last
             self.events.append(DataSetFragment(self._value_context, data[position:end], last))
             if last:
-                self._data_context = self._empty_values = 0
+                self._data_context = self._empty_values = self._small_values = 0
             self._stage = _PDV_HEADER if self._pdu_left else _HEADER
         else:
             self.events.append(DataSetFragment(self._value_context, data[position:end], False))
@@ -268,7 +277,7 @@ class Reader:
         if self._is_command:
             self._end_command()
         else:
-            self._data_context = self._empty_values = 0
+            self._data_context = self._empty_values = self._small_values = 0
             self.events.append(DataSetFragment(self._value_context, _NO_BYTES, True))
 
     def _end_command(self) -> None:
@@ -283,7 +292,7 @@ class Reader:
         if command.has_data_set:
             self._data_context = context_id
         else:
-            self._empty_values = 0
+            self._empty_values = self._small_values = 0
         self.events.append(CommandReceived(self.contexts[context_id], command))
 
     def _read_body(self, data: memoryview, position: int, size: int) -> int:

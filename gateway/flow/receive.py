@@ -5,7 +5,7 @@ What a C-STORE-RQ is answered with:
 ======  ===========================================================================================================
 0x0000  the data set is in the spool, flushed; the ledger is told within milliseconds, or adopts it at the next start
 0x0117  Affected SOP Instance UID is not a UID
-0x0122  Affected SOP Class UID is not a UID
+0x0122  Affected SOP Class UID is not a UID, or not that of the presentation context
 0xA700  no room (watermark, disk full, flush failed), or intake is closed because the ledger fails or lags too far;
         or the object is larger than the listener allows
 0xC000  no data set, or an empty one
@@ -40,7 +40,7 @@ from gateway.net.driver import Peer
 from gateway.net.served import ServerAssociation, Sink
 from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
 
-FILL_PAUSE_S = 1.0
+FILL_PAUSE_S = 0.2
 
 SUCCESS = 0x0000
 INVALID_SOP_INSTANCE = 0x0117
@@ -89,7 +89,7 @@ class Receiver:
         self._fill_wanted = asyncio.Event()
 
     async def fill(self) -> None:
-        """Have the first files ready. Without room the receiver serves all the same, and refuses with 0xA700."""
+        """Have more files ready. Without room the receiver serves all the same, and refuses with 0xA700."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._filler, self._intake.fill)
         except SpoolError as error:
@@ -112,11 +112,11 @@ class Receiver:
         while True:
             await self._fill_wanted.wait()
             self._fill_wanted.clear()
-            if self._intake.available >= self._pool_size:
-                continue
-            await self.fill()
-            if not self._intake.available:
-                await asyncio.sleep(FILL_PAUSE_S)
+            while self._intake.available < self._pool_size:
+                before = self._intake.available
+                await self.fill()
+                if self._intake.available <= before:
+                    await asyncio.sleep(FILL_PAUSE_S)
 
     # ── Service ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,7 +177,7 @@ class Receiver:
             return UNRECOGNIZED_OPERATION
         kept = association.facts
         assert isinstance(kept, _Facts)  # noqa: S101 - set by admit, before any command
-        status, reason = self._refusal(command)
+        status, reason = self._refusal(context, command)
         if status == SUCCESS:
             return _StoreSink(self, kept, context, command)
         telemetry.store_refused(
@@ -210,11 +210,14 @@ class Receiver:
 
     # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _refusal(self, command: Command) -> tuple[int, str]:
+    def _refusal(self, context: AcceptedContext, command: Command) -> tuple[int, str]:
         if not _UID.fullmatch(command.affected_sop_instance_uid):
             return INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID"
         if not _UID.fullmatch(command.affected_sop_class_uid):
             return SOP_CLASS_NOT_SUPPORTED, "the Affected SOP Class UID is not a UID"
+        # Else a listener's bounds would be none: a context of any class would carry instances of all of them.
+        if command.affected_sop_class_uid != context.abstract_syntax:
+            return SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context"
         if not command.has_data_set:
             return CANNOT_UNDERSTAND, "the C-STORE has no data set"
         if self._recorder.failed:
@@ -225,13 +228,11 @@ class Receiver:
 
     def begin(self, meta: ArrivalMeta) -> SpoolWriter:
         """A pooled file for an instance. :raises SpoolError: there is none."""
-        if not self._intake.available:
-            # Many associations began at once: making files here is slower for them, and better than refusing.
-            self._intake.fill()
-        writer = self._intake.begin(meta)
-        if self._intake.available < self._pool_size:  # so there are as many as that when the disk stalls
-            self._fill_wanted.set()
-        return writer
+        try:
+            return self._intake.begin(meta)  # never a fill: it may wait for the disk, and all associations with it
+        finally:
+            if self._intake.available < self._pool_size:
+                self._fill_wanted.set()
 
     def discard(self, writer: SpoolWriter) -> None:
         """Remove the file of an instance that is not wanted; freeing a large one takes the file system a while."""

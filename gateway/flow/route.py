@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from gateway import telemetry
 from gateway.dicom.header import read_header, study_facts
-from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolMissing
+from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolError, SpoolMissing
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
 from gateway.rules.plan import Plan, load
@@ -93,10 +93,9 @@ class Router:
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
         for lease in leases:
-            beat()
-            signal.setitimer(signal.ITIMER_REAL, self._time_s)
-            found = route_instance(plan, self._spool, lease)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            found = self._look(plan, lease, beat, stopping)
+            if found is None:
+                return  # stopping: the session ends with this process, and frees them
             if found.routing is not None:
                 routings.append(found.routing)
             if found.quarantine is not None:
@@ -114,6 +113,24 @@ class Router:
                 self._queue.wait_sync(IDLE_S)
             else:
                 return
+
+    def _look(
+        self, plan: Plan, lease: InstanceLease, beat: Callable[[], None], stopping: Callable[[], bool]
+    ) -> Route | None:
+        """Decide about one instance, however long the host keeps us from reading it. None when stopping."""
+        while True:
+            beat()
+            signal.setitimer(signal.ITIMER_REAL, self._time_s)
+            try:
+                return route_instance(plan, self._spool, lease)
+            except SpoolError as error:
+                # No descriptors, a stale mount: not the instance's fault, so no attempt of it may be lost over this.
+                telemetry.problem("spool_read", reason=str(error))
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if stopping():
+                return None
+            self._queue.wait_sync(IDLE_S)
 
     def _current_plan(self) -> Plan | None:
         revision = self._ledger.current_revision()
@@ -158,7 +175,7 @@ def _tell(result: RoutedInstance, decision: Decision, association_id: str) -> No
 
 
 def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:
-    """Decide about one instance. Reads the spool; writes nothing."""
+    """Decide about one instance. Reads the spool; writes nothing. :raises SpoolError: the host's trouble."""
     payload = lease.payload
 
     def bad(reason: str) -> Route:

@@ -83,6 +83,26 @@ class Service(Protocol):
         """A connection ended that never became an association; `text` says why."""
 
 
+class _Gathered:
+    """Fragments of one data set that wait, as one."""
+
+    __slots__ = ("_context_id", "_data", "_last")
+
+    def __init__(self, first: DataSetFragment) -> None:
+        self._context_id = first.context_id
+        self._data = bytearray(first.data)
+        self._last = first.last
+
+    def add(self, fragment: DataSetFragment) -> None:
+        """The next one."""
+        self._data += fragment.data
+        self._last = fragment.last
+
+    def fragment(self) -> DataSetFragment:
+        """All of them."""
+        return DataSetFragment(self._context_id, memoryview(self._data), self._last)
+
+
 class _Drop:
     """A sink for a data set that nobody wants, with the status its command is answered with."""
 
@@ -116,7 +136,7 @@ class ServerAssociation:
     _sink: Sink | None = field(default=None, init=False)
     _pending: CommandReceived | None = field(default=None, init=False)
     _busy: bool = field(default=False, init=False)
-    _waiting: deque[Event] = field(default_factory=deque, init=False)
+    _waiting: deque[Event | _Gathered] = field(default_factory=deque, init=False)
     _resuming: bool = field(default=False, init=False)
     _result: str = field(default="", init=False)
     _text: str = field(default="", init=False)
@@ -233,9 +253,14 @@ class ServerAssociation:
 
     def _wait(self, event: Event) -> None:
         """Keep an event for later; its data is copied because the receive buffer is used again."""
-        if isinstance(event, DataSetFragment):
-            event = DataSetFragment(event.context_id, memoryview(bytes(event.data)), event.last)
-        self._waiting.append(event)
+        if not isinstance(event, DataSetFragment):
+            self._waiting.append(event)
+        elif self._waiting and isinstance(self._waiting[-1], _Gathered):
+            # However small the fragments are, what waits is no larger than what was read. All are of one data set: the
+            # next one has a command before it.
+            self._waiting[-1].add(event)
+        else:
+            self._waiting.append(_Gathered(event))
         self.driver.pause_reading()
 
     def _resume(self) -> None:
@@ -244,7 +269,8 @@ class ServerAssociation:
         self._resuming = True
         try:
             while self._waiting and not self._busy and not self._result:
-                self.on_event(self._waiting.popleft())
+                event = self._waiting.popleft()
+                self.on_event(event.fragment() if isinstance(event, _Gathered) else event)
         finally:
             self._resuming = False
         if not self._waiting:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.receiving_kit import CT, Scene, scene
+from tests.faults.receiving_kit import CT, ECHO, Scene, scene
 from tests.harness import wire
 from tests.harness.data import Instance, make_instance, make_instances
 from tests.harness.tools import peak_resident_bytes, reset_peak, resident_bytes, wait_until
@@ -117,6 +117,16 @@ def served_uid(served: Scene) -> set[str]:
 def test_a_sop_class_uid_that_is_none_is_refused(served: Scene) -> None:
     with served.connect() as peer:
         assert peer.store(CT, "../../class", "1.2.3.4.5", make_instance(seed=101).data) == 0x0122
+
+
+def test_a_context_carries_its_own_sop_class_only(served: Scene) -> None:
+    """Else what a listener accepts would bound nothing: Verification would carry any object."""
+    good = make_instance(pixel_bytes=2000, seed=102)
+    with served.connect() as peer:
+        assert peer.store(ECHO, CT_IMAGE_STORAGE, good.sop_instance_uid, good.data) == 0x0122
+        assert peer.store(CT, OTHER_CLASS, good.sop_instance_uid, good.data) == 0x0122
+        assert peer.echo(ECHO) == 0
+        peer.release()
 
 
 @pytest.mark.parametrize("what", ["SOP Instance UID", "SOP Class UID"])

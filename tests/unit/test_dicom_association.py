@@ -23,7 +23,7 @@ from gateway.dicom.association import (
 from gateway.dicom.dimse import Command, c_echo_rq, c_store_rq, encode_command, response_to
 from gateway.dicom.negotiation import AcceptedContext, AcceptorPolicy, negotiate
 from gateway.dicom.pdu import Abort, PDataTF, PresentationDataValue, ReleaseRP, ReleaseRQ, encode
-from gateway.dicom.reader import MAX_COMMAND_BYTES, MAX_EMPTY_VALUES
+from gateway.dicom.reader import MAX_COMMAND_BYTES, MAX_EMPTY_VALUES, MAX_SMALL_VALUES, SMALL_VALUE_BYTES
 from tests.unit import dicom_strategies as dicom
 from tests.unit.dicom_peer import ANSWER, CT, EXPLICIT, REQUEST, established, in_state, pdus, receive, sent
 
@@ -395,6 +395,19 @@ def test_values_without_a_byte_are_tolerated_and_bounded() -> None:
         assert merged(events)[1:] == [(1, b"", True)]
     events = receive(acceptor, command_pdu(), *[empty] * (MAX_EMPTY_VALUES + 1))
     assert isinstance(events[-1], Aborted)
+
+
+def test_small_fragments_without_end_are_no_message() -> None:
+    """Each costs as much time as a large one; a message has thousands of them at most."""
+    for size, aborted in ((1, True), (SMALL_VALUE_BYTES, False)):
+        acceptor, _ = established()
+        one = encode(PDataTF((value(bytes(size)),)))
+        for _ in range(2):
+            last = PDataTF((value(b"", last=True),))
+            events = receive(acceptor, command_pdu(), *[one] * (MAX_SMALL_VALUES - 2), last)
+            assert merged(events)[1:] == [(1, bytes(size * (MAX_SMALL_VALUES - 2)), True)]
+        events = receive(acceptor, command_pdu(), *[one] * (MAX_SMALL_VALUES + 1))
+        assert isinstance(events[-1], Aborted) == aborted
 
 
 def test_no_limit_announced_means_the_bound_given_to_the_acceptor() -> None:

@@ -53,6 +53,7 @@ class Site:
 
     def __init__(self) -> None:
         self.gated = Gated()
+        self.later: Sink | int = REFUSED
         self.stores = 0
         self.fails_at = 0
         self.endings: list[str] = []
@@ -77,7 +78,7 @@ class Site:
         self.stores += 1
         if self.stores == self.fails_at:
             raise RuntimeError("a bug")
-        return self.gated if self.stores == 1 else REFUSED
+        return self.gated if self.stores == 1 else self.later
 
     def closed(self, association: ServerAssociation, result: str) -> None:
         self.endings.append(result)
@@ -91,6 +92,50 @@ class Site:
         """Wait for the first instance to be whole."""
         await self.gated.whole.wait()
         return self.gated.done
+
+
+class Collecting:
+    """A sink that keeps what it is given, piece by piece."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    def finish(self, done: Callable[[int], None]) -> None:
+        done(0)
+
+    def discard(self) -> None:
+        return
+
+
+def test_what_waits_behind_a_flush_is_no_larger_than_what_was_read() -> None:
+    """The next message comes in one-byte fragments: they wait as one, and arrive whole and in order."""
+
+    async def scenario() -> None:
+        site = Site()
+        second = Collecting()
+        site.later = second
+        data = bytes(n % 251 for n in range(5000))
+        reader, writer = await _associated(site)
+        command = wire.p_data(1, wire.c_store_rq(2, CT, "1.2.4"), command=True, last=True)
+        fragments = [wire.p_data(1, data[n : n + 1], command=False, last=n == 4999) for n in range(5000)]
+        writer.write(_store(1) + command + b"".join(fragments))
+        done = await site.until_waiting()
+        (association,) = site.acceptor._open
+        async with asyncio.timeout(10):
+            while association.driver.bytes_in < 5000 * 13:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        assert len(association._waiting) <= 4
+        done(0)
+        for _ in range(2):
+            assert (await _pdu(reader))[0] == wire.P_DATA_TF
+        assert b"".join(second.pieces) == data
+        writer.close()
+        await site.acceptor.stop(1)
+
+    asyncio.run(scenario())
 
 
 def _store(message_id: int) -> bytes:
