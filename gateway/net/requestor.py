@@ -290,21 +290,26 @@ class ClientAssociation:
         waiter, loop = self._waiter, asyncio.get_running_loop()
         assert waiter is not None  # noqa: S101 - made by __init__ or _begin
         taken, ends = self.driver.taken_bytes() if sending else 0, loop.time() + timeout_s
+        timer = loop.call_later(min(LOOK_S, timeout_s), lambda: look())
+
+        def look() -> None:
+            nonlocal taken, ends, timer
+            now, now_taken = loop.time(), self.driver.taken_bytes() if sending else 0
+            if now_taken - taken >= MIN_PROGRESS_BYTES or taken < now_taken == self.driver.bytes_out:
+                taken, ends = now_taken, now + timeout_s
+            if now < ends:
+                timer = loop.call_later(min(LOOK_S, ends - now), look)
+            elif not waiter.done():
+                self._fail(PeerTimeout(f"{self._where}: {text} within {timeout_s:g} s"))
+                self.driver.abort(text)
+
         try:
-            while not waiter.done():
-                left = ends - loop.time()
-                await asyncio.wait([waiter], timeout=max(0.0, min(LOOK_S, left) if sending else left))
-                now_taken = self.driver.taken_bytes() if sending else 0
-                if now_taken - taken >= MIN_PROGRESS_BYTES or taken < now_taken == self.driver.bytes_out:
-                    taken, ends = now_taken, loop.time() + timeout_s
-                elif loop.time() >= ends and not waiter.done():
-                    self._fail(PeerTimeout(f"{self._where}: {text} within {timeout_s:g} s"))
-                    self.driver.abort(text)
-            return waiter.result()
+            return await waiter
         except asyncio.CancelledError:
             self.abort("cancelled")
             raise
         finally:
+            timer.cancel()
             self._waiter = None
 
 
