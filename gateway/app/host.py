@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from gateway import telemetry
@@ -184,18 +185,17 @@ class HostHooks:
         self._config_path = config_path
         self._spool = spool
 
-    def child_died(self, role: str, index: int, session_id: int | None, generation: str | None) -> None:
-        """Void its session; adopt what a receiver left in the spool."""
-        ledger = open_ledger_of(self._config, create=False)
-        try:
-            if session_id is not None:
-                voided = ledger.void_session(session_id, clock_ms())
-                if voided.instances or voided.deliveries:
-                    telemetry.event("leases_voided", instances=voided.instances, deliveries=voided.deliveries)
-            if generation:
-                _adopt(self._spool, ledger, [generation])
-        finally:
-            ledger.close()
+    def void(self, session_id: int) -> None:
+        """Free what a dead process held."""
+        with closing(open_ledger_of(self._config, create=False)) as ledger:
+            voided = ledger.void_session(session_id, clock_ms())
+        if voided.instances or voided.deliveries:
+            telemetry.event("leases_voided", instances=voided.instances, deliveries=voided.deliveries)
+
+    def adopt(self, generation: str) -> None:
+        """Adopt what a dead receiver left in the spool."""
+        with closing(open_ledger_of(self._config, create=False)) as ledger:
+            _adopt(self._spool, ledger, [generation])
 
     def child_ready(self, role: str, index: int) -> None:
         return

@@ -1,14 +1,16 @@
 """The supervisor's loop: one thread, one `select`, no work of its own.
 
-What wakes it up: a signal, the end of a child (pidfd), the first words of a child that starts, a hook that finished, a
-metrics scrape, and the next deadline. Beats are not among them: they wait in their sockets and are read together, four
-times in the shortest hang timeout (every 5 s by default), so that an idle host stays idle however many children it has.
+What wakes it up: a signal, the end of a child (pidfd), the first words of a child that starts, a clean-up that is done,
+a metrics scrape, and the next deadline. Beats are not among them: they wait in their sockets and are read together,
+four times in the shortest hang timeout (every 5 s by default), so that an idle host stays idle however many children it
+has.
 
 Rules:
-  - **death**: `hooks.child_died` runs in a thread of its own, one call at a time, and the child is started again when
-    it returned; a call that fails is repeated until it succeeds, but holds the child up for `hook_patience_s` at most
-    (an intake that waits for a broken ledger helps nobody; sessions and generations never come twice, so the clean-up
-    may be late). Backoff: 0.1 s, doubling to 30 s, from the start again after 60 s of health;
+  - **death**: its session is voided and its generation adopted, each in a thread of its own (`cleanup`), and the
+    child is started again when both are done. What fails is repeated until it succeeds, behind what came later, and
+    holds the child up for `hook_patience_s` at most (an intake that waits for a broken ledger helps nobody; sessions
+    and generations never come twice, so the clean-up may be late). Backoff: 0.1 s, doubling to 30 s, from the start
+    again after 60 s of health;
   - **hang**: silence for a child's hang timeout ends in SIGKILL. A supervisor that finds itself late (it was frozen,
     or the machine was) first gives every child a new term;
   - **stop** (SIGTERM, SIGINT): receivers, then workers, forwarders, console; each role gets SIGTERM and its deadline,
@@ -26,7 +28,6 @@ import queue
 import selectors
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,22 +35,25 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.supervisor.child import BEATS_A_TIMEOUT, Child, ChildSpec, ChildState
+from gateway.supervisor.cleanup import Job, Lane
 from gateway.supervisor.lock import StateLock
 from gateway.supervisor.metrics import SupervisorMetrics
 
 STOP_ORDER = ("receiver", "worker", "forwarder", "console")
 _SECOND_SIGNAL_AFTER_S = 1.0
-_RETRY_MIN_S, _RETRY_MAX_S = 1.0, 30.0
 
 
 class Hooks(Protocol):
     """What the supervisor's owner does and hears."""
 
-    def child_died(self, role: str, index: int, session_id: int | None, generation: str | None) -> None:
-        """A child is dead: void its session, adopt its files. Called in the hooks' thread; may block; may raise.
+    def void(self, session_id: int) -> None:
+        """The process of this session is dead: free what it held. In a thread that does just this; may block.
 
-        None where the child had not said so. Called again, until it returns, after a failure.
+        May raise: then it is called again, after those that died later.
         """
+
+    def adopt(self, generation: str) -> None:
+        """The process that wrote this generation is dead: adopt its files. As `void`, in another thread."""
 
     def child_ready(self, role: str, index: int) -> None:
         """A child does its work now. Called in the loop: must return at once."""
@@ -61,17 +65,16 @@ class Hooks(Protocol):
         """
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
-        """Something to log; `trouble` makes it a warning. Called in the loop and in the hooks' thread."""
+        """Something to log; `trouble` makes it a warning. Called in the loop and in the threads that clean up."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Death:
-    """What the hooks are told of a child that died. `starts` tells one death of a child from its next."""
+    """A child's death that is cleaned up after. `starts` tells it from the child's next; `left` jobs are not done."""
 
     child: Child
     starts: int
-    session_id: int | None
-    generation: str | None
+    left: int = 0
 
 
 class Supervisor:
@@ -98,18 +101,15 @@ class Supervisor:
         self._roles_to_stop: list[str] = []
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
-        self._deaths: queue.SimpleQueue[_Death | None] = queue.SimpleQueue()
         self._cleaned: queue.SimpleQueue[_Death] = queue.SimpleQueue()
-        self._giving_up = threading.Event()
         self._metrics = None if run_folder is None else SupervisorMetrics(run_folder, self._children)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> int:
         """Run until a signal says stop and every child is gone. Main thread only. Returns 0."""
-        hook_thread = threading.Thread(target=self._run_hooks, name="hooks", daemon=True)
         with self._signals():
-            hook_thread.start()
+            self._voiding, self._adopting = Lane("void"), Lane("adopt")
             self._selector.register(self._wake_reader, selectors.EVENT_READ, self._woken)
             if self._metrics is not None:
                 self._selector.register(self._metrics.socket, selectors.EVENT_READ, self._metrics.answer)
@@ -122,7 +122,7 @@ class Supervisor:
                         key.data()
                     now = self._clock()
             finally:
-                self._end(hook_thread)
+                self._end()
         return 0
 
     def stop(self) -> None:
@@ -153,14 +153,17 @@ class Supervisor:
                 times.append(max(child.start_at, child.cleaning_until or 0.0))
         return max(0.0, min(times) - now)
 
-    def _end(self, hook_thread: threading.Thread) -> None:
+    def _end(self) -> None:
         for child in self._children:
             if child.process is not None:  # only when the loop itself failed
                 child.kill()
                 child.bury(self._clock())
-        self._deaths.put(None)
-        hook_thread.join(self._hook_patience_s)
-        self._giving_up.set()
+        lanes = (self._voiding, self._adopting)
+        for lane in lanes:
+            lane.close()
+        patience_ends_at = time.monotonic() + self._hook_patience_s
+        for lane in lanes:
+            lane.join(patience_ends_at - time.monotonic())
         self._selector.close()
         if self._metrics is not None:
             self._metrics.close()
@@ -215,8 +218,7 @@ class Supervisor:
         )
         if stopping:
             child.state = ChildState.STOPPED
-        child.cleaning_until = now + self._hook_patience_s
-        self._deaths.put(_Death(child, child.starts, child.session_id, child.generation))
+        self._clean_up_after(child, now)
 
     def _check(self, now: float) -> None:
         """Read everyone's beats; kill who is silent."""
@@ -233,28 +235,34 @@ class Supervisor:
                 self._hooks.event("child_hangs", trouble=True, child=child.spec.name, child_pid=child.process.pid)
                 child.kill()
 
-    # ── hooks ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── clean-up ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _run_hooks(self) -> None:
-        while (death := self._deaths.get()) is not None:
-            retry_s = _RETRY_MIN_S
-            while not self._clean_up(death):
-                if self._giving_up.wait(retry_s):
-                    return
-                retry_s = min(_RETRY_MAX_S, retry_s * 2)
+    def _clean_up_after(self, child: Child, now: float) -> None:
+        """Have done what its death asks for; one that never said who it is leaves nothing behind."""
+        death = _Death(child, child.starts)
+        session_id, generation = child.session_id, child.generation
+        jobs: list[tuple[Lane, Job]] = []
+        if session_id is not None:
+            jobs.append((self._voiding, self._job(death, "void", lambda: self._hooks.void(session_id))))
+        if generation:
+            jobs.append((self._adopting, self._job(death, "adopt", lambda: self._hooks.adopt(generation))))
+        death.left = len(jobs)
+        child.cleaning_until = now + self._hook_patience_s if jobs else None
+        for lane, job in jobs:
+            lane.add(job)
+
+    def _job(self, death: _Death, work: str, do: Callable[[], None]) -> Job:
+        name = death.child.spec.name
+
+        def done() -> None:
             self._cleaned.put(death)
             with contextlib.suppress(OSError):  # the loop is over
                 self._wake_writer.send(b"\0")
 
-    def _clean_up(self, death: _Death) -> bool:
-        spec = death.child.spec
-        try:
-            self._hooks.child_died(spec.role, spec.index, death.session_id, death.generation)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor stays and tries again
-            kind = type(error).__name__
-            self._hooks.event("clean_up_failed", trouble=True, child=spec.name, error=kind)
-            return False
-        return True
+        def failed(error: Exception) -> None:
+            self._hooks.event("clean_up_failed", trouble=True, child=name, work=work, error=type(error).__name__)
+
+        return Job(do, done, failed)
 
     # ── signals ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -283,7 +291,8 @@ class Supervisor:
                     self._ask_to_stop(signal.Signals(byte))
         while not self._cleaned.empty():
             death = self._cleaned.get()
-            if death.starts == death.child.starts:
+            death.left -= 1
+            if death.left == 0 and death.starts == death.child.starts:
                 death.child.cleaning_until = None
 
     def _reload(self) -> None:

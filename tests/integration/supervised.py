@@ -42,7 +42,7 @@ def child(folder: Path, behaviour: str) -> None:
         sockets={name: sock.getsockname() for name, sock in sockets.items()},
         environment=sorted(name for name in os.environ if name.startswith(("GATEWAY_", "LISTEN_"))),
     )
-    control.session(len(Path(folder, "journal").read_text()), f"gen-{control.name}-{os.getpid()}")
+    control.session(os.getpid(), f"gen-{control.name}-{os.getpid()}")
     if behaviour == "loop":
         import asyncio  # here, so that the supervisor's memory is measured without it
 
@@ -87,18 +87,23 @@ def _leave(folder: Path, control: Control) -> None:
 
 
 class JournalHooks:
-    def __init__(self, folder: Path, failures: int, delay_s: float, reload_failures: int) -> None:
+    def __init__(self, folder: Path, wanted: dict[str, Any]) -> None:
         self._folder = folder
-        self._failures = failures
-        self._delay_s = delay_s
-        self._reload_failures = reload_failures
+        self._adopt_failures = wanted.get("adopt_failures", 0)
+        self._adopt_never = wanted.get("adopt_never", "")
+        self._adopt_delay_s = wanted.get("adopt_delay_s", 0.0)
+        self._reload_failures = wanted.get("reload_failures", 0)
 
-    def child_died(self, role: str, index: int, session_id: int | None, generation: str | None) -> None:
-        if self._failures:
-            self._failures -= 1
+    def void(self, session_id: int) -> None:
+        journal(self._folder, "voided", session_id=session_id)
+
+    def adopt(self, generation: str) -> None:
+        name = generation.removeprefix("gen-").rpartition("-")[0]
+        if self._adopt_failures or name == self._adopt_never:
+            self._adopt_failures = max(0, self._adopt_failures - 1)
             raise ValueError("the ledger is busy")
-        time.sleep(self._delay_s)
-        journal(self._folder, "cleaned", name=f"{role}-{index}", session_id=session_id, generation=generation)
+        time.sleep(self._adopt_delay_s)
+        journal(self._folder, "adopted", name=name, generation=generation)
 
     def child_ready(self, role: str, index: int) -> None:
         journal(self._folder, "ready", name=f"{role}-{index}")
@@ -138,9 +143,7 @@ def supervisor(folder: Path, wanted: dict[str, Any]) -> int:
         options: dict[str, Any] = rest[0] if rest else {}
         index = sum(1 for other, *_ in wanted["children"][:number] if other == role)
         specs.append(ChildSpec(role, index, argv, sockets=sockets if role == "receiver" else {}, **options))
-    hooks = JournalHooks(
-        folder, wanted.get("hook_failures", 0), wanted.get("hook_delay_s", 0.0), wanted.get("reload_failures", 0)
-    )
+    hooks = JournalHooks(folder, wanted)
     runner = Supervisor(
         specs, hooks, lock=lock, run_folder=folder / "state" / "run", hook_patience_s=wanted.get("patience_s", 10.0)
     )

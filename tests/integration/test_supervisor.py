@@ -100,19 +100,18 @@ def test_roles_start_and_stop_in_order(host: Host) -> None:
     ended = [entry["child"] for entry in host.journal("child_ended")]
     assert ended == left, "each role is gone before the next one's turn"
     assert not any(entry["trouble"] for entry in host.journal("child_ended"))
-    assert len(host.journal("cleaned")) == 4
+    assert len(host.journal("voided")) == len(host.journal("adopted")) == 4
 
 
 def test_a_killed_child_is_cleaned_up_after_and_then_comes_back(host: Host) -> None:
-    process = host.start(FOUR_ROLES, hook_delay_s=0.5)
+    process = host.start(FOUR_ROLES, adopt_delay_s=0.5)
     host.wait("ready", 4)
     (first,) = host.journal("child", name="receiver-0")
     os.kill(first["pid"], signal.SIGKILL)
     again = host.wait("child", 2, name="receiver-0")[1]
-    (cleaned,) = host.wait("cleaned")
-    assert cleaned["name"] == "receiver-0" and cleaned["generation"] == f"gen-receiver-0-{first['pid']}"
-    assert isinstance(cleaned["session_id"], int)
-    assert cleaned["at"] < again["at"], "void and adopt come before the restart"
+    (voided,), (adopted,) = host.wait("voided"), host.wait("adopted")
+    assert voided["session_id"] == first["pid"] and adopted["generation"] == f"gen-receiver-0-{first['pid']}"
+    assert max(voided["at"], adopted["at"]) < again["at"], "void and adopt come before the restart"
     (ended,) = host.journal("child_ended")
     assert ended["status"] == "SIGKILL" and ended["trouble"]
     host.wait("ready", 2, name="receiver-0")
@@ -265,14 +264,42 @@ def test_a_second_gateway_is_told_within_two_seconds(host: Host) -> None:
 
 
 def test_a_clean_up_that_fails_is_repeated_and_does_not_hold_the_child_up_for_long(host: Host) -> None:
-    process = host.start([["worker", "loop", QUICK]], hook_failures=1, patience_s=0.3)
+    process = host.start([["worker", "loop", QUICK]], adopt_failures=1, patience_s=0.3)
     host.wait("ready")
     os.kill(host.child_pids()[0], signal.SIGKILL)
     host.wait("ready", 2)
-    (cleaned,) = host.wait("cleaned")
+    (adopted,) = host.wait("adopted")
     (failed,) = host.journal("clean_up_failed")
-    assert failed["error"] == "ValueError" and "busy" not in json.dumps(failed)
-    assert cleaned["at"] > host.journal("child")[1]["at"], "restarted when patience ended, cleaned up when possible"
+    assert (failed["error"], failed["work"]) == ("ValueError", "adopt") and "busy" not in json.dumps(failed)
+    assert adopted["at"] > host.journal("child")[1]["at"], "restarted when patience ended, cleaned up when possible"
+    assert stop(process) == 0
+
+
+def test_an_adoption_that_never_succeeds_holds_up_no_other_clean_up(host: Host) -> None:
+    roles = ("receiver", "receiver", "worker")
+    process = host.start([[role, "loop", QUICK] for role in roles], adopt_never="receiver-0", patience_s=0.3)
+    host.wait("ready", 3)
+    pids = {entry["name"]: entry["pid"] for entry in host.journal("child")}
+    os.kill(pids["receiver-0"], signal.SIGKILL)
+    host.wait("clean_up_failed", child="receiver-0")
+    os.kill(pids["receiver-1"], signal.SIGKILL)
+    os.kill(pids["worker-0"], signal.SIGKILL)
+    host.wait("adopted", name="receiver-1")
+    host.wait("adopted", name="worker-0")
+    host.wait("ready", 6)
+    assert {entry["session_id"] for entry in host.journal("voided")} == set(pids.values())
+    host.wait("clean_up_failed", 2, child="receiver-0")
+    assert stop(process) == 0
+
+
+def test_a_slow_adoption_holds_up_no_session(host: Host) -> None:
+    process = host.start([["receiver", "loop", QUICK], ["worker", "loop", QUICK]], adopt_delay_s=5.0, patience_s=1.0)
+    host.wait("ready", 2)
+    pids = {entry["name"]: entry["pid"] for entry in host.journal("child")}
+    for name in ("receiver-0", "worker-0"):
+        os.kill(pids[name], signal.SIGKILL)
+        host.wait("voided", session_id=pids[name])
+    assert host.journal("adopted") == []
     assert stop(process) == 0
 
 

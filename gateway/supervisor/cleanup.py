@@ -1,0 +1,87 @@
+"""What is done after a child's death, in threads of its own: the loop only says what, and hears when it is done.
+
+A `Lane` does one job at a time, in order. A job that fails goes to the end and comes again when its time is due (1 s,
+doubling to 30 s), so that it holds up no other. There is one lane a kind of work: what is slow in one (the checksums
+of a long adoption) holds up nothing of the other (a session that is voided, so that others take over its leases).
+
+Called by `gateway.supervisor.loop`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """`do` is repeated until it returns; then `done` is called, after each failure `failed`. All in the lane's thread.
+
+    `done` and `failed` must not raise.
+    """
+
+    do: Callable[[], None]
+    done: Callable[[], None]
+    failed: Callable[[Exception], None]
+    retry_s: float = RETRY_MIN_S
+    due_at: float = 0.0
+
+
+class Lane:
+    """One thread and its jobs. Made and closed by the supervisor's loop."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: list[Job] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._giving_up = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end."""
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Take no more jobs; those there are will be done. Returns at once."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def join(self, timeout_s: float) -> None:
+        """After `close`: wait for the last job, for so long; what is then not done is given up."""
+        self._thread.join(max(0.0, timeout_s))
+        with self._changed:
+            self._giving_up = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                job.do()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
+                job.failed(error)
+                job.due_at = time.monotonic() + job.retry_s
+                job.retry_s = min(RETRY_MAX_S, job.retry_s * 2)
+                self.add(job)
+            else:
+                job.done()
+
+    def _next(self) -> Job | None:
+        """The first job that is due, waited for; None when there will be none."""
+        with self._changed:
+            while not self._giving_up and (self._jobs or not self._closing):
+                now = time.monotonic()
+                for job in self._jobs:
+                    if job.due_at <= now:
+                        self._jobs.remove(job)
+                        return job
+                soonest = min((job.due_at for job in self._jobs), default=None)
+                self._changed.wait(None if soonest is None else soonest - now)
+        return None
