@@ -119,6 +119,8 @@ def _adopt(spool: Spool, ledger: Ledger, generations: Sequence[str] | None) -> N
         telemetry.event("incomplete_files_removed", count=found.removed)
     for item in found.left:
         telemetry.problem("damaged_file_left", file=item.relative, reason=item.reason)
+    for path, error in found.failed.items():
+        telemetry.problem("spool_file_not_removed", file=path, reason=str(error))
 
 
 def _store_rules(ledger: Ledger, config: Config) -> None:

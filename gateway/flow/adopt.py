@@ -2,17 +2,19 @@
 
 At every start, and whenever a receiver dies. A file that the ledger knows is not even opened. Of the others, a complete
 one (record, length and checksum hold) is adopted: its sender may have been told Success. An empty or incomplete one was
-never acknowledged, and is removed, because its owner is known to be dead. One that has a whole record but is otherwise
-damaged is left where it is, and told: after a power cut it is what remains of an instance that was not acknowledged.
+never acknowledged, and is removed, because its owner is known to be dead; where that fails it is only told. One that
+has a whole record but is otherwise damaged is left where it is, and told: after a power cut it is what remains of an
+instance that was not acknowledged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from gateway.errors import SpoolError
 from gateway.ledger.base import Ledger
 from gateway.model import Arrival
 from gateway.spool import Found, FoundState, Spool, generations_of, instance_ids, remove_incomplete, scan
@@ -24,11 +26,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What was found: instances adopted, files removed, and files left alone because they are damaged."""
+    """What was found: instances adopted, files removed, and files left alone because they are damaged.
+
+    `failed`: what should have been removed and was not, by path, and why.
+    """
 
     adopted: int
     removed: int
     left: tuple[Found, ...]
+    failed: Mapping[str, SpoolError]
 
 
 def adopt(spool: Spool, ledger: Ledger, generations: Collection[str] | None, now_ms: int) -> Adoption:
@@ -54,7 +60,7 @@ def adopt(spool: Spool, ledger: Ledger, generations: Collection[str] | None, now
     removal = remove_incomplete(spool, dead, known)
     # What only the checksum of the data set tells is not seen by the removal, which does not read it.
     left |= {found.relative: found for found in removal.kept}
-    return Adoption(adopted, len(removal.removed), tuple(left.values()))
+    return Adoption(adopted, len(removal.removed), tuple(left.values()), removal.failed)
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,10 +60,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What `remove_incomplete` did: the files removed, and those neither complete nor removed."""
+    """What `remove_incomplete` did: files removed, files neither complete nor to be removed, and what it could not do.
+
+    `failed`: the path of a file or folder that should be gone (or is, but not durably), and why.
+    """
 
     removed: tuple[Found, ...]
     kept: tuple[Found, ...]
+    failed: Mapping[str, SpoolError]
 
 
 def generations_of(spool: Spool) -> list[str]:
@@ -97,19 +101,21 @@ def remove_incomplete(spool: Spool, dead_generations: Collection[str], known: Co
 
     Files whose instance id is in `known` (the ledger has it) are not looked at. `kept` names those of the others whose
     record says that they are damaged, and those that cannot be read; the data sets' checksums are not read here.
-    Folders left empty go too. Raises SpoolError when a file cannot be removed.
+    Folders left empty go too. One that cannot be removed is named and holds up no other: it does no harm where it is,
+    and the next start tries again. Raises SpoolError when a folder cannot be listed.
     """
-    removed: list[Found] = []
+    unwanted: list[Found] = []
     kept: list[Found] = []
     for found in scan(spool, dead_generations, skip=known):
         if found.state in (FoundState.EMPTY, FoundState.INCOMPLETE):
-            removed.append(found)
+            unwanted.append(found)
         elif found.state is not FoundState.COMPLETE:
             kept.append(found)
-    spool.unlink([found.relative for found in removed])
+    failed = spool.try_unlink(found.relative for found in unwanted)
     for generation in dead_generations:
-        _remove_empty_folders(spool, generation)
-    return Removal(tuple(removed), tuple(kept))
+        failed |= _remove_empty_folders(spool, generation)
+    removed = tuple(found for found in unwanted if found.relative not in failed)
+    return Removal(removed, tuple(kept), failed)
 
 
 def _files(spool: Spool, generations: Collection[str] | None) -> Iterator[tuple[str, str]]:
@@ -152,11 +158,13 @@ def _look(spool: Spool, relative: str, instance_id: str, verify: bool) -> Found 
     return Found(relative, generation, instance_id, FoundState.COMPLETE, arrival)
 
 
-def _remove_empty_folders(spool: Spool, generation: str) -> None:
+def _remove_empty_folders(spool: Spool, generation: str) -> dict[str, SpoolError]:
+    """Remove what is empty of a generation's folders; what failed, by the generation's folder."""
     folder = f"{INCOMING}/{generation}"
     try:
         for batch in _names(spool, folder, _BATCH):
             spool.remove_empty(spool.full_path(f"{folder}/{batch}"))
         spool.remove_empty(spool.full_path(folder))
     except OSError as error:
-        raise spool_error(error, f"cannot remove an empty folder of {folder}") from error
+        return {folder: spool_error(error, f"cannot remove an empty folder of {folder}")}
+    return {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,30 @@ def test_a_living_receiver_keeps_its_pool_and_what_it_is_writing(spool: Spool, l
     store(living, b"d" * 1000)
     assert summary(adopt(spool, ledger, [DEAD], 1)) == (0, 4, 0)
     assert len(files_in(spool)) == 4
+
+
+def test_a_file_that_cannot_be_removed_is_told_and_holds_up_nothing(
+    spool: Spool, ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store(make_intake(spool, DEAD), b"a" * 1000)
+    stuck, *unused = [path for path in files_in(spool) if path.stem != kept.instance_id]
+    unlink = os.unlink
+
+    def refusing(path: str) -> None:
+        if path == str(stuck):
+            raise PermissionError(errno.EPERM, "as for an immutable file")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", refusing)
+    found = adopt(spool, ledger, [DEAD], 1)
+    assert summary(found) == (1, len(unused), 0)
+    assert {path: str(error) for path, error in found.failed.items()} == {
+        str(stuck.relative_to(spool.directory)): f"cannot remove {stuck.relative_to(spool.directory)}: "
+        "Operation not permitted"
+    }
+    assert [path.stem for path in files_in(spool)] == sorted([kept.instance_id, stuck.stem])
+    monkeypatch.undo()
+    assert summary(adopt(spool, ledger, [DEAD], 2)) == (0, 1, 0)
 
 
 def test_versions_that_two_receivers_left_are_adopted_in_the_order_in_which_they_came(
