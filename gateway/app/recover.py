@@ -9,18 +9,20 @@ half of one would take the other half for new arrivals, and send it.
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TypedDict
 
 from gateway.app.common import clock_ms, ledger_path, open_spool
 from gateway.config import Config
+from gateway.errors import LedgerError
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.spool import FoundState, Spool, scan
 from gateway.spool.directory import fsync_folder
 from gateway.supervisor import StateLock
 
 BATCH = 500
+CHECKPOINT_BATCHES = 8  # some MiB of log
 LEDGER_SUFFIXES = ("", "-wal", "-shm")
 LOCK_SUFFIX = ".lock"
 
@@ -62,13 +64,19 @@ def _recover(config: Config) -> Recovered:
 
 
 def _record_all(spool: Spool, path: Path) -> Recovered:
-    """Make a ledger at `path` that holds everything whole in the spool; when this returns, it is on the disk."""
+    """Make a ledger at `path` that holds everything whole in the spool; when this returns, it is on the disk, whole.
+
+    :raises LedgerError: also where its log could not be moved into it, on a disk that is full or fails.
+    """
     ledger = SqliteLedger.open(path)
     recovered = 0
     damaged: list[str] = []
     try:
         entries = scan(spool, verify=True)
-        while batch := list(islice(entries, BATCH)):
+        for number in count(1):
+            batch = list(islice(entries, BATCH))
+            if not batch:
+                break
             arrivals = [found.arrival for found in batch if found.arrival is not None]
             recovered += ledger.record_recovered(arrivals, clock_ms())
             damaged += [
@@ -76,9 +84,26 @@ def _record_all(spool: Spool, path: Path) -> Recovered:
                 for found in batch
                 if found.state not in (FoundState.COMPLETE, FoundState.EMPTY)
             ]
+            if number % CHECKPOINT_BATCHES == 0:
+                ledger.checkpoint()
+        ledger.checkpoint()  # closing would say nothing of what keeps it from this
     finally:
         ledger.close()
+    _require_no_log(path)
     return {"put_aside": "", "recovered": recovered, "damaged": damaged}
+
+
+def _require_no_log(path: Path) -> None:
+    """A database without its log is malformed, or lacks the newest; and the rename that follows leaves the log behind.
+
+    :raises LedgerError: the log of the closed database at `path` still holds something.
+    """
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise LedgerError(
+            f"ledger {path}: its log was not moved into it when it was closed; look at the disk of {path.parent}, make "
+            "room, and call `gateway recover` again: the old ledger is where it was"
+        )
 
 
 def _put_aside(path: Path) -> str:
