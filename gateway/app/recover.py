@@ -1,7 +1,8 @@
 """`gateway recover`: a new ledger from what lies in the spool.
 
 The old ledger, if there is one, is put aside under another name and never deleted. Everything whole in the spool is
-recorded as held (recovered): what of it was delivered already is no longer known, so a person decides.
+recorded as held (recovered): what of it was delivered already is no longer known, so a person decides. What is damaged
+is named, and left by every later start too; what was never acknowledged is left to the next start, which removes it.
 
 The new ledger takes its name only when it is complete. A recovery that was cut short leaves none: a start that found
 half of one would take the other half for new arrivals, and send it.
@@ -82,7 +83,7 @@ def _record_all(spool: Spool, path: Path) -> Recovered:
             damaged += [
                 f"{found.relative}: {found.reason}"
                 for found in batch
-                if found.state not in (FoundState.COMPLETE, FoundState.EMPTY)
+                if found.state in (FoundState.DAMAGED, FoundState.UNREADABLE)
             ]
             if number % CHECKPOINT_BATCHES == 0:
                 ledger.checkpoint()

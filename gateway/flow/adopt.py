@@ -3,8 +3,8 @@
 At every start, and whenever a receiver dies. A file that the ledger knows is not even opened. Of the others, a complete
 one (record, length and checksum hold) is adopted: its sender may have been told Success. An empty or incomplete one was
 never acknowledged, and is removed, because its owner is known to be dead; where that fails it is only told. One that
-has a whole record but is otherwise damaged is left where it is, and told: after a power cut it is what remains of an
-instance that was not acknowledged.
+is damaged is left where it is, and told: after a power cut it is what remains of an instance that was not acknowledged;
+otherwise it may be an acknowledged one.
 """
 
 from __future__ import annotations

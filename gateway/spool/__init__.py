@@ -12,8 +12,8 @@ from a peer becomes part of a path. One instance is one DICOM Part 10 file that 
 The way of an instance: `Intake.fill` (in a thread) creates empty files under their final names and makes the folders
 durable, once for many → `Intake.begin` takes one → `SpoolWriter.write` per fragment → `SpoolWriter.finish` fills in the
 record, last → `Spool.flush` (in a thread) makes one or many files durable with one flush → the sender may be answered
-with Success → `SpoolWriter.close`. There is no rename: a file whose record, length or checksum does not hold was never
-acknowledged.
+with Success → `SpoolWriter.close`. There is no rename: a file whose header was
+never written to its end was never acknowledged.
 
 Rules:
   - Success is sent only for a writer whose `flush` result was None. A failed flush is never tried again on that file:

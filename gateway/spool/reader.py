@@ -142,7 +142,7 @@ def read_arrival(path: Path, relative: str, verify: bool = False) -> Arrival:
     """What the record of the file at `path` says, once record, file name and length hold; with `verify`, all bytes.
 
     Raises SpoolMissing, SpoolError, and SpoolCorrupt: as EmptyFile, UnreadableFile, DamagedInstance (the record itself
-    holds), UnknownVersion (likewise), or plain where there is no whole record.
+    holds), UnknownVersion (likewise), DamagedHeader, or plain where the header was never written to its end.
     """
     fd, size = _open(str(path), relative)
     try:

@@ -14,6 +14,18 @@ facts and the UIDs of the command; its last 16 bytes are the xxh3-128 of everyth
 the file. So any changed byte of the header is found by the record, any changed byte of the data set by the checksum,
 and any other length by the length. In every version the last 16 bytes of the file meta group are that checksum.
 
+A header that does not hold was either never written to its end or damaged later, and what is left tells which: it is
+written last, in one write, from its beginning, over bytes that were never written and so are zero. Cut short by a kill,
+a full disk or a power cut it ends in zeros, its checksum at any rate; a sender was told Success only after all of it
+was durable. So a header is *unfinished* when
+
+  - nothing of it follows the group length: that is zero (a hole) or not there; or
+  - its beginning is there, and the checksum, where the group length says it must be, is zero: with the record's element
+    header in its place before it, or with nothing but zeros from there on.
+
+Anything else that does not hold is *damaged*: a changed bit anywhere, a file that ends inside its header, a sector that
+a power cut left out before one that it wrote. That may be an acknowledged instance, and its data set may be whole.
+
 Texts of peers may be anything. In the record they are kept as they came, cut at a bound (`bounded`, applied before the
 instance gets its name, so that an adopted instance equals the one that was written). In the file meta, which other
 programs read, an AE title loses what PS3.5 6.2 forbids (each such character becomes `_`) and a UID that is none is
@@ -134,7 +146,7 @@ def encode_meta(
             _element(0x0017, b"AE", calling, b" "),
             _element(0x0018, b"AE", _ae_title(facts.called_ae_title), b" "),
             _CREATOR,
-            _LONG.pack(2, 0x0102, b"OB", 0, RECORD_BYTES),
+            _RECORD_ELEMENT,
         )
     )
     group_length = _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(group) + RECORD_BYTES)
@@ -161,6 +173,7 @@ def _ae_title(title: str) -> str:
 _OURS = _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID, b"\0") + _element(
     0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, b" "
 )
+_RECORD_ELEMENT = _LONG.pack(2, 0x0102, b"OB", 0, RECORD_BYTES)
 _CREATOR = _element(0x0100, b"UI", PRIVATE_INFORMATION_CREATOR_UID, b"\0")
 
 
@@ -201,6 +214,10 @@ def encode_header(meta: bytes, record: Record) -> bytes:
     return head + xxhash.xxh3_128_digest(head)
 
 
+class DamagedHeader(SpoolCorrupt):
+    """The header was written, and is not now what was written. The file may hold an acknowledged instance."""
+
+
 class UnknownVersion(SpoolCorrupt):
     """The header is whole, and of a version that this program does not know. The file must be left alone."""
 
@@ -208,19 +225,15 @@ class UnknownVersion(SpoolCorrupt):
 def decode_header(block: bytes) -> Record:
     """The record of a file that begins with `block` (its first HEADER_MAX_BYTES bytes, or all it has).
 
-    Raises SpoolCorrupt when there is no record or it does not hold, UnknownVersion when it holds and is newer.
+    Raises SpoolCorrupt when there is none, because the header is unfinished; DamagedHeader when it does not hold;
+    UnknownVersion when it holds and is newer. See the module's docstring.
     """
-    if len(block) < _GROUP_START or block[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
-        raise SpoolCorrupt("no record: the file was never completed")
-    group, element, vr, value_length, group_length = _GROUP_LENGTH.unpack_from(block, PREAMBLE_BYTES + 4)
-    offset = _GROUP_START + group_length
-    if (group, element, vr, value_length) != (2, 0, b"UL", 4) or group_length <= RECORD_BYTES:
-        raise SpoolCorrupt("the file meta group is damaged")
-    if offset > len(block):
-        raise SpoolCorrupt("the file meta group ends past the end of the file or its own bound")
+    offset = _header_end(block)
     body = offset - CHECKSUM_BYTES
-    if xxhash.xxh3_128_digest(block[:body]) != block[body:offset]:
-        raise SpoolCorrupt("the checksum of the header does not hold")
+    if not 0 < offset <= len(block) or xxhash.xxh3_128_digest(block[:body]) != block[body:offset]:
+        if _is_unfinished(block, offset):
+            raise SpoolCorrupt("no record: the file was never completed")
+        raise DamagedHeader("the header is damaged: its checksum does not hold")
     fields = _RECORD.unpack_from(block, offset - RECORD_BYTES)
     if fields[0] != MAGIC or fields[1] != VERSION:
         raise UnknownVersion(f"the record is not of version {VERSION}: another version of the gateway wrote it")
@@ -237,3 +250,25 @@ def decode_header(block: bytes) -> Record:
         received_at_ms=fields[3],
         facts=AssociationFacts(*texts[1:7]),
     )
+
+
+def _header_end(block: bytes) -> int:
+    """Where the group length says that the header ends; 0 when there is no sound group length."""
+    if len(block) < _GROUP_START or block[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+        return 0
+    group, element, vr, value_length, group_length = _GROUP_LENGTH.unpack_from(block, PREAMBLE_BYTES + 4)
+    sound = (group, element, vr, value_length) == (2, 0, b"UL", 4) and group_length > RECORD_BYTES + _LONG.size
+    return _GROUP_START + group_length if sound else 0
+
+
+def _is_unfinished(block: bytes, offset: int) -> bool:
+    """Whether a header that does not hold was never written to its end; `offset` is `_header_end`'s."""
+    if not any(block[_GROUP_START : _GROUP_START + RECORD_BYTES]):  # the shortest header is longer
+        return True
+    if not _GROUP_START < offset <= len(block) or any(block[offset - CHECKSUM_BYTES : offset]):
+        return False
+    # A group length that is wrong itself points at some other zeros, such as those between the texts of the record.
+    element = block[offset - RECORD_BYTES - _LONG.size : offset - RECORD_BYTES]
+    if element == _RECORD_ELEMENT:
+        return True
+    return _RECORD_ELEMENT.startswith(element.rstrip(b"\0")) and not any(block[offset - RECORD_BYTES : offset])

@@ -6,10 +6,10 @@ what is known is never read, and a long queue makes no long start. A file is
 
   complete     record, name and length hold (and, with `verify`, the data set's checksum);
   empty        a pool file that was never used;
-  incomplete   it has no whole record: it was never acknowledged;
-  damaged      the record holds, but the rest does not agree with it, or another version of the gateway wrote it.
-               After a power cut this is what is left of an arrival that was not acknowledged; otherwise the disk
-               has lost something. It is left for the caller to decide;
+  incomplete   its header was never written to its end (`record` says how that is known): it was never acknowledged;
+  damaged      its header was written and does not hold, or it holds and the rest does not agree with it, or another
+               version of the gateway wrote it. After a power cut this is what is left of an arrival that was not
+               acknowledged; otherwise the disk has lost something. It is never removed: a person decides;
   unreadable   the file system refused to read it (now).
 
 Only names of the spool's own form are looked at; anything else a person may have put there is left alone. `derived` is
@@ -29,7 +29,7 @@ from gateway.model import Arrival
 from gateway.spool.directory import INCOMING, Spool
 from gateway.spool.intake import GENERATION, SUFFIX
 from gateway.spool.reader import DamagedInstance, EmptyFile, UnreadableFile, read_arrival
-from gateway.spool.record import UnknownVersion
+from gateway.spool.record import DamagedHeader, UnknownVersion
 from gateway.spool.system import spool_error
 
 _BATCH = re.compile(r"[0-9]{6,}", re.ASCII)
@@ -99,8 +99,8 @@ def scan(
 def remove_incomplete(spool: Spool, dead_generations: Collection[str], known: Collection[str]) -> Removal:
     """Remove what was never acknowledged: empty and incomplete files of generations whose process is known to be dead.
 
-    Files whose instance id is in `known` (the ledger has it) are not looked at. `kept` names those of the others whose
-    record says that they are damaged, and those that cannot be read; the data sets' checksums are not read here.
+    Files whose instance id is in `known` (the ledger has it) are not looked at. `kept` names those of the others that
+    are damaged, and those that cannot be read; the data sets' checksums are not read here.
     Folders left empty go too. One that cannot be removed is named and holds up no other: it does no harm where it is,
     and the next start tries again. Raises SpoolError when a folder cannot be listed.
     """
@@ -147,7 +147,7 @@ def _look(spool: Spool, relative: str, instance_id: str, verify: bool) -> Found 
         arrival = read_arrival(path, relative, verify)
     except SpoolMissing:
         return None
-    except (DamagedInstance, UnknownVersion) as error:
+    except (DamagedInstance, DamagedHeader, UnknownVersion) as error:
         return Found(relative, generation, instance_id, FoundState.DAMAGED, reason=str(error))
     except UnreadableFile as error:
         return Found(relative, generation, instance_id, FoundState.UNREADABLE, reason=str(error))

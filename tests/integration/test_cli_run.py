@@ -18,6 +18,7 @@ from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.sender import Journal, JournalSender
 from tests.harness.tools import Completed, free_port
 from tests.integration.cli_site import command
+from tests.unit.spool_kit import close_spools, make_intake, make_meta, make_spool, store
 
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -167,3 +168,29 @@ def test_recover_names_a_file_that_is_not_whole_and_leaves_it(config: GatewayCon
     assert line.startswith(f"left where it is, not whole: {first.relative_to(config.spool_dir)}: ")
     assert first.exists()
     assert second.exists()
+
+
+def test_what_recover_names_is_there_after_the_next_start(config: GatewayConfig) -> None:
+    spool = make_spool(config.spool_dir)
+    intake = make_intake(spool, pool_size=3)
+    damaged = spool.path(store(intake, b"data set").path)
+    writer = intake.begin(make_meta())
+    writer.write(bytes(100_000))
+    writer.close()
+    cut_short = spool.path(writer.relative)
+    with damaged.open("r+b") as file:
+        file.seek(300)
+        byte = file.read(1)
+        file.seek(300)
+        file.write(bytes([byte[0] ^ 1]))
+    close_spools()
+    said = command("recover", "--config", config.path, cwd=config.folder)
+    assert said.returncode == 1
+    (line,) = said.stderr.splitlines()
+    assert line.startswith(
+        f"left where it is, not whole: {damaged.relative_to(config.spool_dir)}: the header is damaged"
+    )
+    with GatewayProcess(config) as gateway:
+        (left,) = gateway.log_lines(event="damaged_file_left")
+        assert left["file"] == str(damaged.relative_to(config.spool_dir))
+        assert damaged.exists() and not cut_short.exists()

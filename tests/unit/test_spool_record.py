@@ -236,6 +236,39 @@ def test_any_change_of_any_bytes_is_found(tmp_path_factory: pytest.TempPathFacto
             read_arrival(path, path.name, verify=True)
 
 
+DATA_SETS = [b"data set bytes", bytes(5000), b""]
+
+
+@pytest.mark.parametrize("data", DATA_SETS)
+def test_a_header_with_one_changed_bit_is_damaged_and_never_taken_for_one_that_was_cut_short(data: bytes) -> None:
+    header = header_of(make_record(length=len(data), checksum=xxhash.xxh3_128_digest(data)))
+    for at in range(len(header)):
+        for bit in range(8):
+            changed = header[:at] + bytes([header[at] ^ 1 << bit]) + header[at + 1 :]
+            with pytest.raises(record.DamagedHeader):
+                record.decode_header((changed + data)[: record.HEADER_MAX_BYTES])
+
+
+@pytest.mark.parametrize("data", DATA_SETS)
+def test_a_header_that_was_cut_short_is_told_from_a_damaged_one(data: bytes) -> None:
+    header = header_of(make_record(length=len(data), checksum=xxhash.xxh3_128_digest(data)))
+    for end in range(len(header) - record.CHECKSUM_BYTES + 1):
+        block = (header[:end] + bytes(len(header) - end) + data)[: record.HEADER_MAX_BYTES]
+        with pytest.raises(SpoolCorrupt) as caught:
+            record.decode_header(block)
+        assert not isinstance(caught.value, record.DamagedHeader), f"{end} bytes were written"
+    for end in range(144 + 12, len(header)):
+        with pytest.raises(record.DamagedHeader):
+            record.decode_header(header[:end])
+
+
+def test_a_header_without_its_beginning_or_its_middle_is_damaged() -> None:
+    header = header_of(make_record())
+    for first, end in ((0, 512), (512, 1024), (128, 132), (128, 144)):
+        with pytest.raises(record.DamagedHeader):
+            record.decode_header(header[:first] + bytes(end - first) + header[end:] + b"dataset")
+
+
 def test_truncated_at_any_length_it_is_never_taken_as_complete(tmp_path: Path) -> None:
     path, relative, good = stored_file(tmp_path, b"data set bytes")
     for length in range(len(good) - 1, -1, -1):

@@ -117,6 +117,25 @@ def test_a_file_with_a_record_is_kept_even_when_damaged(tmp_path: Path) -> None:
     assert "bytes" in kept.reason
 
 
+def test_a_file_whose_header_lost_a_bit_is_kept_and_one_whose_header_was_cut_short_is_not(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    intake = make_intake(spool, pool_size=2)
+    damaged, cut = store(intake, bytes(1000)), store(intake, bytes(1000))
+    with spool.path(damaged.path).open("r+b") as file:
+        file.seek(200)
+        byte = file.read(1)
+        file.seek(200)
+        file.write(bytes([byte[0] ^ 4]))
+    with spool.path(cut.path).open("r+b") as file:
+        file.seek(512)
+        file.write(bytes(cut.offset - 512))
+    removal = remove_incomplete(spool, [GENERATION], known=())
+    assert [(found.instance_id, found.state) for found in removal.kept] == [(damaged.instance_id, FoundState.DAMAGED)]
+    assert "header is damaged" in removal.kept[0].reason
+    assert [found.instance_id for found in removal.removed] == [cut.instance_id]
+    assert spool.path(damaged.path).exists() and not spool.path(cut.path).exists()
+
+
 def test_removal_takes_empty_folders_along(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     make_intake(spool, pool_size=3).fill()
