@@ -40,6 +40,10 @@ HANG_S = 20.0
 # A worker's alarm ends it after `worker.time` with one instance; the supervisor only when that did not work.
 WORKER_HANG_MARGIN_S = 15.0
 STOP_S = 20.0
+CONSOLE_MISSING = (
+    "no console runs: nothing is purged and the spool fills up, the ledger's log grows without bound, changed rules "
+    "are not taken, and there are no metrics; add `console` to --roles"
+)
 
 
 def run_host(config_path: Path, roles: Sequence[Role]) -> int:
@@ -63,9 +67,16 @@ def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: 
     children = _children(config, config_path, roles, sockets)
     supervisor = Supervisor(children, HostHooks(config, config_path, spool), lock=lock, run_folder=run_dir(config))
     telemetry.event("gateway_started", roles=[str(role) for role in roles], listeners=list(config.listeners))
+    if lacks_console(roles):
+        telemetry.problem("console_missing", reason=CONSOLE_MISSING)
     code = supervisor.run()
     telemetry.event("gateway_stopped")
     return code
+
+
+def lacks_console(roles: Sequence[Role]) -> bool:
+    """Whether these roles leave out the one that purges, checkpoints and watches the rules for all of them."""
+    return Role.CONSOLE not in roles
 
 
 # ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -85,8 +85,11 @@ def _roles(text: str) -> tuple[Role, ...]:
 
 def _run(arguments: argparse.Namespace) -> int:
     from gateway.app import run
+    from gateway.app.host import CONSOLE_MISSING, lacks_console
 
     config = read_config(arguments)
+    if lacks_console(arguments.roles):  # to whoever starts it, also where the log's level leaves warnings out
+        print(f"gateway: warning: {CONSOLE_MISSING}", file=sys.stderr)
     with named_in(config.rules.dir):
         return run(arguments.config, arguments.roles)
 

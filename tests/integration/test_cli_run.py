@@ -8,6 +8,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from gateway.cli import build_parser, main
 from tests.harness.data import make_instances
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.sender import Journal, JournalSender
-from tests.harness.tools import Completed, free_port
+from tests.harness.tools import Completed, free_port, wait_until
 from tests.integration.cli_site import command
 from tests.unit.spool_kit import close_spools, make_intake, make_meta, make_spool, store
 
@@ -127,6 +128,15 @@ def test_a_role_that_does_not_exist_is_named(config: GatewayConfig) -> None:
     assert said.returncode == 2
     assert "janitor" in said.stderr
     assert "receiver, worker, forwarder, console" in said.stderr
+
+
+@pytest.mark.parametrize("roles", ["receiver", "receiver,worker,forwarder,console"])
+def test_a_start_without_a_console_is_warned_of(config: GatewayConfig, roles: str) -> None:
+    with closing(GatewayProcess(config, options=["--roles", roles]).start(ready=False)) as gateway:
+        wait_until(lambda: gateway.log_lines(event="child_ready", child="receiver-0"), 60, "a receiver")
+        said = [line for line in gateway.log().splitlines() if line.startswith("gateway: warning: no console runs")]
+        told = gateway.log_lines(event="console_missing", level="warning")
+        assert (len(said), len(told)) == ((0, 0) if "console" in roles else (1, 1))
 
 
 def test_no_ledger_and_a_damaged_ledger_are_said_with_the_way_out(config: GatewayConfig) -> None:
