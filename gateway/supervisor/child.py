@@ -26,7 +26,8 @@ BEATS_A_TIMEOUT = 4  # a child beats four times within its hang timeout
 class ChildSpec:
     """A process to keep running.
 
-    `argv` starts it. `sockets` are handed to it under these names (`Control.sockets`). Silence for `hang_timeout_s`
+    `argv` starts it. `sockets` are handed to it under these names (`Control.sockets`); they belong to the supervisor,
+    which closes them when all of the role is stopped, and to no other role. Silence for `hang_timeout_s`
     is death; until the first sign of life it has `start_timeout_s`. After SIGTERM it has `stop_timeout_s`.
     """
 

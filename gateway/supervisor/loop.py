@@ -14,7 +14,8 @@ Rules:
   - **hang**: silence for a child's hang timeout ends in SIGKILL. A supervisor that finds itself late (it was frozen,
     or the machine was) first gives every child a new term;
   - **stop** (SIGTERM, SIGINT): receivers, then workers, forwarders, console; each role gets SIGTERM and its deadline,
-    then SIGKILL, before the next role's turn. A second signal, a second or more after the first, kills what is left;
+    then SIGKILL, before the next role's turn; its listening sockets are closed after its last process. A second
+    signal, a second or more after the first, kills what is left;
   - **reload** (SIGHUP): `hooks.reload` says whether there is something to read; if so the signal is passed on to every
     child that is ready, and to the others when they are.
 
@@ -335,3 +336,11 @@ class Supervisor:
             if alive:
                 return
             self._roles_to_stop.pop(0)
+            self._close_sockets(role)
+
+    def _close_sockets(self, role: str) -> None:
+        """Nobody accepts any more: who connects while other roles finish is refused, instead of waiting in a queue."""
+        for child in self._children:
+            if child.spec.role == role:
+                for listening in child.spec.sockets.values():
+                    listening.close()

@@ -317,6 +317,21 @@ def test_receivers_are_given_the_listening_socket_and_no_variable_leaks(host: Ho
     assert stop(process) == 0
 
 
+def test_at_a_stop_who_connects_after_the_last_receiver_is_refused(host: Host) -> None:
+    process = host.start(
+        [["receiver", "loop", QUICK], ["worker", "stubborn", {**QUICK, "stop_timeout_s": 60}]], listeners={"main": 0}
+    )
+    host.wait("ready", 2)
+    (receiver,) = host.journal("child", name="receiver-0")
+    address = tuple(receiver["sockets"]["main"])
+    process.send_signal(signal.SIGTERM)
+    host.wait("ignored", name="worker-0")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+    time.sleep(1.0)  # a second signal counts a second after the first
+    assert stop(process) == 0
+
+
 def test_sockets_handed_over_by_systemd_are_used(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
