@@ -128,7 +128,7 @@ class Spool:
     def restore_ballast(self) -> bool:
         """Have the ballast in place if that leaves `min_free_bytes` free; says whether it is. Raises SpoolError."""
         name = os.path.join(self._root, BALLAST)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # what is wrong with it shows when it is made
             if os.stat(name).st_size == self.ballast_bytes:
                 return True
         if self.ballast_bytes <= 0 or self.room().free_bytes - self.ballast_bytes < self.min_free_bytes:
@@ -140,7 +140,7 @@ class Spool:
             finally:
                 os.close(fd)
         except OSError as error:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # half a ballast is made whole the next time
                 os.unlink(name)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,28 @@ def test_ballast_half_made_is_made_whole(tmp_path: Path) -> None:
     (tmp_path / "ballast").write_bytes(b"x")
     make_spool(tmp_path, ballast_bytes=MIB)
     assert (tmp_path / "ballast").stat().st_size == MIB
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_ballast_that_can_neither_be_made_nor_removed_is_an_error_of_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A file system that became read-only between the look and the making."""
+    spool = make_spool(tmp_path, ballast_bytes=MIB)
+    os.truncate(tmp_path / "ballast", 10)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    monkeypatch.setattr(os, "unlink", fail)
+    if number == errno.ENOSPC:
+        assert spool.restore_ballast() is False
+    else:
+        with pytest.raises(SpoolError, match="cannot make the ballast"):
+            spool.restore_ballast()
+    monkeypatch.undo()
+    assert spool.restore_ballast() is True
 
 
 def test_a_disk_full_in_mid_object_leaves_nothing_and_recovers(small_disk: Path) -> None:
