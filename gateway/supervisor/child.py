@@ -78,7 +78,10 @@ class Child:
         self._failures = 0
 
     def start(self, now: float, inherit: tuple[int, ...]) -> None:
-        """Start the process. Raises OSError when the system has none to give. From the main thread only (PDEATHSIG)."""
+        """Start the process. Raises OSError when the system has none to give, or no descriptor to watch it by.
+
+        There is none then. From the main thread only (PDEATHSIG).
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.setblocking(False)
@@ -90,11 +93,11 @@ class Child:
                     pass_fds=(theirs.fileno(), *sockets.values(), *inherit),
                     env=self._environment(theirs.fileno(), sockets),
                 )
+                self.pidfd = _watch(process)
             except BaseException:
                 ours.close()
                 raise
         self.process, self.line = process, ours
-        self.pidfd = os.pidfd_open(process.pid)
         self.state = ChildState.STARTING
         self.starts += 1
         self.started_at = now
@@ -172,3 +175,13 @@ class Child:
         """Start it again after 0.1 s, twice as long each time, 30 s at most."""
         self.start_at = now + min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(self._failures, 16))
         self._failures += 1
+
+
+def _watch(process: subprocess.Popen[bytes]) -> int:
+    """A descriptor that tells of its end. Raises OSError; then the process is dead: nobody would learn of its end."""
+    try:
+        return os.pidfd_open(process.pid)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,8 @@ import pytest
 
 from gateway.errors import AlreadyRunning, UsageError
 from gateway.runfolder import RunFolder
-from gateway.supervisor import ListenerAddress, StateLock, bind_listeners
+from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, bind_listeners
+from gateway.supervisor.child import Child
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 20.0
@@ -133,6 +135,23 @@ def test_a_program_that_cannot_be_started_is_tried_again(host: Host) -> None:
     host.wait("child_not_started", 3)
     host.wait("ready", name="console-0")
     assert stop(process) == 0
+
+
+def test_a_process_that_cannot_be_watched_does_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def no_descriptor(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", no_descriptor)
+    child = Child(ChildSpec("worker", 0, ("/bin/sleep", "60")))
+    descriptors = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Too many open files"):
+        child.start(0.0, ())
+    assert not Path(f"/proc/{started[0]}").exists(), "killed and reaped"
+    assert child.process is None and child.starts == 0
+    assert os.listdir("/proc/self/fd") == descriptors
 
 
 def test_a_silent_child_is_killed_and_replaced(host: Host) -> None:
