@@ -8,6 +8,9 @@ Nothing of what was in it is left: its blocks are given back, as by a removal, a
 Whoever still reads a file of its old name (a process that was stopped for minutes) could then read what came later: so
 before bytes of it go anywhere, it asks whether the name is still there (`Spool.holds`). A name is never used again.
 
+A file that has a second name (a backup by `cp -al`) is not used again: what is under the other name would be emptied,
+and would later hold another instance.
+
 Calls may come from several processes: a name that another one took is passed over.
 """
 
@@ -37,9 +40,19 @@ class FreeFiles:
             return 0
 
     def keep(self, path: str) -> None:
-        """Empty the file at `path` (absolute) and keep it. Raises OSError; then it is where it was."""
-        # Never through a link, nor waiting for whoever reads a FIFO that somebody put in its place.
-        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+        """Empty the file at `path` (absolute) and keep it; one that has another name too is only removed under this.
+
+        Raises OSError; then it is where it was, with its content or, where just the move failed, without.
+        """
+        # Never through a symbolic link, nor waiting for whoever reads a FIFO that somebody put in its place.
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not _is_ours_alone(os.fstat(fd)):
+                os.unlink(path)
+                return
+            os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
         os.rename(path, f"{self._folder}/{os.path.basename(path)}")
 
     def take(self, path: str) -> bool:
@@ -53,7 +66,7 @@ class FreeFiles:
             except FileNotFoundError:
                 continue
             found = os.lstat(path)
-            if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+            if _is_ours_alone(found) and found.st_size == 0:
                 return True
             os.unlink(path)  # none of ours
         return False
@@ -64,3 +77,8 @@ class FreeFiles:
         for name in os.listdir(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._folder}/{name}")
+
+
+def _is_ours_alone(found: os.stat_result) -> bool:
+    """A regular file without another name."""
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

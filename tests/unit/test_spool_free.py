@@ -74,6 +74,25 @@ def test_a_purge_empties_nothing_through_a_link(tmp_path: Path) -> None:
     assert precious.read_text() == "of somebody else"
 
 
+def test_what_a_backup_has_linked_is_neither_emptied_nor_filled_again(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "spool")
+    intake = make_intake(spool, pool_size=2)
+    first, second = store(intake, b"content"), store(intake, b"content")
+    whole = spool.path(first.path).read_bytes()
+    backup = tmp_path / "backup"
+    os.link(spool.path(first.path), backup)
+    assert spool.try_unlink([first.path, second.path], keep=True) == {}
+    assert files_in(spool) == []
+    assert backup.read_bytes() == whole
+    (free,) = free_files(tmp_path / "spool")
+    os.link(free, tmp_path / "backup of an empty one")
+    intake.fill()
+    for _ in range(2):
+        store(intake, b"another")
+    assert backup.read_bytes() == whole
+    assert (tmp_path / "backup of an empty one").read_bytes() == b""
+
+
 @pytest.mark.parametrize("moment", ["before the first piece", "between two pieces"])
 def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
