@@ -210,9 +210,6 @@ class HostHooks:
         with closing(open_ledger_of(self._config, create=False)) as ledger:
             _adopt(self._spool, ledger, [generation])
 
-    def child_ready(self, role: str, index: int) -> None:
-        return
-
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
         """Log what the supervisor does."""
         if trouble:

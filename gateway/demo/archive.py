@@ -21,7 +21,7 @@ from gateway.dicom.negotiation import IMPLEMENTATION_CLASS_UID, AcceptedContext,
 from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from gateway.dicom.status import OUT_OF_RESOURCES, SUCCESS, UNRECOGNIZED_OPERATION
 from gateway.net.acceptor import Acceptor
-from gateway.net.driver import Peer, Ticker
+from gateway.net.driver import Ticker
 from gateway.net.served import AcceptorLimits, ServerAssociation, Sink
 
 
@@ -61,9 +61,6 @@ class Archive:
             await self._acceptor.stop(grace_s=2.0)
 
     # ── the acceptor's service ────────────────────────────────────────────────────────────────────────────────
-
-    def connected(self, peer: Peer, open_connections: int) -> bool:
-        return True
 
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
         return negotiate(request, AcceptorPolicy())

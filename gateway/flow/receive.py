@@ -36,7 +36,6 @@ from gateway.flow import admission
 from gateway.flow.intake import LARGE_BYTES, FlushGroup, Recorder
 from gateway.flow.room import give_up_ballast
 from gateway.model import Arrival, AssociationFacts
-from gateway.net.driver import Peer
 from gateway.net.served import ServerAssociation, Sink
 from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
 
@@ -119,9 +118,6 @@ class Receiver:
                     await asyncio.sleep(FILL_PAUSE_S)
 
     # ── Service ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def connected(self, peer: Peer, open_connections: int) -> bool:
-        return True
 
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
         listener = self.listeners[association.listener]

@@ -86,8 +86,7 @@ class Acceptor:
                     return
                 raise
             peer = Peer(str(address[0]), int(address[1]))
-            full = len(self._open) >= most and not self._make_room()
-            if full or not self.service.connected(peer, len(self._open)):
+            if len(self._open) >= most and not self._make_room():
                 sock.close()
                 continue
             task = asyncio.get_running_loop().create_task(

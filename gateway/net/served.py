@@ -67,9 +67,6 @@ class Sink(Protocol):
 class Service(Protocol):
     """What the acceptor's user decides. All methods are called from the event loop and must not block."""
 
-    def connected(self, peer: Peer, open_connections: int) -> bool:
-        """A TCP connection came in. False closes it at once."""
-
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
         """An A-ASSOCIATE-RQ came in: answer it."""
 

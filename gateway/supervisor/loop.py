@@ -56,9 +56,6 @@ class Hooks(Protocol):
     def adopt(self, generation: str) -> None:
         """The process that wrote this generation is dead: adopt its files. As `void`, in another thread."""
 
-    def child_ready(self, role: str, index: int) -> None:
-        """A child does its work now. Called in the loop: must return at once."""
-
     def reload(self) -> bool:
         """SIGHUP came: make ready what the children shall read. False: there is nothing for them. In the loop.
 
@@ -198,7 +195,6 @@ class Supervisor:
 
     def _became_ready(self, child: Child) -> None:
         self._hooks.event("child_ready", trouble=False, child=child.spec.name)
-        self._hooks.child_ready(child.spec.role, child.spec.index)
         if child.reload_due:
             child.signal(signal.SIGHUP)
 

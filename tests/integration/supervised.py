@@ -105,9 +105,6 @@ class JournalHooks:
         time.sleep(self._adopt_delay_s)
         journal(self._folder, "adopted", name=name, generation=generation)
 
-    def child_ready(self, role: str, index: int) -> None:
-        journal(self._folder, "ready", name=f"{role}-{index}")
-
     def reload(self) -> bool:
         if self._reload_failures:
             self._reload_failures -= 1
@@ -116,6 +113,8 @@ class JournalHooks:
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
         journal(self._folder, name, trouble=trouble, **fields)
+        if name == "child_ready":
+            journal(self._folder, "ready", name=fields["child"])
 
 
 def supervisor(folder: Path, wanted: dict[str, Any]) -> int:

@@ -18,7 +18,7 @@ from gateway.dicom.negotiation import AcceptedContext, AcceptorPolicy, negotiate
 from gateway.dicom.pdu import AssociateAC, AssociateRQ
 from gateway.net import acceptor as acceptor_module
 from gateway.net.acceptor import Acceptor
-from gateway.net.driver import Peer, Ticker
+from gateway.net.driver import Ticker
 from gateway.net.served import AcceptorLimits, ServerAssociation, Sink
 from tests.harness import wire
 
@@ -65,9 +65,6 @@ class Site:
         limits = AcceptorLimits(artim_timeout_s=1.0, progress_timeout_s=60.0, idle_timeout_s=60.0)
         self.acceptor.listen("main", self.sock, limits, 10)
         asyncio.get_running_loop().set_exception_handler(lambda _, what: self.errors.append(what["exception"]))
-
-    def connected(self, peer: Peer, open_connections: int) -> bool:
-        return True
 
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC:
         return negotiate(request, AcceptorPolicy())
