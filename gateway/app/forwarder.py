@@ -1,8 +1,9 @@
-"""The forwarder's process: every destination's queue."""
+"""The forwarder's process: the queues of the destinations that are its own, by `assigned`."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,13 @@ from gateway.app.common import (
     open_ledger_of,
     open_session,
     open_spool,
+    processes_of,
     reload_config,
     run_loop,
 )
+from gateway.config.values import Destination
 from gateway.flow.destination import Tools
-from gateway.flow.forward import Forwarder
+from gateway.flow.forward import Forwarder, assigned
 from gateway.flow.outcomes import OutcomeRecorder
 from gateway.flow.room import give_up_ballast
 from gateway.ledger.thread import LedgerThread
@@ -31,14 +34,17 @@ from gateway.work.base import Stage
 
 READERS = 4
 
+Share = Callable[[Mapping[str, Destination]], dict[str, Destination]]
+
 
 def main(index: int, config_path: Path) -> int:
     """Be forwarder `index`."""
     process = begin(Role.FORWARDER, index, config_path)
-    return run_loop(partial(_serve, process))
+    share = partial(assigned, index=index, processes=processes_of(process.config, Role.FORWARDER))
+    return run_loop(partial(_serve, process, share))
 
 
-async def _serve(process: Process) -> None:
+async def _serve(process: Process, share: Share) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     queue = local_queue(config, Stage.DELIVER)
@@ -52,8 +58,8 @@ async def _serve(process: Process) -> None:
     signals = Signals(changed.set)
     async with asyncio.TaskGroup() as tasks:
         serving = [
-            tasks.create_task(forwarder.run(config.destinations), name="forwarder"),
-            tasks.create_task(_reload(process, forwarder, changed), name="reload"),
+            tasks.create_task(forwarder.run(share(config.destinations)), name="forwarder"),
+            tasks.create_task(_reload(process, forwarder, share, changed), name="reload"),
             tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
@@ -69,10 +75,10 @@ async def _serve(process: Process) -> None:
     process.metrics.close()
 
 
-async def _reload(process: Process, forwarder: Forwarder, changed: asyncio.Event) -> None:
+async def _reload(process: Process, forwarder: Forwarder, share: Share, changed: asyncio.Event) -> None:
     while True:
         await changed.wait()
         changed.clear()
         config = reload_config(process)
         if config is not None:
-            await forwarder.configure(config.destinations)
+            await forwarder.configure(share(config.destinations))

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.app.common import (
+    PROCESSES_VARIABLE,
     SNAPSHOT_VARIABLE,
     clock_ms,
     host_name,
     ledger_path,
     open_ledger_of,
     open_spool,
+    process_counts,
     run_dir,
     snapshot_path,
 )
@@ -164,12 +166,7 @@ def _addresses(config: Config, roles: Sequence[Role]) -> list[ListenerAddress]:
 def _children(
     config: Config, config_path: Path, roles: Sequence[Role], sockets: Mapping[str, socket.socket]
 ) -> list[ChildSpec]:
-    counts = {
-        Role.RECEIVER: config.processes.receiver,
-        Role.WORKER: config.processes.worker,
-        Role.FORWARDER: config.processes.forwarder,
-        Role.CONSOLE: 1,
-    }
+    counts = process_counts(config)
     hang_s = {Role.WORKER: config.worker.time_s + WORKER_HANG_MARGIN_S}
     listening = {name: sock for name, sock in sockets.items() if not name.startswith("http-")}
     serving = {name: sock for name, sock in sockets.items() if name.startswith("http-")}
@@ -181,7 +178,7 @@ def _children(
             # -P: nothing is imported from the folder that the gateway happens to be started in.
             argv=(sys.executable, "-P", "-m", "gateway", "_role", role, str(index), "--config", str(config_path)),
             sockets=handed.get(role, {}),
-            environment={SNAPSHOT_VARIABLE: str(snapshot_path(config))},
+            environment={SNAPSHOT_VARIABLE: str(snapshot_path(config)), PROCESSES_VARIABLE: str(counts[role])},
             hang_timeout_s=hang_s.get(role, HANG_S),
             stop_timeout_s=STOP_S,
         )

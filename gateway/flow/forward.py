@@ -1,4 +1,4 @@
-"""The forwarder role: one `DestinationQueue` for each configured destination, side by side.
+"""The forwarder role: one `DestinationQueue` for each destination that is the process's own, side by side.
 
 A wake-up of the work queue goes to all of them; each also looks at the ledger once a second, so that a lost wake-up
 costs a second and no more. Destinations come, go and change with the configuration, without a restart: one that goes
@@ -9,6 +9,7 @@ paused, or whom the configuration no longer has.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Mapping
 
 from gateway import telemetry
@@ -24,6 +25,15 @@ DRAIN_S = 5.0
 LOOK_S = 1.0
 
 Running = tuple[DestinationQueue, asyncio.Task[None]]
+
+
+def assigned(destinations: Mapping[str, Destination], *, index: int, processes: int) -> dict[str, Destination]:
+    """Those that forwarder `index` of so many serves: each destination has exactly one, by a checksum of its name.
+
+    So its bounds (associations, one delivery while half open, one lone instance) hold for the host; and no process
+    needs to be told when destinations come and go.
+    """
+    return {name: one for name, one in destinations.items() if zlib.crc32(name.encode()) % processes == index}
 
 
 class Forwarder:
