@@ -12,14 +12,12 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a process of a host does."""
+    """What a process does that the supervisor starts."""
 
     RECEIVER = "receiver"
     WORKER = "worker"
     FORWARDER = "forwarder"
     CONSOLE = "console"
-    SUPERVISOR = "supervisor"
-    CLI = "cli"
 
 
 class InstanceState(StrEnum):

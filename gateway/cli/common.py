@@ -18,7 +18,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from gateway.config import Config, load
-from gateway.errors import ConfigurationError, Problem
+from gateway.errors import ConfigurationError, Problem, UsageError
 from gateway.ledger.base import Ledger
 
 Command = Callable[[argparse.Namespace], int]
@@ -128,6 +128,33 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def can_ask() -> bool:
+    """Whether a person sits at standard input, who can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_line() -> str:
+    """The next line of standard input, with its end; "" when there is none. :raises UsageError: it is no text."""
+    try:
+        return sys.stdin.readline() if sys.stdin is not None else ""
+    except UnicodeDecodeError:
+        raise UsageError(f"what came on standard input is no text in {sys.stdin.encoding}") from None
+
+
+def ask(question: str) -> str:
+    """What a person answers, without outer spaces; "" for Ctrl-D.
+
+    Asked on standard error: standard output may be a pipe.
+
+    :raises UsageError: the answer is no text.
+    """
+    print(question, end="", file=sys.stderr, flush=True)
+    answer = read_line()
+    if not answer:  # Ctrl-D leaves the cursor behind the question
+        print(file=sys.stderr)
+    return answer.strip()
 
 
 def show_json(value: object) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import sys
 from collections.abc import Callable
 
 from gateway.cli.ask import MOST, add_filter, check_filter, filter_of
@@ -17,6 +16,8 @@ from gateway.cli.common import (
     add_command,
     add_config,
     add_json,
+    ask,
+    can_ask,
     now_ms,
     open_ledger,
     read_config,
@@ -148,11 +149,11 @@ def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, Instan
 
 
 def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise UsageError(
             f"{question.removesuffix('; go on?')}, and nobody can be asked: nothing was done; say --yes to do it"
         )
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if ask(f"{question} [y/N] ").lower() not in ("y", "yes"):
         raise UsageError("nothing was changed")
 
 

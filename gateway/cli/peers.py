@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections import defaultdict
@@ -12,13 +13,16 @@ from pathlib import Path
 
 from gateway.cli.common import Commands, add_command, add_config, add_json, plain, read_config, show_json, size
 from gateway.config import Config, Destination
+from gateway.config.dicom_kinds import parse_ae_title
 from gateway.dicom.status import describe
 from gateway.errors import PeerError, UsageError
 from gateway.flow.line import Line
 from gateway.flow.scu import FileToSend, Sent, find_files, send_files
 from gateway.net.driver import Ticker
 
+DEFAULT_CALLED = "ANY-SCP"
 DEFAULT_CALLING = "GATEWAY"
+_PORT = re.compile(r"[0-9]{1,5}")
 MOST_NAMED = 20  # files with the same trouble that are named one by one
 
 
@@ -47,16 +51,25 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_titles(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--called", default="ANY-SCP", metavar="AET", help="called AE title (default: ANY-SCP)")
-    parser.add_argument(
-        "--calling", default=DEFAULT_CALLING, metavar="AET", help=f"calling AE title (default: {DEFAULT_CALLING})"
-    )
+    for name, default in (("called", DEFAULT_CALLED), ("calling", DEFAULT_CALLING)):
+        parser.add_argument(
+            f"--{name}", type=_ae_title, default=default, metavar="AET", help=f"{name} AE title (default: {default})"
+        )
+
+
+def _ae_title(text: str) -> str:
+    """An AE title, as the configuration takes it."""
+    try:
+        return parse_ae_title(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def address(text: str) -> tuple[str, int]:
     """HOST:PORT or [IPv6]:PORT. :raises UsageError: it is neither."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    # Not isdigit: it takes digits of every script, and superscripts that are no number to int.
+    if not host or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise UsageError(f"{text!r} is no address: write HOST:PORT, for example 127.0.0.1:11112")
     return host.strip("[]"), int(port)
 

@@ -19,8 +19,6 @@ from gateway.cli.common import (
 )
 from gateway.model import Role
 
-STARTED_ROLES = (Role.RECEIVER, Role.WORKER, Role.FORWARDER, Role.CONSOLE)
-
 
 def add_commands(commands: Commands) -> None:
     """Add this module's commands."""
@@ -37,9 +35,9 @@ def add_commands(commands: Commands) -> None:
     run.add_argument(
         "--roles",
         type=_roles,
-        default=STARTED_ROLES,
+        default=tuple(Role),
         metavar="ROLE,…",
-        help=f"start only these of {', '.join(STARTED_ROLES)} (default: all)",
+        help=f"start only these of {', '.join(Role)} (default: all)",
     )
     role = commands.add_parser("_role")  # how the supervisor starts a role; not for people, and not in the help
     role.add_argument("role", type=Role)
@@ -79,7 +77,7 @@ def _roles(text: str) -> tuple[Role, ...]:
     try:
         roles = tuple(Role(name.strip()) for name in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}: choose from {', '.join(STARTED_ROLES)}") from None
+        raise argparse.ArgumentTypeError(f"{error}: choose from {', '.join(Role)}") from None
     return roles
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from gateway.config.values import Destination
 from gateway.dicom.part10 import FIRST_READ_BYTES, Part10, read_part10
@@ -81,7 +82,8 @@ def find_files(paths: Sequence[Path], refused: Callable[[Path, str], None]) -> l
 
 
 async def send_files(files: Sequence[FileToSend], peer: Destination, told: Callable[[Sent], None]) -> None:
-    """Send files to a peer in order, telling what became of each. Never raises for what the peer does.
+    """Send files to a peer in order, telling what became of each. Never raises for what the peer does, or for a file
+    that cannot be read any more.
 
     When there is no association to be had, the files that are left are told of and not tried: a peer that does not
     answer would take a timeout for each.
@@ -105,6 +107,8 @@ async def send_files(files: Sequence[FileToSend], peer: Destination, told: Calla
             status, text = await _send(association, file, peer)
         except PeerError as error:
             status, text = None, str(error)
+        except OSError as error:  # the file's trouble, not the peer's: others may go
+            status, text = None, f"cannot be read: {error.strerror or error}"
         told(Sent(file, status, text, time.monotonic() - began))
     if association is not None:
         await association.release()
@@ -115,17 +119,23 @@ async def _send(association: ClientAssociation, file: FileToSend, peer: Destinat
     if context_id is None:
         sop_class, transfer_syntax = file.context
         return None, f"the peer does not accept {sop_class} in transfer syntax {transfer_syntax}"
-    status = await association.store(
-        context_id, file.part10.sop_class_uid, file.part10.sop_instance_uid, _pieces(file), peer.priority.code
-    )
+    with file.path.open("rb") as handle:  # before the message begins: what cannot be opened costs no association
+        status = await association.store(
+            context_id,
+            file.part10.sop_class_uid,
+            file.part10.sop_instance_uid,
+            _pieces(handle, file),
+            peer.priority.code,
+        )
     return status, describe(status)
 
 
-async def _pieces(file: FileToSend) -> AsyncIterator[tuple[bytes, bool]]:
-    with file.path.open("rb") as handle:
-        handle.seek(file.part10.offset)
-        left = file.size_bytes - file.part10.offset
-        while left > 0:
-            piece = await asyncio.to_thread(handle.read, min(CHUNK_BYTES, left))
-            left = left - len(piece) if piece else 0  # a file that shrank meanwhile ends here, and is not whole
-            yield piece, left == 0
+async def _pieces(handle: BinaryIO, file: FileToSend) -> AsyncIterator[tuple[bytes, bool]]:
+    handle.seek(file.part10.offset)
+    left = file.size_bytes - file.part10.offset
+    while left > 0:
+        piece = await asyncio.to_thread(handle.read, min(CHUNK_BYTES, left))
+        if not piece:  # its last fragment must not leave: the peer would keep a part as the whole
+            raise OSError("it became shorter while it was sent")
+        left -= len(piece)
+        yield piece, left == 0

@@ -301,13 +301,17 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> Completed:
-    """Run a program to its end. AssertionError (after killing it) when that takes longer than `timeout_s`."""
+    """Run a program to its end. AssertionError (after killing it) when that takes longer than `timeout_s`.
+
+    :param stdin: a descriptor to read from; by default there is nothing to read.
+    """
     words = [str(word) for word in argv]
     try:
         done = subprocess.run(
             words,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
             errors="replace",

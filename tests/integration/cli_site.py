@@ -7,6 +7,8 @@ sees: exit code, standard output, standard error.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,10 +37,28 @@ tests:
 """
 
 
-def command(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout_s: float = 120.0) -> Completed:
+def command(
+    *words: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 120.0,
+    stdin: int = subprocess.DEVNULL,
+) -> Completed:
     """Run `gateway WORDS` to its end."""
     argv = [sys.executable, "-m", "gateway", *words]
-    return run(argv, timeout_s, cwd=cwd, env={"PYTHONPATH": str(ROOT), **(env or {})})
+    return run(argv, timeout_s, cwd=cwd, env={"PYTHONPATH": str(ROOT), **(env or {})}, stdin=stdin)
+
+
+@contextmanager
+def terminal(typed: str) -> Iterator[int]:
+    """A terminal on which `typed` has been typed already, for `stdin`; "\x04" is Ctrl-D."""
+    keyboard, screen = os.openpty()
+    try:
+        os.write(keyboard, typed.encode())
+        yield screen
+    finally:
+        os.close(keyboard)
+        os.close(screen)
 
 
 class Site:
@@ -50,9 +70,9 @@ class Site:
         self.pacs = pacs
         self.dr = dr
 
-    def run(self, *words: str | Path) -> Completed:
+    def run(self, *words: str | Path, stdin: int = subprocess.DEVNULL) -> Completed:
         """A command that takes `--config`."""
-        return command(*words, "--config", self.gateway.config.path, cwd=self.folder)
+        return command(*words, "--config", self.gateway.config.path, cwd=self.folder, stdin=stdin)
 
     def json(self, *words: str) -> Any:
         """What a command prints with `--json`; it must succeed."""

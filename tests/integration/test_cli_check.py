@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from tests.harness.archive import ACCEPT, Admission, Behaviour, OurArchive, by_uid
+from tests.harness.archivescript import StoreFacts
 from tests.harness.data import make_instance, make_instances, write_part10
 from tests.harness.gatewayprocess import GatewayConfig
 from tests.harness.tools import Completed, free_port
@@ -143,6 +146,24 @@ def test_echo_says_why_there_is_none(config: GatewayConfig, archive: OurArchive)
     assert command("echo", "here:99999", cwd=config.folder).returncode == 2
 
 
+@pytest.mark.parametrize("option", ["--called", "--calling"])
+@pytest.mark.parametrize("title", ["SEVENTEEN_LETTERS", "A\nB", "A\\B", "É", "", "  "])
+@pytest.mark.parametrize("words", [("echo", "127.0.0.1:104"), ("send", "x.dcm", "--to", "127.0.0.1:104")])
+def test_what_is_no_ae_title_is_refused_before_anything_is_sent(
+    words: tuple[str, ...], title: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, option, title])
+    assert ended.value.code == 2
+    assert f"argument {option}: {title!r} is not an AE title: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["²", "1²", "٣", "0", "65536", "+104", "1_0", " 104", "-1", ""])
+def test_what_is_no_port_is_no_address(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["echo", f"127.0.0.1:{port}"]) == 2
+    assert "write HOST:PORT" in capsys.readouterr().err
+
+
 # ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -195,6 +216,27 @@ def test_send_goes_on_after_a_peer_broke_off(archive: OurArchive, tmp_path: Path
     assert rejected.stdout.startswith("0 of 4 stored")
     assert "calling AE title not recognized" in rejected.stderr
     assert archive.on_associate is not ACCEPT
+
+
+def test_send_names_a_file_that_is_gone_or_cut_meanwhile_and_goes_on(archive: OurArchive, tmp_path: Path) -> None:
+    instances = list(make_instances(4, seed=38))
+    paths = [write_part10(tmp_path / "in" / f"{number}.dcm", one) for number, one in enumerate(instances)]
+
+    def spoil(facts: StoreFacts) -> Behaviour:
+        paths[1].unlink(missing_ok=True)
+        os.truncate(paths[2], paths[2].stat().st_size - 2)
+        return Behaviour()
+
+    archive.on_store = spoil
+    said = command("send", "in", "--to", f"127.0.0.1:{archive.port}", cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stdout.startswith("2 of 4 stored")
+    assert said.stderr.splitlines() == [
+        "not stored: in/1.dcm: cannot be read: No such file or directory",
+        "not stored: in/2.dcm: cannot be read: it became shorter while it was sent",
+    ]
+    whole = (instances[0], instances[3])
+    assert archive.contents() == {one.sop_instance_uid: [one.sha256] for one in whole}
 
 
 def test_send_wants_an_address_and_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.harness.data import make_instance, make_instances
 from tests.harness.tools import wait_until
-from tests.integration.cli_site import Site, running_site
+from tests.integration.cli_site import Site, running_site, terminal
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,24 @@ def test_what_is_held_is_not_sent_until_it_is_released(site: Site) -> None:
     orders = audit(site)[-4:]
     assert ("hold", "wrong patient", 1) in [order[1:] for order in orders]
     assert all(actor.startswith("cli") for actor, *_ in orders)
+
+
+@pytest.mark.parametrize("answer", ["\x04", "\n", "n\n", "yes please\n"])
+def test_an_order_is_not_carried_out_unless_a_person_says_yes(site: Site, answer: str) -> None:
+    before = audit(site)
+    with terminal(answer) as stdin:
+        said = site.run("cancel", "--all", "--reason", "no", stdin=stdin)
+    assert (said.returncode, said.stdout) == (2, "")
+    question, refusal = said.stderr.split("[y/N] ")
+    assert question.endswith("meant; go on? ")
+    assert refusal.strip() == "gateway: nothing was changed"
+    assert audit(site) == before
+
+
+def test_a_yes_on_the_terminal_will_do(site: Site) -> None:
+    with terminal("y\n") as stdin:
+        said = site.run("hold", "--uid", "1.2.3.4", "--reason", "nothing", stdin=stdin).check()
+    assert said.stdout == "0 held\n"
 
 
 def test_what_is_resent_arrives_a_second_time_where_it_is_wanted_and_nowhere_else(site: Site) -> None:

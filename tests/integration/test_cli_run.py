@@ -139,6 +139,14 @@ def test_a_start_without_a_console_is_warned_of(config: GatewayConfig, roles: st
         assert (len(said), len(told)) == ((0, 0) if "console" in roles else (1, 1))
 
 
+@pytest.mark.parametrize("role", ["supervisor", "cli"])
+def test_what_is_no_role_of_a_gateway_is_not_started(config: GatewayConfig, role: str) -> None:
+    said = command("run", "--roles", role, "--config", config.path, cwd=config.folder, timeout_s=20)
+    assert said.returncode == 2
+    assert f"'{role}'" in said.stderr
+    assert "receiver, worker, forwarder, console" in said.stderr
+
+
 def test_no_ledger_and_a_damaged_ledger_are_said_with_the_way_out(config: GatewayConfig) -> None:
     for words in (("queue",), ("list",), ("show", "1.2"), ("release", "--all", "--yes"), ("pause", "pacs")):
         said = command(*words, "--config", config.path, cwd=config.folder)
