@@ -32,6 +32,7 @@ from gateway.model import DeliveryState, DestinationState, InstanceState, Ledger
 # As Postfix's qshape: each bucket twice as old as the one before, in minutes.
 AGE_BOUNDS_S = tuple(minutes * 60 for minutes in (5, 10, 20, 40, 80, 160, 320, 640, 1280))
 MOST = 100_000
+SHOWN = 10
 
 
 def add_commands(commands: Commands) -> None:
@@ -63,6 +64,9 @@ def add_commands(commands: Commands) -> None:
         "Shows an instance by the gateway's instance id or by SOP Instance UID: facts, decision and deliveries.",
     )
     show.add_argument("instance", metavar="ID|UID", help="the gateway's instance id, or a SOP Instance UID")
+    show.add_argument(
+        "--limit", type=int, default=SHOWN, help=f"most arrivals of a UID to show, newest first ({SHOWN})"
+    )
     for parser in (queue, listing, show):
         add_config(parser)
         add_json(parser)
@@ -173,9 +177,13 @@ def _how(state: DestinationState) -> str:
     return "paused" if state.paused else state.breaker.replace("_", "-")
 
 
+def _limit(arguments: argparse.Namespace) -> int:
+    return max(1, min(int(arguments.limit), MOST))
+
+
 def _list(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    limit = max(1, min(arguments.limit, MOST))
+    limit = _limit(arguments)
     with open_ledger(config) as ledger:
         check_filter(arguments, ledger)
         instances = ledger.list_instances(filter_of(arguments), limit)
@@ -248,42 +256,50 @@ def _show_studies(instances: list[InstanceRow], by_instance: dict[str, list[Deli
 
 def _show(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
+    limit = _limit(arguments)
     with open_ledger(config) as ledger:
-        found = ledger.list_instances(InstanceFilter(instance_ids=(arguments.instance,)), 10)
-        found = found or ledger.list_instances(InstanceFilter(sop_instance_uid=arguments.instance), 10)
+        found = ledger.list_instances(InstanceFilter(instance_ids=(arguments.instance,)), 1)
+        found = found or ledger.list_instances(InstanceFilter(sop_instance_uid=arguments.instance), limit + 1)
+        more = len(found) > limit
+        del found[limit:]
         deliveries = ledger.deliveries_of([row.instance_id for row in found])
     if not found:
         raise UsageError(
             f"no instance has the id or SOP Instance UID {arguments.instance!r}: `gateway list --instances` shows both"
         )
+    if more:
+        print(f"only the newest {limit} arrivals of this UID are shown; --limit shows more", file=sys.stderr)
     if arguments.json:
         show_json([_as_json(row, [d for d in deliveries if d.instance_id == row.instance_id]) for row in found])
         return 0
     for row in found:
-        facts = {"received": when(row.received_at_ms), **without_empty(dataclasses.asdict(row))}
-        del facts["instance_id"], facts["received_at_ms"]
-        facts["length"] = size(row.length)
-        facts["rules"] = ", ".join(row.rules) or "none matched"
-        show_facts(f"instance {row.instance_id}", {name.replace("_", " "): value for name, value in facts.items()})
-        rows = [
-            (
-                delivery.delivery_id,
-                delivery.destination,
-                delivery.state,
-                delivery.code,
-                "" if delivery.status is None else f"0x{delivery.status:04X}",
-                delivery.attempts,
-                age((now_ms() - delivery.created_at_ms) / 1000),
-                when(delivery.due_at_ms) if delivery.state is DeliveryState.DEFERRED else "",
-                delivery.reason,
-            )
-            for delivery in deliveries
-            if delivery.instance_id == row.instance_id
-        ]
-        columns = ("delivery", "destination", "state", "outcome", "status", "tries", "age", "next try", "reason")
-        print()
-        show_table("", columns, rows, "no deliveries")
+        _show_one(row, [delivery for delivery in deliveries if delivery.instance_id == row.instance_id])
     return 0
+
+
+def _show_one(row: InstanceRow, deliveries: list[DeliveryRow]) -> None:
+    facts = {"received": when(row.received_at_ms), **without_empty(dataclasses.asdict(row))}
+    del facts["instance_id"], facts["received_at_ms"]
+    facts["length"] = size(row.length)
+    facts["rules"] = ", ".join(row.rules) or "none matched"
+    show_facts(f"instance {row.instance_id}", {name.replace("_", " "): value for name, value in facts.items()})
+    rows = [
+        (
+            delivery.delivery_id,
+            delivery.destination,
+            delivery.state,
+            delivery.code,
+            "" if delivery.status is None else f"0x{delivery.status:04X}",
+            delivery.attempts,
+            age((now_ms() - delivery.created_at_ms) / 1000),
+            when(delivery.due_at_ms) if delivery.state is DeliveryState.DEFERRED else "",
+            delivery.reason,
+        )
+        for delivery in deliveries
+    ]
+    columns = ("delivery", "destination", "state", "outcome", "status", "tries", "age", "next try", "reason")
+    print()
+    show_table("", columns, rows, "no deliveries")
 
 
 def _state(row: InstanceRow) -> str:

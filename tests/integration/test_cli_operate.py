@@ -74,6 +74,20 @@ def test_a_list_says_when_it_shows_the_newest_only(site: Site) -> None:
     assert "only the newest 1 " in cut.stderr
 
 
+def test_show_says_when_it_shows_the_newest_arrivals_only(site: Site) -> None:
+    (instance,) = make_instances(1, seed=22)
+    uid = instance.sop_instance_uid
+    site.send([instance] * 11).check()
+    site.gateway.wait_idle()
+    cut = site.run("show", uid).check()
+    assert cut.stdout.count("\ninstance ") == 9, "each but the first after another"
+    assert cut.stderr == "only the newest 10 arrivals of this UID are shown; --limit shows more\n"
+    assert len(json.loads(site.run("show", uid, "--json").check().stdout)) == 10
+    whole = site.run("show", uid, "--limit", "11", "--json").check()
+    assert len(json.loads(whole.stdout)) == 11
+    assert whole.stderr == ""
+
+
 def test_a_pause_keeps_instances_waiting_and_the_queue_shows_them(site: Site) -> None:
     assert site.run("pause", "dr").check().stdout == "dr: paused\n"
     try:
