@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from gateway.cli.common import (
     Commands,
+    Unspoken,
     add_command,
     add_config,
     add_json,
@@ -18,6 +19,7 @@ from gateway.cli.common import (
     open_ledger,
     plain,
     read_config,
+    read_unspoken,
     show_facts,
     show_json,
     show_table,
@@ -50,7 +52,7 @@ def add_commands(commands: Commands) -> None:
         "list",
         _list,
         "studies with their instances and deliveries",
-        "gateway list --patient-id 4711\n  gateway list --state held --instances",
+        "gateway list --patient-id -\n  gateway list --state held --instances",
     )
     listing.add_argument("--instances", action="store_true", help="a line an instance instead of a line a study")
     listing.add_argument("--limit", type=int, default=100, help="most instances to look at, newest first (100)")
@@ -78,8 +80,9 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--id", action="append", default=[], metavar="ID", help="the gateway's instance id; repeatable")
     group.add_argument("--uid", default="", help="SOP Instance UID")
     group.add_argument("--study", default="", metavar="UID", help="Study Instance UID")
-    group.add_argument("--patient-id", default="", metavar="ID", help="Patient ID")
-    group.add_argument("--accession", default="", metavar="NUMBER", help="Accession Number")
+    for option, metavar, name in (("--patient-id", "ID", "Patient ID"), ("--accession", "NUMBER", "Accession Number")):
+        text = f"{name}; `-` reads it from standard input, so that it is no argument for others to see"
+        group.add_argument(option, action=Unspoken, default="", metavar=metavar, help=text)
     group.add_argument("--source", default="", metavar="NAME", help="an entry of `sources`")
     group.add_argument("--destination", default="", metavar="NAME", help="those with a delivery to it")
     states = dict.fromkeys([*map(str, InstanceState), *map(str, DeliveryState)])
@@ -184,6 +187,7 @@ def _limit(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     limit = _limit(arguments)
+    read_unspoken(arguments)
     with open_ledger(config) as ledger:
         check_filter(arguments, ledger)
         instances = ledger.list_instances(filter_of(arguments), limit)

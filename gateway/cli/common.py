@@ -144,7 +144,7 @@ def read_line() -> str:
 
 
 def ask(question: str) -> str:
-    """What a person answers, without outer spaces; "" for Ctrl-D.
+    """What a person answers, without the line's end; "" for Ctrl-D.
 
     Asked on standard error: standard output may be a pipe.
 
@@ -154,7 +154,38 @@ def ask(question: str) -> str:
     answer = read_line()
     if not answer:  # Ctrl-D leaves the cursor behind the question
         print(file=sys.stderr)
-    return answer.strip()
+    return answer.rstrip("\r\n")
+
+
+class Unspoken(argparse.Action):
+    """An option whose value is nobody else's business: `-` has `read_unspoken` read it from standard input.
+
+    Everyone on the machine sees the arguments of a process, and a shell keeps them.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value, or the wish to be asked for it, in the order of the command line."""
+        setattr(namespace, self.dest, values)
+        left = [action for action in getattr(namespace, "unspoken", []) if action is not self]
+        namespace.unspoken = [*left, self] if values == "-" else left
+
+
+def read_unspoken(arguments: argparse.Namespace) -> None:
+    """Put a line of standard input in the place of each `-`, in the order of the command line; ask a person for it.
+
+    :raises UsageError: there is no line, or an empty one: it must not come to mean any value.
+    """
+    for action in getattr(arguments, "unspoken", []):
+        value = ask(f"{action.help.partition(';')[0]}: ") if can_ask() else read_line().rstrip("\r\n")
+        if not value.strip():
+            raise UsageError(f"{action.option_strings[0]} -: standard input had no line for it")
+        setattr(arguments, action.dest, value)
 
 
 def show_json(value: object) -> None:

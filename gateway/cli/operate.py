@@ -21,6 +21,7 @@ from gateway.cli.common import (
     now_ms,
     open_ledger,
     read_config,
+    read_unspoken,
     show_json,
 )
 from gateway.config import Config
@@ -131,6 +132,7 @@ def actor() -> str:
 
 def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, InstanceFilter], int]) -> int:
     config = read_config(arguments)
+    read_unspoken(arguments)
     which = filter_of(arguments)
     if which == InstanceFilter() and not arguments.all:
         raise UsageError("say which instances are meant (see --help), or --all")
@@ -153,7 +155,7 @@ def _confirm(question: str) -> None:
         raise UsageError(
             f"{question.removesuffix('; go on?')}, and nobody can be asked: nothing was done; say --yes to do it"
         )
-    if ask(f"{question} [y/N] ").lower() not in ("y", "yes"):
+    if ask(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was changed")
 
 

@@ -61,6 +61,18 @@ def terminal(typed: str) -> Iterator[int]:
         os.close(screen)
 
 
+@contextmanager
+def piped(text: str) -> Iterator[int]:
+    """A pipe that ends behind `text`, for `stdin`."""
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+
+
 class Site:
     """A gateway with the archives `pacs` and `dr`."""
 

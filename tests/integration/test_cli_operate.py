@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 
 from tests.harness.data import make_instance, make_instances
 from tests.harness.tools import wait_until
-from tests.integration.cli_site import Site, running_site, terminal
+from tests.integration.cli_site import Site, piped, running_site, terminal
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,8 @@ def test_what_was_sent_is_listed_by_study_and_by_instance_and_shown_with_its_del
     assert sent.stderr == ""
     site.gateway.wait_idle()
 
-    studies = site.run("list", "--patient-id", instance.canaries[1]).check().stdout
+    with piped(f"{instance.canaries[1]}\n") as stdin:
+        studies = site.run("list", "--patient-id", "-", stdin=stdin).check().stdout
     assert instance.study_instance_uid in studies
     assert "dr: delivered, pacs: delivered" in studies
     assert other.study_instance_uid not in studies
@@ -72,6 +73,42 @@ def test_a_list_says_when_it_shows_the_newest_only(site: Site) -> None:
     cut = site.run("list", "--instances", "--limit", "1")
     assert len(cut.check().stdout.splitlines()) == 3
     assert "only the newest 1 " in cut.stderr
+
+
+@pytest.mark.parametrize("source", [piped, terminal])
+def test_a_patient_is_named_on_standard_input_a_line_an_option_in_the_order_given(
+    site: Site, source: Callable[[str], AbstractContextManager[int]]
+) -> None:
+    one = make_instance(seed=23, PatientID="CANARY 23", AccessionNumber="A-23")
+    other = make_instance(seed=24, PatientID="CANARY 23", AccessionNumber="A-24")
+    site.send([one, other]).check()
+    site.gateway.wait_idle()
+    for options, lines in (
+        (("--patient-id", "-", "--accession", "-"), "CANARY 23\nA-24\n"),
+        (("--accession", "-", "--patient-id", "-"), "A-24\nCANARY 23\n"),
+        (("--accession", "-", "--patient-id", "CANARY 23"), "A-24\n"),
+    ):
+        with source(lines) as stdin:
+            said = site.run("list", "--json", *options, stdin=stdin).check()
+        assert {row["sop_instance_uid"] for row in json.loads(said.stdout)} == {other.sop_instance_uid}
+        assert ("Patient ID: " in said.stderr) == (source is terminal and lines.count("CANARY") == 1)
+    with source("CANARY 23\ny\n") as stdin:
+        yes = ("--yes",) if source is piped else ()
+        held = site.run("hold", "--patient-id", "-", "--reason", "x", *yes, stdin=stdin).check()
+    assert held.stdout == "0 held\n", "both were delivered already"
+
+
+@pytest.mark.parametrize("source", [piped, terminal])
+@pytest.mark.parametrize("given", ["", "\n", " \n"])
+def test_no_patient_on_standard_input_is_not_every_patient(
+    site: Site, source: Callable[[str], AbstractContextManager[int]], given: str
+) -> None:
+    before = audit(site)
+    with source(given or ("\x04" if source is terminal else "")) as stdin:
+        said = site.run("cancel", "--patient-id", "-", "--reason", "x", "--yes", stdin=stdin)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.endswith("gateway: --patient-id -: standard input had no line for it\n")
+    assert audit(site) == before
 
 
 def test_show_says_when_it_shows_the_newest_arrivals_only(site: Site) -> None:
