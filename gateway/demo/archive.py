@@ -65,6 +65,9 @@ class Archive:
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
         return negotiate(request, AcceptorPolicy())
 
+    def rejected(self, association: ServerAssociation, request: AssociateRQ, answer: AssociateRJ) -> None:
+        return
+
     def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
         if command.command_field == CommandField.C_ECHO_RQ:
             return SUCCESS

@@ -1,12 +1,15 @@
 """Who may send: called AE title, calling AE title with its host, limits. Pure decisions on values handed in.
 
 A rejection is one of PS3.8 Table 9-21. The order of the checks is the order in which a person would want to hear
-about them: whom do you call, who are you, is there room.
+about them: whom do you call, who are you, is there room. What PS3.8 itself rejects (`negotiation.refusal`) was answered
+before anybody is asked here; `unsupported` is what to tell of it.
 
 =================================================  ======  ======  ======  =========================
 what is wrong                                      result  source  reason  metric label
 =================================================  ======  ======  ======  =========================
-application context is not DICOM's                 1       1       2       rejected_unsupported
+PS3.8: protocol version                            1       2       2       rejected_unsupported
+PS3.8: application context is not DICOM's          1       1       2       rejected_unsupported
+PS3.8: no presentation context is proposed         1       1       1       rejected_unsupported
 called AE title is none of the listener's, or      1       1       7       rejected_called_ae_title
 no AE title at all
 calling AE title unknown, or not from this host,   1       1       3       rejected_calling_ae_title
@@ -25,8 +28,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from gateway.config.values import UNKNOWN_SOURCE, Listener, Source
 from gateway.dicom.pdu import AssociateRJ, AssociateRQ
 
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -37,7 +38,11 @@ class Rejection:
     text: str
 
 
-_APPLICATION_CONTEXT = Rejection(AssociateRJ(1, 1, 2), "rejected_unsupported", "the application context is not DICOM's")
+_UNSUPPORTED = {
+    AssociateRJ(1, 2, 2): "the protocol version is not the one there is",
+    AssociateRJ(1, 1, 2): "the application context is not DICOM's",
+    AssociateRJ(1, 1, 1): "no presentation context is proposed",
+}
 _CALLED = Rejection(
     AssociateRJ(1, 1, 7), "rejected_called_ae_title", "the called AE title is none of the listener's ae_titles"
 )
@@ -65,8 +70,6 @@ def admit(
     :param open_of_host: those of `peer_host`.
     :returns: the name of the source (`unknown` where the listener accepts unknown senders), or the rejection.
     """
-    if request.application_context_name != APPLICATION_CONTEXT:
-        return _APPLICATION_CONTEXT
     called, calling = request.called_ae_title, request.calling_ae_title
     if listener.ae_titles and called not in listener.ae_titles:
         return _CALLED
@@ -82,6 +85,11 @@ def admit(
     if not intake_open:
         return _CONGESTION
     return source
+
+
+def unsupported(answer: AssociateRJ) -> Rejection:
+    """The rejection that PS3.8 itself has answered with."""
+    return Rejection(answer, "rejected_unsupported", _UNSUPPORTED[answer])
 
 
 def find_source(calling_ae_title: str, peer_host: str, sources: Mapping[str, Source]) -> str | None:

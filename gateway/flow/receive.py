@@ -121,14 +121,6 @@ class Receiver:
 
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
         listener = self.listeners[association.listener]
-        association_id = secrets.token_hex(8)
-        told = {
-            "role": "acceptor",
-            "association_id": association_id,
-            "peer_host": association.peer.host,
-            "calling": request.calling_ae_title,
-            "called": request.called_ae_title,
-        }
         verdict = admission.admit(
             request,
             association.peer.host,
@@ -139,23 +131,15 @@ class Receiver:
             self._recorder.open,
         )
         if isinstance(verdict, admission.Rejection):
-            answer = verdict.answer
-            telemetry.association_rejected(
-                **told,
-                label=verdict.label,
-                result=answer.result,
-                source=answer.source,
-                reason=answer.reason,
-                text=verdict.text,
-            )
-            return answer
+            _tell_rejection(association, request, verdict)
+            return verdict.answer
         policy = AcceptorPolicy(
             abstract_syntaxes=None if listener.abstract_syntaxes is None else frozenset(listener.abstract_syntaxes),
             transfer_syntaxes=listener.transfer_syntaxes,
             max_pdu_length=listener.max_pdu_length,
         )
         facts = AssociationFacts(
-            association_id=association_id,
+            association_id=secrets.token_hex(8),
             listener=listener.name,
             source=verdict,
             calling_ae_title=request.calling_ae_title,
@@ -163,8 +147,16 @@ class Receiver:
             peer_host=association.peer.host,
         )
         association.facts = _Facts(facts, listener)
-        telemetry.association_accepted(**told, source=verdict, contexts=len(request.contexts))
+        telemetry.association_accepted(
+            **_told(association, request),
+            association_id=facts.association_id,
+            source=verdict,
+            contexts=len(request.contexts),
+        )
         return negotiate(request, policy)
+
+    def rejected(self, association: ServerAssociation, request: AssociateRQ, answer: AssociateRJ) -> None:
+        _tell_rejection(association, request, admission.unsupported(answer))
 
     def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
         if command.command_field == CommandField.C_ECHO_RQ:
@@ -249,6 +241,28 @@ class Receiver:
     def out_of_room(self) -> None:
         """The file system may be full."""
         give_up_ballast(self._spool)
+
+
+def _told(association: ServerAssociation, request: AssociateRQ) -> dict[str, str]:
+    return {
+        "role": "acceptor",
+        "peer_host": association.peer.host,
+        "calling": request.calling_ae_title,
+        "called": request.called_ae_title,
+    }
+
+
+def _tell_rejection(association: ServerAssociation, request: AssociateRQ, rejection: admission.Rejection) -> None:
+    answer = rejection.answer
+    telemetry.association_rejected(
+        **_told(association, request),
+        association_id=secrets.token_hex(8),
+        label=rejection.label,
+        result=answer.result,
+        source=answer.source,
+        reason=answer.reason,
+        text=rejection.text,
+    )
 
 
 class _StoreSink:

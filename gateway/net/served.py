@@ -33,7 +33,6 @@ from gateway.dicom.association import (
 from gateway.dicom.dimse import Command, CommandField, response_to
 from gateway.dicom.negotiation import AcceptedContext
 from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
-from gateway.dicom.status import describe_rejection
 from gateway.net.driver import Driver, Peer
 
 if TYPE_CHECKING:
@@ -70,6 +69,9 @@ class Service(Protocol):
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC | AssociateRJ:
         """An A-ASSOCIATE-RQ came in: answer it."""
 
+    def rejected(self, association: ServerAssociation, request: AssociateRQ, answer: AssociateRJ) -> None:
+        """An A-ASSOCIATE-RQ came in that PS3.8 itself has rejected: nobody was asked. See `negotiation.refusal`."""
+
     def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
         """A request came in: a sink for its data set, or the status to answer with."""
 
@@ -77,7 +79,7 @@ class Service(Protocol):
         """An admitted association has ended: `released`, `aborted` (by the peer), `aborted_by_us`, `lost`."""
 
     def connection_ended(self, association: ServerAssociation, text: str) -> None:
-        """A connection ended that never became an association; `text` says why."""
+        """A connection ended without a request that was accepted or rejected; `text` says why."""
 
 
 class _Gathered:
@@ -164,7 +166,7 @@ class ServerAssociation:
         elif isinstance(event, Released):
             self._end("released", "")
         elif isinstance(event, AssociationRejected):
-            self._end("failed", describe_rejection(event.result, event.source, event.reason))
+            self._rejected_unasked(event)
 
     def on_lost(self) -> None:
         self._end("lost", "the connection was lost")
@@ -192,6 +194,13 @@ class ServerAssociation:
         self.opened_at = self._quiet_since = self._now()
         self.acceptor.admitted(self)
         self.driver.core.accept(answer, self._now())
+
+    def _rejected_unasked(self, event: AssociationRejected) -> None:
+        """The request was none that PS3.8 lets anybody accept: it was answered already, and is told like any other."""
+        request = self.driver.core.request
+        assert request is not None  # noqa: S101 - it came, or it could not be rejected
+        self._result = "rejected"
+        self.acceptor.service.rejected(self, request, AssociateRJ(event.result, event.source, event.reason))
 
     def _command(self, event: CommandReceived) -> None:
         command = event.command

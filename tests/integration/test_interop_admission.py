@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ CONTEXTS = [(VERIFICATION, IMPLICIT_LE), (CT_IMAGE_STORAGE, EXPLICIT_LE)]
 # PS3.8 Table 9-21: result 1 permanent, 2 transient; source 1 service user, 2 provider (ACSE), 3 provider (presentation)
 CALLED_NOT_RECOGNIZED = (1, 1, 7)
 CALLING_NOT_RECOGNIZED = (1, 1, 3)
+NO_REASON = (1, 1, 1)
 CONTEXT_NAME_NOT_SUPPORTED = (1, 1, 2)
 PROTOCOL_VERSION_NOT_SUPPORTED = (1, 2, 2)
 LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
@@ -50,11 +52,13 @@ def _port(gateway: GatewayProcess, listener: str) -> int:
     return int(gateway.config.document["listeners"][listener]["port"])
 
 
-def _ask(port: int, called: str | bytes, calling: str | bytes, **options: object) -> tuple[int, int, int] | None:
+def _ask(
+    port: int, called: str | bytes, calling: str | bytes, contexts: Any = CONTEXTS, **options: Any
+) -> tuple[int, int, int] | None:
     """Ask for an association: how it was rejected, None when it was accepted (and an echo on it answered)."""
     with RawScu(port) as scu:
         try:
-            scu.associate(CONTEXTS, called=called, calling=calling, **options)
+            scu.associate(contexts, called=called, calling=calling, **options)
         except Rejected as error:
             return error.result, error.source, error.reason
         assert scu.echo(1) == 0x0000
@@ -132,11 +136,33 @@ def test_a_strange_title_is_rejected_and_is_one_escaped_line(
     assert line.isascii()
 
 
-def test_another_application_context_or_protocol_version_is_rejected(gateway: GatewayProcess) -> None:
-    port = gateway.config.port
-    assert _ask(port, "GATEWAY", "CT1", application_context="1.2.3.4") == CONTEXT_NAME_NOT_SUPPORTED
-    assert _ask(port, "GATEWAY", "CT1", protocol_version=2) == PROTOCOL_VERSION_NOT_SUPPORTED
-    assert _ask(port, "GATEWAY", "CT1", protocol_version=3) is None  # PS3.8 9.3.2: only bit 0 is tested
+@pytest.mark.parametrize(
+    ("options", "answer", "why"),
+    [
+        ({"application_context": "1.2.3.4"}, CONTEXT_NAME_NOT_SUPPORTED, "application context"),
+        ({"protocol_version": 2}, PROTOCOL_VERSION_NOT_SUPPORTED, "protocol version"),
+        ({"contexts": ()}, NO_REASON, "presentation context"),
+    ],
+)
+def test_what_ps3_8_rejects_is_told_and_counted_like_any_rejection(
+    gateway: GatewayProcess, options: dict[str, Any], answer: tuple[int, int, int], why: str
+) -> None:
+    def counted(result: str) -> float:
+        return gateway.metric("gateway_associations_total", role="acceptor", result=result)
+
+    lines = len(gateway.log_lines(event="association_rejected"))
+    before, failed = counted("rejected_unsupported"), counted("failed")
+    assert _ask(gateway.config.port, b"A\r\nB", "CT1", **options) == answer
+    wait_until(lambda: counted("rejected_unsupported") == before + 1, 30, "the metric to count it")
+    (line,) = gateway.log_lines(event="association_rejected")[lines:]
+    assert (line["result"], line["source"], line["reason"]) == answer
+    assert why in line["text"]
+    assert (line["calling"], line["called"]) == ("CT1", "A\\r\\nB")
+    assert counted("failed") == failed, "it is counted once"
+
+
+def test_a_protocol_version_beside_the_first_is_no_reason_to_reject(gateway: GatewayProcess) -> None:
+    assert _ask(gateway.config.port, "GATEWAY", "CT1", protocol_version=3) is None  # PS3.8 9.3.2: only bit 0 is tested
 
 
 @pytest.mark.parametrize(("listener", "most"), [("full", 2), ("host", 1)])

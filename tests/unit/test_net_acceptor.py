@@ -15,7 +15,7 @@ import pytest
 
 from gateway.dicom.dimse import Command, CommandField
 from gateway.dicom.negotiation import AcceptedContext, AcceptorPolicy, negotiate
-from gateway.dicom.pdu import AssociateAC, AssociateRQ
+from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from gateway.net import acceptor as acceptor_module
 from gateway.net.acceptor import Acceptor
 from gateway.net.driver import Ticker
@@ -68,6 +68,9 @@ class Site:
 
     def admit(self, association: ServerAssociation, request: AssociateRQ) -> AssociateAC:
         return negotiate(request, AcceptorPolicy())
+
+    def rejected(self, association: ServerAssociation, request: AssociateRQ, answer: AssociateRJ) -> None:
+        return
 
     def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
         if command.command_field == CommandField.C_ECHO_RQ:
