@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from gateway import telemetry
 from gateway.app.common import (
     Process,
     Signals,
@@ -49,7 +48,6 @@ async def _serve(process: Process) -> None:
     sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms)
 
     def loaded(plan: Plan) -> None:
-        telemetry.declare(rules=[rule.name for rule in plan.rules])
         queue.notify(Stage.ROUTE)
 
     watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded)

@@ -138,6 +138,9 @@ class Router:
             return None
         if self._plan is None or self._plan.revision != revision:
             self._plan = load(self._ledger.load_rules(revision).files, None)
+            telemetry.declare(
+                rules=[rule.name for rule in self._plan.rules]
+            )  # this process is the one that counts them
         return self._plan
 
     def _record(

@@ -1,0 +1,49 @@
+"""The worker's router on a real ledger: what it makes of a change of the rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway import telemetry
+from gateway.flow.route import Router
+from gateway.ledger.base import RuleSet
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.model import Role
+from gateway.rules.plan import load
+from gateway.spool import Spool
+from gateway.telemetry import registry
+from gateway.telemetry.exposition import exposition
+from gateway.work.base import Stage
+from gateway.work.local import LocalQueue
+
+NOW_MS = 1_700_000_000_000
+
+
+def test_the_rules_of_another_revision_are_counted_by_their_names_and_those_that_are_gone_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    ledger = SqliteLedger.open(tmp_path / "ledger.db", create=True)
+    queue = LocalQueue(tmp_path / "run", Stage.ROUTE)
+    session = ledger.open_session(Role.WORKER, "host", 1, NOW_MS)
+    router = Router(ledger, session, Spool(tmp_path / "spool", 0, 0), queue, lambda: NOW_MS, 60.0)
+
+    def in_force(*names: str) -> str:
+        """The counters of rules, after the worker has taken these and has routed an instance by each."""
+        files = {"10.yaml": "rules:\n" + "".join(f'  - name: {name}\n    hold: "{name}"\n' for name in names)}
+        ledger.store_rules(RuleSet(load(files, None).revision, files), NOW_MS)
+        turns = iter((False, True))
+        queue.notify(Stage.ROUTE)
+        router.run(lambda: None, lambda: next(turns))
+        for name in names:
+            telemetry.instance_routed(instance_id="i", rules=[name], destinations=[])
+        return exposition(registry.REGISTRY, "worker-0").decode()
+
+    try:
+        many = [f"old{number}" for number in range(300)]
+        assert 'gateway_instances_routed_total{process="worker-0",rule="old299"} 1.0' in in_force(*many)
+        after = in_force("new")
+        assert 'gateway_instances_routed_total{process="worker-0",rule="new"} 1.0' in after
+        assert 'rule="old' not in after
+    finally:
+        queue.close()
+        ledger.close()
