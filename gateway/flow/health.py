@@ -126,6 +126,7 @@ class Health:
         try:
             await self._ledger.call(save)
         except LedgerError as failure:
+            self._unsaved = True  # people are told the old state until the next try
             telemetry.problem("destination_not_saved", destination=name, reason=str(failure))
 
     def _change(self, window: Window, reason: str) -> None:
