@@ -89,7 +89,8 @@ class DestinationQueue:
         self._stopping = False
         self._paused = saved is not None and saved.paused
         self._last_calling = ""
-        self._failed_at: dict[int, int] = {}  # delivery → how many had been answered when it last was not
+        # delivery → how many had been answered when it last was not, and how often it failed alone while others were
+        self._failed: dict[int, tuple[int, int]] = {}
 
     # ── from outside ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -388,7 +389,7 @@ class DestinationQueue:
         chosen, outcome = dispatch.answered(
             lease, status, self._policy, self._destination.statuses, self._tools.clock_ms(), _jitter()
         )
-        self._failed_at.pop(lease.delivery_id, None)
+        self._failed.pop(lease.delivery_id, None)
         if chosen is Disposition.THROTTLE:
             self._health.failed(outcome.reason)
         else:
@@ -397,10 +398,13 @@ class DestinationQueue:
 
     def _unanswered(self, lease: DeliveryLease, error: PeerError, sent_whole: bool) -> Outcome:
         answers = self._health.answers
-        others = answers > self._failed_at.pop(lease.delivery_id, answers)
-        self._failed_at[lease.delivery_id] = answers
-        if len(self._failed_at) > REMEMBERED_FAILURES:
-            del self._failed_at[next(iter(self._failed_at))]
+        answers_then, lone_failures = self._failed.pop(lease.delivery_id, (answers, 0))
+        is_lone = lease.alone and answers > answers_then
+        # A release starts the attempts afresh, and each earlier lone failure was one.
+        lone_failures = min(lone_failures, lease.attempt - 1) + is_lone
+        self._failed[lease.delivery_id] = answers, lone_failures
+        if len(self._failed) > REMEMBERED_FAILURES:
+            del self._failed[next(iter(self._failed))]
         if not lease.alone or self._health.breaker is not Breaker.UP:
             # One that goes alone says nothing of a destination that is up: if that is in trouble, others will tell.
             self._health.failed(str(error), unanswered=True)
@@ -411,7 +415,7 @@ class DestinationQueue:
             self._policy,
             self._tools.clock_ms(),
             _jitter(),
-            others,
+            lone_failures if is_lone else 0,
             sent_whole,
         )
 

@@ -152,20 +152,28 @@ def unanswered(
     policy: RetryPolicy,
     now_ms: int,
     jitter: float,
-    others_succeed: bool,
+    lone_failures: int,
     sent_whole: bool,
 ) -> Outcome:
     """The outcome of a delivery that was begun and got no answer: last and alone from now on.
 
-    :param others_succeed: other instances reached this destination since this one failed the last time.
+    :param lone_failures: how many times it has failed alone while others succeeded, this time included; 0 where this
+        time is none of those. Not the lease's `attempt`: that counts refusals as well.
     :param sent_whole: its last fragment left, so that the peer may have stored it.
     """
-    counted = lease.alone and others_succeed
-    if counted and lease.attempt >= LONE_FAILURES:
-        text = f"failed {lease.attempt} times, alone, while other instances succeed; last: {reason}"
+    if lone_failures >= LONE_FAILURES:
+        text = f"failed {lone_failures} times, alone, while other instances succeed; last: {reason}"
         return _outcome(lease, DeliveryState.HELD, trouble.value, text, None, uncertain=sent_whole)
     return deferred(
-        lease, trouble.value, reason, policy, now_ms, jitter, uncertain=sent_whole, alone=True, counted=counted
+        lease,
+        trouble.value,
+        reason,
+        policy,
+        now_ms,
+        jitter,
+        uncertain=sent_whole,
+        alone=True,
+        counted=lone_failures > 0,
     )
 
 

@@ -9,6 +9,9 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from gateway.flow.dispatch import LONE_FAILURES
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archive import Behaviour, StoreFacts
 from tests.harness.data import Instance, make_instance, make_instances
@@ -125,16 +128,24 @@ def test_an_older_version_never_lands_last_whatever_happens_to_its_first_tries(t
         assert scene.gateway.metric("gateway_duplicates_total", kind="changed") == uids * (versions - 1)
 
 
-def test_an_instance_that_the_peer_cannot_bear_goes_last_and_alone_until_it_is_held(tmp_path: Path) -> None:
-    """The peer aborts on it, each time. The others flow, and are not tried twice because of it."""
+@pytest.mark.parametrize("refusals", [0, LONE_FAILURES])
+def test_an_instance_that_the_peer_cannot_bear_goes_last_and_alone_until_it_is_held(
+    tmp_path: Path, refusals: int
+) -> None:
+    """The peer refuses it at first, then aborts on it, each time. The others flow, and are not tried twice for it."""
     poison, *others = make_instances(140)
-    with Delivering(tmp_path, {"pacs": {"retry_max": "300 ms", "probe_max": "200 ms"}}) as scene:
+
+    def answer(facts: StoreFacts) -> Behaviour:
+        if facts.sop_instance_uid != poison.sop_instance_uid:
+            return Behaviour()
+        if facts.attempt <= refusals:
+            return Behaviour(status=0xC000, store=False)
+        return Behaviour(respond=False, store=False, end="abort")
+
+    keys = {"retry_max": "300 ms", "probe_max": "200 ms", "attempts": 2 * LONE_FAILURES}
+    with Delivering(tmp_path, {"pacs": keys}) as scene:
         pacs = scene.archive("pacs")
-        pacs.on_store = lambda facts: (
-            Behaviour(respond=False, store=False, end="abort")
-            if facts.sop_instance_uid == poison.sop_instance_uid
-            else Behaviour()
-        )
+        pacs.on_store = answer
         scene.start()
         scene.send([poison, *others[:40]])
         scene.gateway.wait_delivered(40, "pacs")
@@ -151,6 +162,8 @@ def test_an_instance_that_the_peer_cannot_bear_goes_last_and_alone_until_it_is_h
         scene.settle()
         found = scene.deliveries("pacs").pop(poison.sop_instance_uid)
         assert found.code == "aborted"
-        assert "alone, while other instances succeed" in found.reason
+        assert f"failed {LONE_FAILURES} times, alone, while other instances succeed" in found.reason
+        tries = pacs.tally.requests[poison.sop_instance_uid]
+        assert tries > refusals + LONE_FAILURES, "the first was not alone"
         assert {tries for uid, tries in pacs.tally.requests.items() if uid != poison.sop_instance_uid} == {1}
         scene.judge().assert_clean()

@@ -92,23 +92,19 @@ def test_what_is_too_old_dies_only_when_a_try_fails() -> None:
 
 
 def test_silence_during_an_instance_sends_it_last_and_alone() -> None:
-    outcome = unanswered(
-        lease(), Trouble.TIMEOUT, "no answer", POLICY, NOW_MS, 0.0, others_succeed=True, sent_whole=True
-    )
+    outcome = unanswered(lease(), Trouble.TIMEOUT, "no answer", POLICY, NOW_MS, 0.0, lone_failures=0, sent_whole=True)
     assert outcome.state is DeliveryState.DEFERRED
     assert outcome.alone
     assert outcome.uncertain
     assert not outcome.counted, "it may be the destination's trouble"
-    cut = unanswered(lease(), Trouble.CONNECTION, "cut", POLICY, NOW_MS, 0.0, others_succeed=True, sent_whole=False)
+    cut = unanswered(lease(), Trouble.CONNECTION, "cut", POLICY, NOW_MS, 0.0, lone_failures=0, sent_whole=False)
     assert not cut.uncertain, "what was not sent whole cannot have been stored"
 
 
 def test_only_what_is_the_instances_trouble_is_counted_against_it() -> None:
     throttled = answered(lease(), 0xA700, POLICY, {}, NOW_MS, 0.0)[1]
     refused = answered(lease(), 0xC000, POLICY, {}, NOW_MS, 0.0)[1]
-    lone = unanswered(
-        lease(alone=True), Trouble.ABORTED, "", POLICY, NOW_MS, 0.0, others_succeed=True, sent_whole=False
-    )
+    lone = unanswered(lease(alone=True), Trouble.ABORTED, "", POLICY, NOW_MS, 0.0, lone_failures=1, sent_whole=False)
     assert (throttled.counted, refused.counted, lone.counted) == (False, True, True)
 
 
@@ -118,11 +114,20 @@ def test_a_sender_whose_title_is_rejected_is_tried_again_and_then_held() -> None
 
 
 def test_an_instance_that_fails_alone_while_others_succeed_is_held() -> None:
-    again = lease(attempt=LONE_FAILURES, alone=True)
-    held = unanswered(again, Trouble.ABORTED, "aborted", POLICY, NOW_MS, 0.0, others_succeed=True, sent_whole=True)
+    alone = lease(alone=True)
+    held = unanswered(
+        alone, Trouble.ABORTED, "aborted", POLICY, NOW_MS, 0.0, lone_failures=LONE_FAILURES, sent_whole=True
+    )
     assert held.state is DeliveryState.HELD
-    waits = unanswered(again, Trouble.ABORTED, "aborted", POLICY, NOW_MS, 0.0, others_succeed=False, sent_whole=True)
+    assert held.reason.startswith(f"failed {LONE_FAILURES} times, alone, ")
+    waits = unanswered(alone, Trouble.ABORTED, "aborted", POLICY, NOW_MS, 0.0, lone_failures=0, sent_whole=True)
     assert waits.state is DeliveryState.DEFERRED, "when nothing gets through, the instance is not to blame"
+
+
+def test_refusals_are_no_lone_failures() -> None:
+    refused = lease(attempt=LONE_FAILURES, alone=True)
+    first = unanswered(refused, Trouble.ABORTED, "aborted", POLICY, NOW_MS, 0.0, lone_failures=1, sent_whole=True)
+    assert first.state is DeliveryState.DEFERRED
 
 
 def test_a_context_that_is_not_accepted_holds_at_once_with_the_reason() -> None:
