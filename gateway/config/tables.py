@@ -162,7 +162,7 @@ LISTENERS = Section(
         Key("max_associations_per_host", number(1, 10_000), "Associations at once from one address."),
         Key("artim_timeout", _SHORT, "How long a connection may take to ask for an association."),
         Key("idle_timeout", _LONG, "How long an association may be silent between messages."),
-        Key("progress_timeout", _SHORT, "How long a message may go without a further byte."),
+        Key("progress_timeout", _SHORT, "In each such time at least 1 KiB of a message must come, or it is cut off."),
         Key("max_object", size(v.KIB, 1024 * v.GIB), "The largest data set it takes; one twice as large is cut off."),
         Key("backlog", number(1, 65535), "Connections that may wait to be accepted."),
     ),
@@ -199,7 +199,7 @@ DESTINATIONS = Section(
         Key("connect_timeout", _SHORT, "How long a TCP connection may take."),
         Key("association_timeout", _SHORT, "How long it may take to answer an association request."),
         Key("response_timeout", _LONG, "How long it may take to answer a C-STORE."),
-        Key("progress_timeout", _SHORT, "How long it may go without taking a further byte."),
+        Key("progress_timeout", _SHORT, "In each such time it must take at least 1 KiB of a message, or is given up."),
         Key("idle_timeout", duration(0, v.HOUR_S), "How long an association is kept for what comes next."),
         Key(
             "give_up_after",

@@ -13,6 +13,7 @@ from gateway.config.reference import default, rewrite, sections
 from gateway.config.tables import DESTINATION_DEFAULTS, TOP_KEYS
 from gateway.config.units import SIZE_UNITS, TIME_UNITS_MS
 from gateway.document import Table, parse
+from gateway.net.driver import MIN_PROGRESS_BYTES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -40,6 +41,12 @@ def test_every_key_and_default_is_in_the_document_and_no_other(name: str) -> Non
 def test_no_other_table_of_keys_is_in_the_document() -> None:
     assert re.findall(r"<!-- keys: (.+?) -->", DOCUMENT) == list(sections())
     assert rewrite(DOCUMENT) == DOCUMENT, "run: python -m gateway.config.reference docs/configuration.md"
+
+
+@pytest.mark.parametrize("name", ["listeners", "destinations"])
+def test_what_counts_as_progress_is_told(name: str) -> None:
+    _, meaning = rows(name)["progress_timeout"]
+    assert f"at least {MIN_PROGRESS_BYTES // 1024} KiB" in meaning
 
 
 def test_every_top_level_key_is_told_of() -> None:
