@@ -44,10 +44,6 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
-OPEN_DELIVERY_STATES = frozenset({DeliveryState.READY, DeliveryState.LEASED, DeliveryState.DEFERRED})
-SETTLED_DELIVERY_STATES = frozenset({DeliveryState.DELIVERED, DeliveryState.CANCELLED})
-
-
 class DuplicateKind(StrEnum):
     """How an arrival relates to an earlier one with the same SOP Instance UID."""
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway.config.values import UNKNOWN_SOURCE, Listener, Source
-from gateway.dicom.pdu import AssociateRJ, AssociateRQ
+from gateway.dicom.pdu import AssociateRJ, AssociateRQ, is_ae_title
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ def admit(
     called, calling = request.called_ae_title, request.calling_ae_title
     if listener.ae_titles and called not in listener.ae_titles:
         return _CALLED
-    if called and not well_formed_ae_title(called):  # a blank one is for a listener that answers to any
+    if called and not is_ae_title(called):  # a blank one is for a listener that answers to any
         return _CALLED
-    source = find_source(calling, peer_host, sources) if well_formed_ae_title(calling) else None
+    source = find_source(calling, peer_host, sources) if is_ae_title(calling) else None
     if source is None:
-        if not listener.accept_unknown or not well_formed_ae_title(calling):
+        if not listener.accept_unknown or not is_ae_title(calling):
             return _CALLING
         source = UNKNOWN_SOURCE
     if open_associations >= listener.max_associations or open_of_host >= listener.max_associations_per_host:
@@ -102,11 +102,6 @@ def find_source(calling_ae_title: str, peer_host: str, sources: Mapping[str, Sou
             continue
         return source.name
     return None
-
-
-def well_formed_ae_title(text: str) -> bool:
-    """PS3.5 6.2, VR AE: 1-16 characters of the default repertoire, no backslash, no control characters."""
-    return 1 <= len(text) <= 16 and all(" " <= c <= "~" and c != "\\" for c in text) and bool(text.strip())
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

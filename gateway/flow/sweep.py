@@ -19,7 +19,7 @@ from gateway import telemetry
 from gateway.errors import LedgerError, SpoolError
 from gateway.ledger.base import Ledger, PurgeItem
 from gateway.ledger.thread import LedgerThread
-from gateway.spool import Room, Spool
+from gateway.spool import Spool
 
 TURN_S = 1.0
 CHECKPOINT_S = 5.0
@@ -37,7 +37,6 @@ class Sweeper:
         self._spool = spool
         self._keep_ms = int(keep_s * 1000)
         self._clock_ms = clock_ms
-        self.room: Room | None = None
         self.healthy = True  # the last turn reached the ledger
         self._stuck: set[str] = set()
 
@@ -94,7 +93,6 @@ class Sweeper:
         except SpoolError as error:
             telemetry.problem("spool_room", reason=str(error))
             return
-        self.room = room
         telemetry.spool_room(free_bytes=room.free_bytes, total_bytes=room.total_bytes, low=room.low)
 
 

@@ -251,11 +251,6 @@ class Spool:
         """Device flushes so far: one per fdatasync or syncfs."""
         return self._flusher.flush_calls
 
-    @property
-    def flushed_files(self) -> int:
-        """Files made durable so far."""
-        return self._flusher.flushed_files
-
 
 def fsync_folder(folder: str) -> None:
     """Make a folder's entries durable, through a descriptor of its own. Raises OSError."""

@@ -54,11 +54,10 @@ class Flushable(Protocol):
 
 
 class Flusher:
-    """See the module's docstring. `flush_calls` counts device flushes, `flushed_files` the files made durable."""
+    """See the module's docstring. `flush_calls` counts device flushes."""
 
     def __init__(self) -> None:
         self.flush_calls = 0
-        self.flushed_files = 0
         self._folder_fd = -1
         self._syncfs_from = 0.0
         self._counting = threading.Lock()
@@ -85,7 +84,6 @@ class Flusher:
             file.end_flush(result)
         with self._counting:
             self.flush_calls += calls
-            self.flushed_files += results.count(None)
         return results
 
     def _flush_group(self, files: Sequence[Flushable], fds: Sequence[int]) -> list[SpoolError | None]:

@@ -99,20 +99,6 @@ class SpoolFile:
 
     read = pread
 
-    def pread_into(self, offset: int, view: memoryview) -> int:
-        """Fill `view`; returns how many bytes, fewer only at the end of the data set. Raises as `pread` does."""
-        length = self._clip(offset, len(view))
-        done = 0
-        try:
-            while done < length:
-                count = os.preadv(self._fd, [view[done:length]], self._offset + offset + done)
-                if count == 0:
-                    raise self._truncated(offset + done)
-                done += count
-        except OSError as error:
-            raise _reading_error(error, self.relative) from error
-        return done
-
     def close(self) -> None:
         """Does nothing the second time."""
         if self._fd >= 0:

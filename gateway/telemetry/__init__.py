@@ -29,7 +29,6 @@ __all__ = [
     "association_accepted",
     "association_closed",
     "association_rejected",
-    "association_requested",
     "configure",
     "declare",
     "delivery_outcome",
@@ -124,14 +123,6 @@ def problem(name: str, /, error: BaseException | None = None, **fields: object) 
 # ── associations ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def association_requested(
-    *, role: str, association_id: str, peer_host: str, calling: str, called: str, contexts: int = 0
-) -> None:
-    """An A-ASSOCIATE-RQ came (`role` acceptor) or went out (requestor)."""
-    fields = _peer(role, association_id, peer_host, calling, called)
-    log.emit("debug", "association_requested", fields | {"contexts": contexts})
-
-
 def association_accepted(
     *, role: str, association_id: str, peer_host: str, calling: str, called: str, source: str = "", contexts: int = 0
 ) -> None:
@@ -201,12 +192,11 @@ def instance_received(*, source: str, size_bytes: int, seconds: float, associati
     )
 
 
-def store_refused(*, source: str, status: int, reason: str, association_id: str, instance_id: str = "") -> None:
+def store_refused(*, source: str, status: int, reason: str, association_id: str) -> None:
     """A C-STORE was answered with a failure status."""
     label = f"0x{status:04X}" if status in registry.STORE_STATUSES else OTHER
     registry.stores_refused.labels(SOURCES.value(source), label).inc()
-    fields = {"association_id": association_id, "instance_id": instance_id, "source": source}
-    problem("store_refused", None, **fields, status=f"0x{status:04X}", reason=reason)
+    problem("store_refused", association_id=association_id, source=source, status=f"0x{status:04X}", reason=reason)
 
 
 def spool_flushed(*, instances: int, seconds: float | None = None, flushes: int = 1) -> None:
@@ -250,10 +240,10 @@ def not_ready(reason: str, active: bool, detail: str = "") -> None:
             event("ready_again", reason=reason)
 
 
-def adopted(*, count: int, generation: str = "") -> None:
+def adopted(*, count: int) -> None:
     """Complete spool files that the ledger did not know were recorded."""
     registry.instances_adopted.inc(count)
-    event("instances_adopted", count=count, generation=generation)
+    event("instances_adopted", count=count)
 
 
 def duplicate(*, kind: str, instance_id: str) -> None:

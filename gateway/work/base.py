@@ -16,7 +16,6 @@ class Stage(StrEnum):
 
     ROUTE = "route"  # workers: instances were received
     DELIVER = "deliver"  # forwarders: deliveries are ready
-    SWEEP = "sweep"  # the sweeper: instances were settled
 
 
 class WorkQueue(Protocol):

@@ -141,9 +141,6 @@ def test_ten_thousand_strangers_make_no_series(lines: io.BytesIO) -> None:
 
     def tell(number: int) -> None:
         stranger = f"AE{number}"
-        telemetry.association_requested(
-            role="acceptor", association_id=stranger, peer_host=stranger, calling=stranger, called=stranger
-        )
         reject(calling=stranger, called=stranger, association_id=stranger, label=stranger, role=stranger)
         telemetry.store_refused(source=stranger, status=number, reason=stranger, association_id=stranger)
         telemetry.instance_received(
