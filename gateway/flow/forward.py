@@ -71,9 +71,9 @@ class Forwarder:
                 known[0].reconfigure(destination)
                 continue
             queue = DestinationQueue(destination, self._tools, saved.get(name))
-            task = self._tasks.create_task(
-                self._serve(queue, self._leaving.pop(name, None)), name=f"destination {name}"
-            )
+            # Not popped: `stop` has to know of it, for as long as it still sends.
+            before = self._leaving.get(name)
+            task = self._tasks.create_task(self._serve(queue, before), name=f"destination {name}")
             self._queues[name] = (queue, task)
 
     async def stop(self) -> None:
@@ -87,10 +87,12 @@ class Forwarder:
 
     async def _serve(self, queue: DestinationQueue, before: Running | None) -> None:
         """Run a queue, after one of the same name that is leaving: two would not keep the order of an instance's
-        versions."""
+        versions, and may send one delivery at the same time. It has STOP_GRACE_S to finish what it is sending."""
         if before is not None:
-            before[1].cancel()
-            await asyncio.wait([before[1]])
+            _, late = await asyncio.wait([before[1]], timeout=STOP_GRACE_S)
+            if late:
+                before[1].cancel()
+                await asyncio.wait(late)
         await queue.run()
 
     async def _watch(self) -> None:

@@ -5,6 +5,8 @@ Rules:
     is used up before another is opened.
   - Whoever is first in line is passed over at most PATIENCE times, so that no context starves another.
   - Of the deliveries marked `alone` at most one is out at a time.
+  - A delivery that is out is not given out again: while it is sent its destination may have been taken out of the
+    configuration and put back, which frees it in the ledger.
 
 Called by `gateway.flow.destination`, in one event loop.
 """
@@ -26,7 +28,8 @@ class Stock:
     def __init__(self) -> None:
         self._line: deque[DeliveryLease] = deque()
         self._passed_over = 0
-        self._alone_out: int | None = None  # the delivery marked `alone` that is out
+        self._out: set[int] = set()  # deliveries that were taken, and are not done
+        self._alone_out: int | None = None  # the one of them that is marked `alone`
         self._waiters: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
@@ -51,7 +54,7 @@ class Stock:
         """Whose turn it is, given what the caller's association fits; None: nobody's. Say `done` after."""
         first = chosen = None
         for index, lease in enumerate(self._line):
-            if lease.alone and self._alone_out is not None:
+            if lease.delivery_id in self._out or (lease.alone and self._alone_out is not None):
                 continue
             if first is None:
                 first = chosen = index
@@ -65,14 +68,17 @@ class Stock:
         self._passed_over = 0 if chosen == first else self._passed_over + 1
         taken = self._line[chosen]
         del self._line[chosen]
+        self._out.add(taken.delivery_id)
         if taken.alone:
             self._alone_out = taken.delivery_id
         return taken
 
     def done(self, lease: DeliveryLease) -> None:
         """The caller is through with what it took."""
+        self._out.discard(lease.delivery_id)
         if self._alone_out == lease.delivery_id:
             self._alone_out = None
+        if self._line:  # somebody waits although there is something: for this
             self.wake()
 
     def empty(self) -> list[DeliveryLease]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,34 @@ def test_destinations_come_go_and_move_by_a_reload_in_the_middle_of_traffic(tmp_
         }
         scene.judge(archives=both).assert_clean(delivered=True)
         assert scene.states("dr") == scene.states("pacs") == {"delivered": load.acknowledged}
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 1.5])
+def test_a_destination_that_is_taken_out_and_put_back_finishes_what_it_sends_before_it_sends_more(
+    tmp_path: Path, pause_s: float
+) -> None:
+    """However close the two reloads are: the forwarder may take them for one."""
+    answered = threading.Event()
+    (first,) = make_instances(1)
+    with Delivering(tmp_path, ["pacs"]) as scene:
+        destinations, pacs = scene.config.document["destinations"], scene.archive("pacs")
+        pacs.on_store = lambda facts: Behaviour(wait_for=answered) if facts.attempt == 1 else Behaviour()
+        scene.start()
+        scene.send([first])
+        wait_until(lambda: pacs.tally.requests[first.sop_instance_uid] == 1, 30, "it to be under way")
+        keys = destinations.pop("pacs")
+        destinations["other"] = dict(keys)
+        scene.reload()
+        wait_until(lambda: not _queue(scene)["pacs"]["configured"], 30, "pacs to be removed")
+        time.sleep(pause_s)
+        destinations["pacs"] = keys
+        scene.reload()
+        wait_until(lambda: _queue(scene)["pacs"]["configured"], 30, "pacs to be back")
+        time.sleep(3.0)
+        assert pacs.tally.requests[first.sop_instance_uid] == 1, "it is sent once at a time"
+        answered.set()
+        scene.judge_all_delivered()
+        assert not scene.gateway.log_lines(event="association_closed", role="requestor", result="aborted")
 
 
 def _uids(*archives: OurArchive) -> set[str]:

@@ -1,6 +1,7 @@
 """Whose turn it is among what a destination's queue has claimed."""
 
 import asyncio
+from dataclasses import replace
 
 from gateway.flow.stock import PATIENCE, Stock
 from gateway.model import DeliveryLease, PayloadFile
@@ -49,6 +50,28 @@ def test_no_context_is_starved_by_a_stream_of_another() -> None:
             assert number == PATIENCE + 1
             return
     raise AssertionError("the MR never had its turn")
+
+
+def test_what_is_out_is_not_given_out_again_before_it_is_done() -> None:
+    stock = Stock()
+    stock.add([lease(1)])
+    out = stock.take(anything)
+    assert out is not None
+    again = replace(out, token=out.token + 1)
+    stock.add([again, lease(2)])
+    taken = stock.take(anything)
+    assert taken is not None
+    assert taken.delivery_id == 2
+    assert stock.take(anything) is None
+
+    async def waiting() -> bool:
+        waiter = asyncio.create_task(stock.wait(60))
+        await asyncio.sleep(0)
+        stock.done(out)
+        return await waiter
+
+    assert asyncio.run(waiting())
+    assert stock.take(anything) == again
 
 
 def test_what_is_put_back_is_first_again() -> None:
