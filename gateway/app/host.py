@@ -20,7 +20,6 @@ from gateway.app.common import (
     PROCESSES_VARIABLE,
     SNAPSHOT_VARIABLE,
     clock_ms,
-    host_name,
     ledger_path,
     open_ledger_of,
     open_spool,
@@ -107,7 +106,7 @@ def _prepare_ledger(config: Config, spool: Spool) -> None:
             raise LedgerDamaged(
                 f"the ledger {path} is damaged; run `gateway recover`. It says: {'; '.join(problems[:3])}"
             )
-        ledger.void_host(host_name(), clock_ms())
+        ledger.void_all(clock_ms())
         _sync_destinations(ledger, config)
         _adopt(spool, ledger, None)
         _store_rules(ledger, config)

@@ -184,8 +184,8 @@ class Ledger(Protocol):
         Instances return to `received`, deliveries to `ready`, marked uncertain and alone. Idempotent.
         """
 
-    def void_host(self, host: str, now_ms: int) -> Voided:
-        """Void every open session of a host: its supervisor has just started and holds the host's lock."""
+    def void_all(self, now_ms: int) -> Voided:
+        """Void every open session: a supervisor has just started, and the state lock it holds proves them all dead."""
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
 

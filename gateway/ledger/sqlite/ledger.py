@@ -98,8 +98,8 @@ class SqliteLedger:
     def void_session(self, session_id: int, now_ms: int) -> Voided:
         return self._database.write(lambda tx: _sessions.void(tx, session_id, now_ms))
 
-    def void_host(self, host: str, now_ms: int) -> Voided:
-        return self._database.write(lambda tx: _sessions.void_host(tx, host, now_ms))
+    def void_all(self, now_ms: int) -> Voided:
+        return self._database.write(lambda tx: _sessions.void_all(tx, now_ms))
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
 

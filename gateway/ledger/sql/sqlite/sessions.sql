@@ -8,8 +8,8 @@ WHERE session_id = :session_id AND voided_at_ms IS NULL;
 -- name: is_open
 SELECT 1 FROM session WHERE session_id = ? AND voided_at_ms IS NULL;
 
--- name: open_of_host
-SELECT session_id FROM session WHERE host = ? AND voided_at_ms IS NULL ORDER BY session_id;
+-- name: open
+SELECT session_id FROM session WHERE voided_at_ms IS NULL ORDER BY session_id;
 
 -- name: void
 UPDATE session SET voided_at_ms = :now_ms WHERE session_id = :session_id AND voided_at_ms IS NULL;
