@@ -49,8 +49,9 @@ WHERE seq IN (SELECT key FROM picked);
 UPDATE instance SET state = 'settled', reason = :reason, settled_at_ms = :now_ms
 WHERE seq IN (SELECT key FROM picked);
 
+-- CROSS: what was picked comes first. The planner, which knows nothing of its size, would scan all instances.
 -- name: picked_to_send
-SELECT i.seq, i.first_seq FROM picked JOIN instance i ON i.seq = picked.key ORDER BY i.seq;
+SELECT i.seq, i.first_seq FROM picked CROSS JOIN instance i ON i.seq = picked.key ORDER BY picked.key;
 
 -- name: become_twins_instances
 UPDATE instance SET first_seq = seq WHERE seq IN (SELECT key FROM picked) AND first_seq IS NULL;
