@@ -223,7 +223,7 @@ class Ledger(Protocol):
         is not held, dead or cancelled, none. No delivery at all → `settled`. hold → `held`. discard → `settled`.
         A destination that is unknown or not configured gets its delivery as `held` (`destination removed from the
         configuration`). An instance skipped as a duplicate stays in the spool until the delivery that stands for it is
-        settled, and gets a delivery of its own when the earlier arrival is quarantined.
+        settled, and gets a delivery of its own when the earlier arrival is quarantined, or its delivery cancelled.
         Rows whose lease is lost are left out of the result.
         """
 
@@ -331,6 +331,8 @@ class Ledger(Protocol):
     def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
         """Open, held and dead deliveries that are not leased → cancelled; held or quarantined instances → settled.
 
+        An instance that was skipped as an exact duplicate of what is cancelled is given up only when the filter means
+        it too; else it gets a delivery of its own (not counted), `held` where the destination is not configured.
         Fully durable, audited. Returns how many rows.
         """
 

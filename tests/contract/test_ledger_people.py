@@ -148,6 +148,57 @@ def test_a_skipped_duplicate_is_delivered_after_all_when_the_earlier_arrival_is_
     assert {item.instance_id for item in scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)} == {"b", "c"}
 
 
+def test_a_skipped_duplicate_is_not_cancelled_with_the_earlier_arrival_unless_it_is_meant_too(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive("a", "b", "c", "d", uid="1.9")
+    scene.route()
+    assert scene.ledger.cancel(only("a", "c"), "sent by mistake", "me", 3) == 1
+    assert scene.deliveries("a", "b", "c", "d") == [("a", "pacs", "cancelled"), ("b", "pacs", "ready")]
+    assert scene.state("b") is InstanceState.ROUTED
+    purged = scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)
+    assert {item.instance_id for item in purged} == {"a", "c"}, "the new delivery stands for d"
+    assert scene.claimed() == ["b"]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        EVERYTHING,
+        only("a", "b"),
+        InstanceFilter(sop_instance_uid="1.9", destination="pacs"),
+        InstanceFilter(states=(InstanceState.ROUTED,)),
+        InstanceFilter(delivery_states=(DeliveryState.READY,)),
+    ],
+)
+def test_a_skipped_duplicate_is_cancelled_when_it_is_meant_too(scene: Scene, which: InstanceFilter) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    scene.route()
+    assert scene.ledger.cancel(which, "sent by mistake", "me", 3) == 1
+    assert scene.deliveries("a", "b") == [("a", "pacs", "cancelled")]
+    assert len(scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)) == 2
+
+
+def test_a_duplicate_takes_over_a_removed_destination_as_removed(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": True}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    scene.route(decision("pacs", "dr"))
+    scene.ledger.sync_destinations({"dr": True}, 3)
+    scene.ledger.cancel(only("a"), "sent by mistake", "me", 4)
+    assert scene.deliveries("b") == [("b", "dr", "ready"), ("b", "pacs", "held")]
+    scene.ledger.sync_destinations({"pacs": True, "dr": True}, 5)
+    assert scene.claimed() == ["b"]
+
+
+def test_a_duplicate_of_what_is_quarantined_takes_over_a_removed_destination_as_removed(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": True}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    scene.route(decision("pacs", "dr"))
+    scene.ledger.sync_destinations({"dr": True}, 3)
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("a", "flipped bit")], 4)
+    assert scene.deliveries("b") == [("b", "dr", "ready"), ("b", "pacs", "held")]
+
+
 # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -6,6 +6,8 @@ What the contract leaves open:
   - a quarantined instance that had been routed goes back to its deliveries when it is released by name; one that had
     not is routed anew;
   - a release starts a delivery's attempts and age afresh, and gives an instance's routing one counted attempt;
+  - an exact duplicate that was skipped ends with the delivery that stood for it where a cancel means it too; as it has
+    no delivery of its own, what the filter says of states and destinations is true of it as of that delivery;
   - a resend makes no second delivery beside one that is still open.
 """
 
@@ -20,6 +22,7 @@ from gateway.ledger.base import InstanceFilter
 from gateway.ledger.sqlite import audit
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
+from gateway.ledger.sqlite.duplicates import deliver_instead
 from gateway.ledger.sqlite.moves import pick, route_owners, start_picked, stop_picked
 from gateway.ledger.sqlite.routing import insert_delivery
 from gateway.ledger.sqlite.which import Which
@@ -82,6 +85,7 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
     wanted, why = Which(which), text(reason)
     _pick_deliveries(tx, wanted, "that_are_not_settled")
     count = stop_picked(tx, DeliveryState.CANCELLED, "operator", why, now_ms)
+    deliver_instead(tx, now_ms, unless=wanted.instance_in_any_state(), arguments=wanted.arguments)
     if not wanted.names_deliveries:
         _pick_instances(tx, wanted.instance_itself(), "that_are_held_or_quarantined", wanted.arguments)
         arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}

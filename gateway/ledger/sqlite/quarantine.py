@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from gateway.ledger import queries
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
+from gateway.ledger.sqlite.duplicates import deliver_instead
 from gateway.ledger.sqlite.moves import QUARANTINED, pick, stop_picked
-from gateway.ledger.sqlite.routing import insert_delivery
 from gateway.ledger.sqlite.sessions import is_open
 from gateway.model import DeliveryState, InstanceState, Quarantine, Session
 
@@ -38,20 +38,6 @@ def quarantine(tx: Transaction, session: Session, verdicts: Sequence[Quarantine]
         if routed:
             pick(tx, _SQL["pick_open_of"], {"seq": seq})
             stop_picked(tx, DeliveryState.HELD, QUARANTINED, f"quarantined: {reason}", now_ms)
-            _deliver_duplicates(tx, seq, now_ms)
+            pick(tx, _SQL["pick_unsettled_of"], {"seq": seq})
+            deliver_instead(tx, now_ms)
     return count
-
-
-def _deliver_duplicates(tx: Transaction, seq: int, now_ms: int) -> None:
-    standing: dict[int, int] = {}  # the quarantined instance's delivery -> the one that stands now
-    for row in tx.execute(_SQL["stood_for"], {"seq": seq}).fetchall():
-        duplicate_seq, destination_key, delivery_id, priority, first_seq, state = row
-        if delivery_id in standing:
-            continue
-        tx.execute(_SQL["forget_skipped"], (duplicate_seq, destination_key))
-        made = insert_delivery(tx, duplicate_seq, destination_key, True, priority, first_seq, now_ms)
-        tx.execute(_SQL["move_skipped"], (made, delivery_id))
-        standing[delivery_id] = made
-        if state == InstanceState.SETTLED.value and tx.execute(_SQL["route_again"], (duplicate_seq,)).rowcount:
-            tx.count_instances(InstanceState.SETTLED.value, -1)
-            tx.count_instances(InstanceState.ROUTED.value, 1)

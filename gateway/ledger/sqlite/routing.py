@@ -5,8 +5,8 @@ or it has waited long enough: what ends its workers must not stand before all ot
 that is still received comes in the same batch after it, or waits.
 
 An exact duplicate that is not sent, because an earlier arrival's delivery stands for it, is written down in
-`skipped`: it stays in the spool until that delivery is settled, and is delivered after all when the earlier arrival
-is quarantined.
+`skipped`: it stays in the spool until that delivery is settled, and is delivered after all when that comes to nothing
+(see `gateway.ledger.sqlite.duplicates`).
 """
 
 from __future__ import annotations

@@ -38,6 +38,11 @@ class Which:
         left_out = (*_OF_DELIVERY, "states") if self._either else _OF_DELIVERY
         return " AND ".join(_SQL[name] for name in self._given if name not in left_out) or "TRUE"
 
+    def instance_in_any_state(self) -> str:
+        """The conditions on `i` but for states."""
+        left_out = (*_OF_DELIVERY, "states")
+        return " AND ".join(_SQL[name] for name in self._given if name not in left_out) or "TRUE"
+
     def instance_itself(self) -> str:
         """The conditions on `i` and its own state, whatever its deliveries are."""
         return f"{self.instance()} AND {_SQL['states']}" if self._either else self.instance()

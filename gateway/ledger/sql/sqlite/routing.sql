@@ -100,19 +100,6 @@ RETURNING seq, decision_key IS NOT NULL;
 INSERT INTO picked SELECT delivery_id FROM delivery
 WHERE instance_seq = :seq AND state IN ('ready', 'leased', 'deferred');
 
--- name: stood_for
-SELECT s.instance_seq, s.destination_key, s.delivery_id, d.priority, i.first_seq, i.state
-FROM delivery d
-JOIN skipped s ON s.delivery_id = d.delivery_id
-JOIN instance i ON i.seq = s.instance_seq
-WHERE d.instance_seq = :seq AND d.state NOT IN ('delivered', 'cancelled') AND i.state IN ('routed', 'settled')
-ORDER BY s.delivery_id, s.instance_seq;
-
--- name: forget_skipped
-DELETE FROM skipped WHERE instance_seq = ? AND destination_key = ?;
-
--- name: move_skipped
-UPDATE skipped SET delivery_id = ? WHERE delivery_id = ?;
-
--- name: route_again
-UPDATE instance SET state = 'routed', settled_at_ms = NULL WHERE seq = ? AND state = 'settled';
+-- name: pick_unsettled_of
+INSERT INTO picked SELECT delivery_id FROM delivery
+WHERE instance_seq = :seq AND state NOT IN ('delivered', 'cancelled');
