@@ -199,6 +199,19 @@ def test_a_duplicate_of_what_is_quarantined_takes_over_a_removed_destination_as_
     assert scene.deliveries("b") == [("b", "dr", "ready"), ("b", "pacs", "held")]
 
 
+def test_a_skipped_duplicate_can_be_routed_again(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": False}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("dr"))
+    (lease,) = scene.claim("dr")
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("b", "flipped bit")], 3)
+    scene.conclude(lease)  # it had arrived: so nothing is left that a release could go back to
+    scene.ledger.release(only("b"), "me", 4)
+    (again,) = scene.record(scene.claim_instances(), decision("pacs", "dr"))
+    assert (again.instance_id, again.destinations, again.skipped_duplicates) == ("b", ("dr",), ("pacs",))
+
+
 # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -105,6 +105,7 @@ def _pick_instances(tx: Transaction, which: str, condition: str, arguments: Mapp
 
 def _receive(tx: Transaction, wanted: Which, condition: str) -> int:
     _pick_instances(tx, wanted.instance_itself(), condition, wanted.arguments)
+    tx.execute(_SQL["forget_skipped"])  # its new routing says where something stands for it
     return _move_instances(tx, "receive_instances", InstanceState.RECEIVED, {})
 
 

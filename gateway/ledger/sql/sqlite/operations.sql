@@ -45,6 +45,9 @@ UPDATE instance SET state = 'held', reason = :reason WHERE seq IN (SELECT key FR
 UPDATE instance SET state = 'received', reason = '', session_id = NULL, attempts = min(attempts, 1)
 WHERE seq IN (SELECT key FROM picked);
 
+-- name: forget_skipped
+DELETE FROM skipped WHERE instance_seq IN (SELECT key FROM picked);
+
 -- name: settle_instances
 UPDATE instance SET state = 'settled', reason = :reason, settled_at_ms = :now_ms
 WHERE seq IN (SELECT key FROM picked);
