@@ -220,7 +220,9 @@ class Ledger(Protocol):
 
         destinations → `routed` with one `ready` delivery each, or, where `skip_duplicates` is set for a destination
         (see `sync_destinations`) and the instance is an EXACT duplicate whose earlier arrival has a delivery there that
-        is not held, dead or cancelled, none. No delivery at all → `settled`. hold → `held`. discard → `settled`.
+        is not held, dead or cancelled, none; but only when nothing with another content (checksum) arrived in between:
+        of v1, v2 and v1 the last one is sent, or the destination would keep v2.
+        No delivery at all → `settled`. hold → `held`. discard → `settled`.
         A destination that is unknown or not configured gets its delivery as `held` (`destination removed from the
         configuration`). An instance skipped as a duplicate stays in the spool until the delivery that stands for it is
         settled, and gets a delivery of its own when the earlier arrival is quarantined, or its delivery cancelled.

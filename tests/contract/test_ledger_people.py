@@ -212,6 +212,30 @@ def test_a_skipped_duplicate_can_be_routed_again(scene: Scene) -> None:
     assert (again.instance_id, again.destinations, again.skipped_duplicates) == ("b", ("dr",), ("pacs",))
 
 
+def test_a_duplicate_is_not_skipped_when_another_version_came_in_between(scene: Scene) -> None:
+    """v1, v2, v1: the sender took its correction back, and the archive must not keep it."""
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive("v1", uid="1.9", content=b"one")
+    scene.route()
+    scene.conclude(*scene.claim())
+    scene.arrive("v2", uid="1.9", content=b"two")
+    scene.arrive("v1 again", "v1 once more", uid="1.9", content=b"one")
+    assert [each.skipped_duplicates for each in scene.record(scene.claim_instances())] == [(), (), ("pacs",)]
+    for expected in ("v2", "v1 again"):
+        (lease,) = scene.claim()
+        assert lease.instance_id == expected
+        scene.conclude(lease)
+    assert scene.claim() == []
+
+
+def test_a_line_of_exact_duplicates_is_skipped_however_long(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive(*(f"a{n}" for n in range(200)), uid="1.9")
+    scene.route()
+    assert scene.claimed() == ["a0"]
+    assert scene.ledger.gauges().instances == {InstanceState.ROUTED: 1, InstanceState.SETTLED: 199}
+
+
 # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

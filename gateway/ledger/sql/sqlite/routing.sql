@@ -61,31 +61,31 @@ INSERT INTO delivery (instance_seq, destination_key, state, priority, first_seq,
                       updated_at_ms, code, reason)
 VALUES (:seq, :destination_key, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason);
 
--- Among the first and the newest twins, as has_equal_twin of the arrivals.
+-- Among the newest twins, and of these among those that came after the last one with another content: what the
+-- destination has of an older version is overwritten. One that was skipped itself names what stands for it, so that a
+-- line of any length has its beginning in sight.
 -- name: standing_delivery
-SELECT d.delivery_id FROM (
-    SELECT seq FROM (
-        SELECT seq FROM instance WHERE first_seq = :first_seq AND first_seq IS NOT NULL AND seq < :seq
-        ORDER BY seq LIMIT 64
-    )
-    UNION
-    SELECT seq FROM (
-        SELECT seq FROM instance WHERE first_seq = :first_seq AND first_seq IS NOT NULL AND seq < :seq
-        ORDER BY seq DESC LIMIT 64
-    )
-) near
-JOIN instance i ON i.seq = near.seq
-JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
-JOIN association a ON a.association_key = i.association_key
-JOIN delivery d ON d.instance_seq = i.seq AND d.destination_key = :destination_key
-JOIN instance j ON j.seq = :seq
+WITH near AS MATERIALIZED (
+    SELECT i.seq, i.association_key, p.checksum, p.length, p.transfer_syntax_uid
+    FROM instance i JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
+    WHERE i.first_seq = :first_seq AND i.first_seq IS NOT NULL AND i.seq < :seq
+    ORDER BY i.seq DESC LIMIT 64
+)
+SELECT d.delivery_id FROM instance j
 JOIN payload q ON q.instance_seq = j.seq AND q.chain = ''
 JOIN association b ON b.association_key = j.association_key
-WHERE i.state NOT IN ('quarantined', 'held')
-  AND d.state NOT IN ('held', 'dead', 'cancelled')
-  AND p.checksum = q.checksum AND p.length = q.length AND p.transfer_syntax_uid = q.transfer_syntax_uid
+JOIN near ON near.checksum = q.checksum AND near.length = q.length AND near.transfer_syntax_uid = q.transfer_syntax_uid
+JOIN association a ON a.association_key = near.association_key
+LEFT JOIN skipped s ON s.instance_seq = near.seq AND s.destination_key = :destination_key
+JOIN delivery d ON d.delivery_id = s.delivery_id
+    OR (d.instance_seq = near.seq AND d.destination_key = :destination_key)
+JOIN instance o ON o.seq = d.instance_seq
+WHERE j.seq = :seq
+  AND near.seq > ifnull((SELECT max(n.seq) FROM near n WHERE n.checksum <> q.checksum), 0)
   AND a.calling_ae_title = b.calling_ae_title AND a.called_ae_title = b.called_ae_title AND a.source = b.source
-ORDER BY i.seq LIMIT 1;
+  AND o.state NOT IN ('quarantined', 'held')
+  AND d.state NOT IN ('held', 'dead', 'cancelled')
+ORDER BY near.seq DESC LIMIT 1;
 
 -- name: insert_skipped
 INSERT INTO skipped (instance_seq, destination_key, delivery_id) VALUES (?, ?, ?);
