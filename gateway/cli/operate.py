@@ -26,8 +26,13 @@ from gateway.cli.common import (
 )
 from gateway.config import Config
 from gateway.errors import UsageError
-from gateway.ledger.base import InstanceFilter, Ledger
+from gateway.ledger.base import InstanceFilter, Ledger, Ordered
 from gateway.work.base import Stage
+
+OVERTAKEN = (
+    "more stay as they are: a later version of each was delivered there, or is being sent, and the older one would be "
+    "the last to land. `gateway release --id ID` sends it all the same"
+)
 
 
 def add_commands(commands: Commands) -> None:
@@ -87,7 +92,10 @@ def _hold(arguments: argparse.Namespace) -> int:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    return _act(arguments, "released", lambda ledger, which: ledger.release(which, actor(), now_ms()))
+    def act(ledger: Ledger, which: InstanceFilter) -> Ordered:
+        return ledger.release(which, actor(), now_ms())
+
+    return _act(arguments, "released", act, left="overtaken", because=OVERTAKEN)
 
 
 def _resend(arguments: argparse.Namespace) -> int:
@@ -130,7 +138,15 @@ def actor() -> str:
         return "cli"
 
 
-def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, InstanceFilter], int]) -> int:
+def _act(
+    arguments: argparse.Namespace,
+    done: str,
+    act: Callable[[Ledger, InstanceFilter], int | Ordered],
+    *,
+    left: str = "",
+    because: str = "",
+) -> int:
+    """Give an order and tell what it did. `left` names, and `because` explains, what it means and did not touch."""
     config = read_config(arguments)
     read_unspoken(arguments)
     which = filter_of(arguments)
@@ -141,12 +157,15 @@ def _act(arguments: argparse.Namespace, done: str, act: Callable[[Ledger, Instan
         if not arguments.yes:
             found = len(ledger.list_instances(which, MOST))
             _confirm(f"{found}{'+' if found == MOST else ''} instance{'s' if found != 1 else ''} meant; go on?")
-        count = act(ledger, which)
+        result = act(ledger, which)
     _wake(config)
+    ordered = result if isinstance(result, Ordered) else Ordered(result, 0)
     if arguments.json:
-        show_json({done.replace(" ", "_"): count})
+        show_json({done.replace(" ", "_"): ordered.moved} | ({left: ordered.left} if left else {}))
     else:
-        print(f"{count} {done}")
+        print(f"{ordered.moved} {done}")
+    if ordered.left:
+        print(f"{ordered.left} {because}", file=sys.stderr)
     return 0
 
 

@@ -67,6 +67,14 @@ class Voided:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """What an order did: how many rows it moved, and how many deliveries it means and had to leave as they are."""
+
+    moved: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeItem:
     """An instance whose files may be unlinked: the commit that says so is fully durable."""
 
@@ -314,12 +322,15 @@ class Ledger(Protocol):
         In each operation a filter that names a destination or delivery states moves deliveries only.
         """
 
-    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> int:
+    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
         """Held or dead deliveries → ready; held, never routed instances → received (to be routed by the rules of now).
 
+        A delivery that a later version overtook (same SOP Instance UID and destination, another checksum, delivered or
+        leased) is released only when named by its instance_id, so that an older version does not land last by mistake;
+        else it is among those `left`.
         A quarantined instance is released only when named by its instance_id: it goes back to its held deliveries, or,
         without any, to received. Deliveries to destinations that are not configured stay held. Attempts and age begin
-        afresh. Audited. Returns how many rows.
+        afresh. Audited.
         """
 
     def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import LONE_PATIENCE_MS, MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, InstanceFilter
+from gateway.ledger.base import LONE_PATIENCE_MS, MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, InstanceFilter, Ordered
 from gateway.model import (
     DeliveryLease,
     DeliveryState,
@@ -126,6 +126,15 @@ class LedgerModel(RuleBasedStateMachine):
             if due and not earlier and not any(other.state == "leased" for other in twins):
                 free.append(each)
         return sorted(free, key=lambda each: (-each.priority, each.of.seq, each.delivery_id))
+
+    def overtaken(self, delivery: ModelDelivery) -> bool:
+        """Whether a later version was delivered to the same destination, or is in flight."""
+        return any(
+            (other.of.uid, other.destination) == (delivery.of.uid, delivery.destination)
+            and other.of.seq > delivery.of.seq
+            and other.state in ("delivered", "leased")
+            for other in self.deliveries
+        )
 
     def learn(self, instance: ModelInstance, expected: list[tuple[str, str]], priority: int) -> None:
         """Take over the ids of new deliveries, which must be the expected (destination, state)."""
@@ -355,7 +364,7 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         which, chosen, by_name = self._chosen(data)
-        count = 0
+        count = left = 0
         for instance in chosen:
             unsettled = any(each.state not in DONE for each in self.of(instance))
             if instance.state == "held" or (by_name and instance.state == "quarantined" and not unsettled):
@@ -365,10 +374,14 @@ class LedgerModel(RuleBasedStateMachine):
             if instance.state != "routed" and not (by_name and instance.state == "quarantined"):
                 continue
             for each in self.of(instance):
-                if each.state in ("held", "dead") and self.configured[each.destination]:
-                    each.state, each.held_by, each.session, each.alone = "ready", "", None, False
-                    instance.state, count = "routed", count + 1
-        assert self.ledger.release(which, "me", self.now_ms) == count
+                if each.state not in ("held", "dead") or not self.configured[each.destination]:
+                    continue
+                if not by_name and self.overtaken(each):
+                    left += 1
+                    continue
+                each.state, each.held_by, each.session, each.alone = "ready", "", None, False
+                instance.state, count = "routed", count + 1
+        assert self.ledger.release(which, "me", self.now_ms) == Ordered(count, left)
 
     @precondition(lambda self: self.instances)
     @rule(data=st.data())

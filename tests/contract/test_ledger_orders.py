@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import LedgerError
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, Ordered
 from gateway.model import DeliveryState, InstanceState, Quarantine
 from tests.contract.ledger_scene import Scene, arrival, decision
 
@@ -41,7 +41,7 @@ def test_release_sends_deliveries_afresh_and_routes_what_was_never_routed(scene:
     scene.arrive("unrouted")
     scene.route(decision(hold="no rule matches"))
     scene.now_ms += 10_000
-    assert scene.ledger.release(EVERYTHING, "me", scene.now_ms) == 3
+    assert scene.ledger.release(EVERYTHING, "me", scene.now_ms) == Ordered(3, 0)
     leases = scene.claim()
     assert [(lease.instance_id, lease.attempt, lease.uncertain) for lease in leases] == [
         ("held", 1, True),
@@ -61,7 +61,7 @@ def test_held_means_instances_and_deliveries_alike(scene: Scene) -> None:
     scene.ledger.quarantine(scene.forwarder, [Quarantine("quarantined", "flipped bit")], 2)
     scene.arrive("unrouted")
     scene.route(decision(hold="no rule matches"))
-    assert scene.ledger.release(held, "me", 3) == 2
+    assert scene.ledger.release(held, "me", 3) == Ordered(2, 0)
     assert scene.claimed() == ["delivery"]
     assert scene.state("unrouted") is InstanceState.RECEIVED
     scene.route(decision(hold="no rule matches"))
@@ -77,8 +77,41 @@ def test_held_means_instances_and_deliveries_alike(scene: Scene) -> None:
 def test_release_leaves_what_has_no_destination(scene: Scene) -> None:
     scene.arrive("a")
     scene.route(decision("gone"))
-    assert scene.ledger.release(EVERYTHING, "me", 2) == 0
+    assert scene.ledger.release(EVERYTHING, "me", 2) == Ordered(0, 0)
     assert scene.deliveries("a") == [("a", "gone", "held")]
+
+
+@pytest.mark.parametrize("state", [DeliveryState.HELD, DeliveryState.DEAD])
+def test_what_a_later_version_overtook_is_released_only_by_its_name(scene: Scene, state: DeliveryState) -> None:
+    scene.arrive("v1", uid="1.9", content=b"one")
+    scene.route(decision("pacs", "dr"))
+    for name in ("pacs", "dr"):
+        scene.conclude(*scene.claim(name), state=state)
+    scene.arrive("v2", uid="1.9", content=b"two")
+    scene.route()
+    scene.arrive("other")
+    scene.route()
+    in_flight, other = scene.claim()
+    scene.conclude(other, state=state)
+    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == Ordered(1, 1)
+    scene.conclude(in_flight)
+    assert scene.ledger.release(EVERYTHING, "me", 4) == Ordered(1, 1)
+    assert scene.deliveries("v1") == [("v1", "dr", "ready"), ("v1", "pacs", str(state))]
+    assert scene.ledger.release(InstanceFilter(instance_ids=("v1",), destination="pacs"), "me", 5) == Ordered(1, 0)
+    assert scene.claimed() == ["v1", "other"]
+
+
+def test_what_an_equal_copy_or_an_earlier_version_overtook_is_released_with_all_others(scene: Scene) -> None:
+    scene.arrive("v0", uid="1.9", content=b"zero")
+    scene.arrive("v1", uid="1.9", content=b"one")
+    scene.route()
+    for state in (DeliveryState.DELIVERED, DeliveryState.HELD):
+        scene.conclude(*scene.claim(), state=state)
+    scene.arrive("v1 again", uid="1.9", content=b"one")
+    scene.route()
+    scene.conclude(*scene.claim())
+    assert scene.ledger.release(EVERYTHING, "me", 3) == Ordered(1, 0)
+    assert scene.claimed() == ["v1"]
 
 
 def test_a_quarantined_instance_is_released_only_by_its_name(scene: Scene) -> None:
@@ -89,9 +122,9 @@ def test_a_quarantined_instance_is_released_only_by_its_name(scene: Scene) -> No
     scene.route(decision("pacs", "dr"))
     scene.conclude(*scene.claim("dr"))
     scene.ledger.quarantine(scene.forwarder, [Quarantine("routed", "flipped bit")], 2)
-    assert scene.ledger.release(EVERYTHING, "me", 3) == 0
-    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == 0
-    assert scene.ledger.release(only("unrouted", "routed"), "me", 4) == 2
+    assert scene.ledger.release(EVERYTHING, "me", 3) == Ordered(0, 0)
+    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == Ordered(0, 0)
+    assert scene.ledger.release(only("unrouted", "routed"), "me", 4) == Ordered(2, 0)
     assert scene.state("unrouted") is InstanceState.RECEIVED
     assert scene.state("routed") is InstanceState.ROUTED
     assert scene.deliveries("routed") == [("routed", "dr", "delivered"), ("routed", "pacs", "ready")]
@@ -121,7 +154,7 @@ def test_a_resend_and_a_released_delivery_of_one_instance_do_not_go_at_once(scen
     scene.route()
     scene.conclude(*scene.claim(), state=DeliveryState.HELD)
     assert scene.ledger.resend(only("a"), ["pacs"], "me", 2) == 1
-    assert scene.ledger.release(only("a"), "me", 3) == 1
+    assert scene.ledger.release(only("a"), "me", 3) == Ordered(1, 0)
     for _ in range(2):
         (lease,) = scene.claim()
         assert scene.claim() == []

@@ -14,6 +14,7 @@ from gateway.ledger.base import (
     DeliveryRow,
     InstanceFilter,
     InstanceRow,
+    Ordered,
     PurgeItem,
     RecordedArrival,
     RoutedInstance,
@@ -187,7 +188,7 @@ class SqliteLedger:
     def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
         return self._database.write(lambda tx: _operations.hold(tx, which, reason, actor, now_ms), durable=True)
 
-    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> int:
+    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
         return self._database.write(lambda tx: _operations.release(tx, which, actor, now_ms), durable=True)
 
     def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:

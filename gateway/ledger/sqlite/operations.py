@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.errors import LedgerError
 from gateway.ledger import queries
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, Ordered
 from gateway.ledger.sqlite import audit
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
@@ -43,7 +43,7 @@ def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms
     return count
 
 
-def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> int:
+def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
     """See `Ledger.release`."""
     wanted = Which(which)
     by_name = wanted.names_instances and not wanted.names_deliveries
@@ -52,11 +52,14 @@ def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> 
         count += _receive(tx, wanted, "that_are_held")
     if by_name:  # first those with nothing to go back to: what is released below makes its instance routed
         count += _receive(tx, wanted, "that_are_quarantined")
-    _pick_deliveries(tx, wanted, "that_are_stopped_and_named" if by_name else "that_are_stopped")
+    stopped = "that_are_stopped_and_named" if by_name else "that_are_stopped"
+    meant = picked = _pick_deliveries(tx, wanted, stopped)
+    if not wanted.names_instances:
+        picked = _pick_deliveries(tx, wanted, stopped, "that_no_later_version_overtook")
     count += start_picked(tx, now_ms)
     route_owners(tx, InstanceState.QUARANTINED)
     audit.write(tx, actor, "release", wanted.as_audited, "", count, now_ms)
-    return count
+    return Ordered(count, meant - picked)
 
 
 def resend(tx: Transaction, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
@@ -94,9 +97,9 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
     return count
 
 
-def _pick_deliveries(tx: Transaction, wanted: Which, condition: str) -> None:
-    where = f"WHERE {wanted.instance()} AND {wanted.delivery()} AND {_SQL[condition]}"
-    pick(tx, f"{_SQL['pick_deliveries']} {where}", wanted.arguments)
+def _pick_deliveries(tx: Transaction, wanted: Which, *conditions: str) -> int:
+    where = " AND ".join(["WHERE TRUE", wanted.instance(), wanted.delivery(), *(_SQL[each] for each in conditions)])
+    return pick(tx, f"{_SQL['pick_deliveries']} {where}", wanted.arguments)
 
 
 def _pick_instances(tx: Transaction, which: str, condition: str, arguments: Mapping[str, Any]) -> None:

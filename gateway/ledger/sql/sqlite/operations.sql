@@ -12,6 +12,17 @@ AND d.destination_key IN (SELECT destination_key FROM destination WHERE configur
 d.state IN ('held', 'dead') AND i.state IN ('routed', 'quarantined')
 AND d.destination_key IN (SELECT destination_key FROM destination WHERE configured = 1)
 
+-- A later version that is in flight counts as delivered: nothing can be put before it any more.
+-- name: that_no_later_version_overtook
+(d.first_seq IS NULL OR NOT EXISTS (
+    SELECT 1 FROM instance j
+    JOIN payload p ON p.instance_seq = j.seq AND p.chain = ''
+    JOIN payload q ON q.instance_seq = i.seq AND q.chain = ''
+    JOIN delivery o ON o.instance_seq = j.seq AND o.destination_key = d.destination_key
+    WHERE j.first_seq = d.first_seq AND j.first_seq IS NOT NULL AND j.seq > i.seq
+      AND o.state IN ('delivered', 'leased') AND p.checksum <> q.checksum
+))
+
 -- name: that_are_not_settled
 d.state IN ('ready', 'deferred', 'held', 'dead')
 
