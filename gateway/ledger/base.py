@@ -345,7 +345,9 @@ class Ledger(Protocol):
         """Open, held and dead deliveries that are not leased → cancelled; held or quarantined instances → settled.
 
         An instance that was skipped as an exact duplicate of what is cancelled is given up only when the filter means
-        it too; else it gets a delivery of its own (not counted), `held` where the destination is not configured.
+        it too; else it gets a delivery of its own (not counted), `held` where a later version overtook it (see
+        `release`) or the destination is not configured; as when the earlier arrival is quarantined.
+
         Fully durable, audited. Returns how many rows.
         """
 

@@ -236,6 +236,21 @@ def test_a_line_of_exact_duplicates_is_skipped_however_long(scene: Scene) -> Non
     assert scene.ledger.gauges().instances == {InstanceState.ROUTED: 1, InstanceState.SETTLED: 199}
 
 
+def test_a_duplicate_does_not_go_instead_when_a_later_version_was_delivered_meanwhile(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": True}, 2)
+    scene.arrive("a", "b", uid="1.9")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("pacs"), state=DeliveryState.HELD)
+    scene.arrive("c", uid="1.9", content=b"changed")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("pacs"))
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("a", "flipped bit")], 3)
+    assert scene.deliveries("b") == [("b", "dr", "ready"), ("b", "pacs", "held")]
+    assert {row.code for row in scene.ledger.deliveries_of(["b"])} == {"", "overtaken"}
+    scene.ledger.release(only("b"), "me", 4)
+    assert scene.claimed() == ["b"]
+
+
 # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -18,6 +18,8 @@ _SQL = queries.load("sqlite", "moves")
 QUARANTINED = "quarantined"  # code of deliveries held because their instance is quarantined
 UNCONFIGURED = "unconfigured"  # code of deliveries held because their destination is
 UNCONFIGURED_REASON = "destination removed from the configuration"
+OVERTAKEN = "overtaken"  # code of deliveries held because they would put an older version after a later one
+OVERTAKEN_REASON = "a later version was delivered before it"
 
 
 def pick(tx: Transaction, insert: str, arguments: Mapping[str, Any]) -> int:

@@ -18,7 +18,7 @@ from gateway.ledger import queries
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
-from gateway.ledger.sqlite.moves import UNCONFIGURED, UNCONFIGURED_REASON
+from gateway.ledger.sqlite.moves import OVERTAKEN, OVERTAKEN_REASON, UNCONFIGURED, UNCONFIGURED_REASON
 from gateway.ledger.sqlite.sessions import require_open
 from gateway.model import (
     AssociationFacts,
@@ -34,6 +34,7 @@ from gateway.model import (
 )
 
 _SQL = queries.load("sqlite", "routing")
+_HELD_REASONS = {"": "", UNCONFIGURED: UNCONFIGURED_REASON, OVERTAKEN: OVERTAKEN_REASON}
 _NO_RULE = "discarded without a reason"
 
 
@@ -106,13 +107,13 @@ def insert_delivery(
     tx: Transaction,
     seq: int,
     destination_key: int,
-    configured: bool,
+    held: str,
     priority: int,
     first_seq: int | None,
     now_ms: int,
 ) -> int:
-    """A new delivery of an instance's original: ready, or held for a destination that is not configured."""
-    state = DeliveryState.READY if configured else DeliveryState.HELD
+    """A new delivery of an instance's original: ready, or held by the code of `_HELD_REASONS` that is given."""
+    state = DeliveryState.HELD if held else DeliveryState.READY
     cursor = tx.execute(
         _SQL["insert_delivery"],
         {
@@ -122,8 +123,8 @@ def insert_delivery(
             "priority": priority,
             "first_seq": first_seq,
             "now_ms": now_ms,
-            "code": "" if configured else UNCONFIGURED,
-            "reason": "" if configured else UNCONFIGURED_REASON,
+            "code": held,
+            "reason": _HELD_REASONS[held],
         },
     )
     tx.count_deliveries(destination_key, state.value, 1)
@@ -170,7 +171,7 @@ def _deliver(
         if exact and skip and configured:
             standing = tx.value(_SQL["standing_delivery"], {"destination_key": key, "seq": seq, "first_seq": first_seq})
         if standing is None:
-            insert_delivery(tx, seq, key, configured, routing.priority, first_seq, now_ms)
+            insert_delivery(tx, seq, key, "" if configured else UNCONFIGURED, routing.priority, first_seq, now_ms)
             made.append(name)
         else:
             tx.execute(_SQL["insert_skipped"], (seq, key, standing))
