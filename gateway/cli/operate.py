@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 from collections.abc import Callable
 
 from gateway.cli.ask import MOST, add_filter, check_filter, filter_of
@@ -29,6 +30,10 @@ from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter, Ledger, Ordered
 from gateway.work.base import Stage
 
+CLAIMED = (
+    "more are claimed by a forwarder and were not touched: being sent, or the next ones. To reach those not begun: "
+    "`gateway pause DESTINATION`, and after two seconds the same order again; then `gateway resume DESTINATION`"
+)
 OVERTAKEN = (
     "more stay as they are: a later version of each was delivered there, or is being sent, and the older one would be "
     "the last to land. `gateway release --id ID` sends it all the same"
@@ -85,10 +90,10 @@ def add_commands(commands: Commands) -> None:
 
 
 def _hold(arguments: argparse.Namespace) -> int:
-    def act(ledger: Ledger, which: InstanceFilter) -> int:
+    def act(ledger: Ledger, which: InstanceFilter) -> Ordered:
         return ledger.hold(which, arguments.reason, actor(), now_ms())
 
-    return _act(arguments, "held", act)
+    return _act(arguments, "held", act, left="claimed", because=CLAIMED)
 
 
 def _release(arguments: argparse.Namespace) -> int:
@@ -111,10 +116,10 @@ def _resend(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    def act(ledger: Ledger, which: InstanceFilter) -> int:
+    def act(ledger: Ledger, which: InstanceFilter) -> Ordered:
         return ledger.cancel(which, arguments.reason, actor(), now_ms())
 
-    return _act(arguments, "cancelled", act)
+    return _act(arguments, "cancelled", act, left="claimed", because=CLAIMED)
 
 
 def _pause(arguments: argparse.Namespace) -> int:
@@ -166,7 +171,7 @@ def _act(
         print(f"{ordered.moved} {done}")
     if ordered.left:
         print(f"{ordered.left} {because}", file=sys.stderr)
-    return 0
+    return 1 if ordered.left else 0
 
 
 def _confirm(question: str) -> None:

@@ -316,8 +316,11 @@ class Ledger(Protocol):
     def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
         """All deliveries of these instances, by instance and destination."""
 
-    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
-        """Open deliveries that are not leased → held; received instances → held. Audited. Returns how many rows.
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
+        """Open deliveries that are not leased → held; received instances → held. Audited.
+
+        Those that are leased are `left`: only the session that has them knows whether they are being sent already. A
+        pause of the destination makes it give back what it did not begin.
 
         In each operation a filter that names a destination or delivery states moves deliveries only.
         """
@@ -341,14 +344,14 @@ class Ledger(Protocol):
         Returns the deliveries made.
         """
 
-    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
         """Open, held and dead deliveries that are not leased → cancelled; held or quarantined instances → settled.
 
         An instance that was skipped as an exact duplicate of what is cancelled is given up only when the filter means
         it too; else it gets a delivery of its own (not counted), `held` where a later version overtook it (see
         `release`) or the destination is not configured; as when the earlier arrival is quarantined.
 
-        Fully durable, audited. Returns how many rows.
+        Those that are leased are `left`, as in `hold`. Fully durable, audited.
         """
 
     def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:

@@ -127,6 +127,10 @@ class LedgerModel(RuleBasedStateMachine):
                 free.append(each)
         return sorted(free, key=lambda each: (-each.priority, each.of.seq, each.delivery_id))
 
+    def claimed(self, chosen: list[ModelInstance]) -> int:
+        """How many deliveries of these a forwarder has."""
+        return sum(each.state == "leased" for instance in chosen for each in self.of(instance))
+
     def overtaken(self, delivery: ModelDelivery) -> bool:
         """Whether a later version was delivered to the same destination, or is in flight."""
         return any(
@@ -350,7 +354,7 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def hold(self, data: st.DataObject) -> None:
         which, chosen, _ = self._chosen(data)
-        count = 0
+        count, left = 0, self.claimed(chosen)
         for instance in chosen:
             for each in self.of(instance):
                 if each.state in ("ready", "deferred"):
@@ -358,7 +362,7 @@ class LedgerModel(RuleBasedStateMachine):
                     each.session = None
             if instance.state == "received" and instance.session is None:
                 instance.state, count = "held", count + 1
-        assert self.ledger.hold(which, "why", "me", self.now_ms) == count
+        assert self.ledger.hold(which, "why", "me", self.now_ms) == Ordered(count, left)
 
     @precondition(lambda self: self.instances)
     @rule(data=st.data())
@@ -387,7 +391,7 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         which, chosen, _ = self._chosen(data)
-        count = 0
+        count, left = 0, self.claimed(chosen)
         for instance in chosen:
             for each in self.of(instance):
                 if each.state not in DONE and each.state != "leased":
@@ -395,7 +399,7 @@ class LedgerModel(RuleBasedStateMachine):
             if instance.state in ("held", "quarantined"):
                 instance.state, count = "settled", count + 1
             self.settle(instance)
-        assert self.ledger.cancel(which, "why", "me", self.now_ms) == count
+        assert self.ledger.cancel(which, "why", "me", self.now_ms) == Ordered(count, left)
 
     @precondition(lambda self: self.instances)
     @rule(data=st.data(), names=st.sets(st.sampled_from(NAMES)))

@@ -25,7 +25,7 @@ def test_hold_stops_what_is_not_in_flight(scene: Scene) -> None:
     scene.route()
     scene.claim(limit=1)
     scene.arrive("received")
-    assert scene.ledger.hold(EVERYTHING, "wrong patient", "me", 2) == 2
+    assert scene.ledger.hold(EVERYTHING, "wrong patient", "me", 2) == Ordered(moved=2, left=1)
     assert (scene.state("received"), scene.row("received").reason) == (InstanceState.HELD, "wrong patient")
     assert scene.deliveries("leased", "ready") == [("leased", "pacs", "leased"), ("ready", "pacs", "held")]
     assert scene.claim() == []
@@ -65,7 +65,7 @@ def test_held_means_instances_and_deliveries_alike(scene: Scene) -> None:
     assert scene.claimed() == ["delivery"]
     assert scene.state("unrouted") is InstanceState.RECEIVED
     scene.route(decision(hold="no rule matches"))
-    assert scene.ledger.cancel(held, "no longer wanted", "me", 4) == 2
+    assert scene.ledger.cancel(held, "no longer wanted", "me", 4) == Ordered(2, 0)
     assert scene.state("unrouted") is InstanceState.SETTLED
     assert scene.state("quarantined") is InstanceState.QUARANTINED
     assert scene.deliveries("delivery", "quarantined") == [
@@ -169,7 +169,7 @@ def test_cancel_settles_what_nothing_is_left_of(scene: Scene) -> None:
     (leased,) = scene.claim(limit=1)
     scene.arrive("held")
     scene.route(decision(hold="no rule matches"))
-    assert scene.ledger.cancel(EVERYTHING, "test", "me", 3) == 2
+    assert scene.ledger.cancel(EVERYTHING, "test", "me", 3) == Ordered(moved=2, left=1)
     assert scene.state("ready") is InstanceState.SETTLED
     assert scene.state("leased") is InstanceState.ROUTED
     assert (scene.state("held"), scene.row("held").reason) == (InstanceState.SETTLED, "cancelled: test")
@@ -182,8 +182,8 @@ def test_an_order_about_a_destination_moves_only_its_deliveries(scene: Scene) ->
     scene.route(decision("pacs", "dr"))
     scene.arrive("b")
     to_dr = InstanceFilter(destination="dr")
-    assert scene.ledger.hold(to_dr, "later", "me", 2) == 1
-    assert scene.ledger.cancel(to_dr, "never", "me", 3) == 1
+    assert scene.ledger.hold(to_dr, "later", "me", 2) == Ordered(1, 0)
+    assert scene.ledger.cancel(to_dr, "never", "me", 3) == Ordered(1, 0)
     assert scene.deliveries("a") == [("a", "dr", "cancelled"), ("a", "pacs", "ready")]
     assert scene.state("b") is InstanceState.RECEIVED
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 
+from tests.harness.archive import Behaviour
 from tests.harness.data import make_instance, make_instances
 from tests.harness.tools import wait_until
 from tests.integration.cli_site import Site, piped, running_site, terminal
@@ -161,7 +163,7 @@ def test_what_is_held_is_not_sent_until_it_is_released(site: Site) -> None:
     assert asked.returncode == 2, "nobody can be asked here, and --yes was not given"
     assert "1 instance meant" in asked.stderr
     assert "--yes" in asked.stderr
-    assert site.json("hold", *which, "--reason", "wrong patient", "--yes") == {"held": 1}
+    assert site.json("hold", *which, "--reason", "wrong patient", "--yes") == {"held": 1, "claimed": 0}
     site.run("resume", "dr").check()
     assert site.deliveries(instance.sop_instance_uid)["dr"] == "held"
     assert "wrong patient" in site.run("show", instance.sop_instance_uid).check().stdout
@@ -217,7 +219,7 @@ def test_what_is_cancelled_is_never_sent_and_the_instance_is_settled(site: Site)
     site.send([instance]).check()
     wait_until(lambda: uid in site.pacs.contents(), 30)
     cancelled = site.json("cancel", "--uid", uid, "--destination", "dr", "--reason", "consent withdrawn", "--yes")
-    assert cancelled == {"cancelled": 1}
+    assert cancelled == {"cancelled": 1, "claimed": 0}
     site.run("resume", "dr").check()
     wait_until(lambda: site.wait_routed(uid)["state"] == "settled", 30)
     assert site.deliveries(uid) == {"pacs": "delivered", "dr": "cancelled"}
@@ -225,6 +227,32 @@ def test_what_is_cancelled_is_never_sent_and_the_instance_is_settled(site: Site)
     site.send([behind]).check()
     wait_until(lambda: behind.sop_instance_uid in site.dr.contents(), 30)
     assert uid not in site.dr.contents()
+
+
+def test_an_order_tells_of_what_a_forwarder_has_claimed_and_a_pause_makes_it_reach_that(site: Site) -> None:
+    gate, as_before = threading.Event(), site.dr.on_store
+    site.dr.on_store = lambda facts: Behaviour(wait_for=gate)
+    instances = list(make_instances(12, seed=23, patients=1))
+    order = ("cancel", "--destination", "dr", "--patient-id", instances[0].canaries[1], "--reason", "test", "--yes")
+    try:
+        site.send(instances).check()
+        wait_until(lambda: site.json("queue")["destinations"]["dr"]["states"].get("leased") == 12, 30, "the claims")
+        ordered = site.run(*order)
+        assert (ordered.returncode, ordered.stdout) == (1, "0 cancelled\n")
+        assert ordered.stderr.startswith("12 more are claimed by a forwarder and were not touched")
+        site.run("pause", "dr").check()
+        wait_until(lambda: site.json("queue")["destinations"]["dr"]["states"].get("ready", 0) >= 4, 30, "the give-back")
+        ordered = site.run(*order, "--json")
+        assert ordered.returncode == 1, "some are being sent"
+        told = json.loads(ordered.stdout)
+        assert told["cancelled"] >= 4
+        assert sum(told.values()) == 12
+    finally:
+        gate.set()
+        site.dr.on_store = as_before
+        site.run("resume", "dr").check()
+    site.gateway.wait_idle()
+    assert len({one.sop_instance_uid for one in instances} & set(site.dr.contents())) == told["claimed"]
 
 
 def test_an_instance_that_no_rule_sends_is_held_and_goes_when_the_rules_are_better_and_it_is_released(

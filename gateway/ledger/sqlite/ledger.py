@@ -185,7 +185,7 @@ class SqliteLedger:
     def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
         return self._database.read(lambda tx: _people.deliveries(tx, instance_ids))
 
-    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
         return self._database.write(lambda tx: _operations.hold(tx, which, reason, actor, now_ms), durable=True)
 
     def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
@@ -194,7 +194,7 @@ class SqliteLedger:
     def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
         return self._database.write(lambda tx: _operations.resend(tx, which, destinations, actor, now_ms), durable=True)
 
-    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
         return self._database.write(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), durable=True)
 
     def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:

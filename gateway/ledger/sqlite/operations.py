@@ -31,16 +31,17 @@ from gateway.model import DeliveryState, InstanceState
 _SQL = queries.load("sqlite", "operations")
 
 
-def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
     """See `Ledger.hold`."""
     wanted, why = Which(which), text(reason)
+    claimed = _pick_deliveries(tx, wanted, "that_are_claimed")
     _pick_deliveries(tx, wanted, "that_wait")
     count = stop_picked(tx, DeliveryState.HELD, "operator", why, now_ms)
     if not wanted.names_deliveries:
         _pick_instances(tx, wanted.instance_itself(), "that_are_received", wanted.arguments)
         count += _move_instances(tx, "hold_instances", InstanceState.HELD, {"reason": why})
     audit.write(tx, actor, "hold", wanted.as_audited, reason, count, now_ms)
-    return count
+    return Ordered(count, claimed)
 
 
 def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
@@ -83,9 +84,10 @@ def resend(tx: Transaction, which: InstanceFilter, destinations: Sequence[str], 
     return count
 
 
-def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> int:
+def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
     """See `Ledger.cancel`."""
     wanted, why = Which(which), text(reason)
+    claimed = _pick_deliveries(tx, wanted, "that_are_claimed")
     _pick_deliveries(tx, wanted, "that_are_not_settled")
     count = stop_picked(tx, DeliveryState.CANCELLED, "operator", why, now_ms)
     deliver_instead(tx, now_ms, unless=wanted.instance_in_any_state(), arguments=wanted.arguments)
@@ -94,7 +96,7 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
         arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}
         count += _move_instances(tx, "settle_instances", InstanceState.SETTLED, arguments)
     audit.write(tx, actor, "cancel", wanted.as_audited, reason, count, now_ms)
-    return count
+    return Ordered(count, claimed)
 
 
 def _pick_deliveries(tx: Transaction, wanted: Which, *conditions: str) -> int:

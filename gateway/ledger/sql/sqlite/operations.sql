@@ -4,6 +4,9 @@ INSERT INTO picked SELECT d.delivery_id FROM delivery d JOIN instance i ON i.seq
 -- name: that_wait
 d.state IN ('ready', 'deferred')
 
+-- name: that_are_claimed
+d.state = 'leased'
+
 -- name: that_are_stopped
 d.state IN ('held', 'dead') AND i.state = 'routed'
 AND d.destination_key IN (SELECT destination_key FROM destination WHERE configured = 1)
