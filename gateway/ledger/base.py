@@ -290,6 +290,7 @@ class Ledger(Protocol):
     def begin_purge(self, settled_before_ms: int, limit: int, now_ms: int) -> list[PurgeItem]:
         """Turn settled instances into `purging`, having checked each delivery and payload again.
 
+        What was skipped as an exact duplicate counts as settled from when the delivery that stands for it is.
         Fully durable (`synchronous=FULL`) before it returns. Also returns instances left in `purging`, by a crash or
         because their files could not be removed: at most half of `limit`, so that they hold up no others.
         """

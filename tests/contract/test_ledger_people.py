@@ -251,6 +251,17 @@ def test_a_duplicate_does_not_go_instead_when_a_later_version_was_delivered_mean
     assert scene.claimed() == ["b"]
 
 
+def test_a_skipped_duplicate_is_kept_as_long_as_what_stood_for_it(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True, "dr": True}, 2)
+    scene.arrive("a", "b", "c", uid="1.9")
+    scene.route(decision("pacs", "dr"))
+    scene.conclude(*scene.claim("pacs"))
+    scene.now_ms += 60_000
+    scene.ledger.cancel(only("a", "b", "c"), "not wanted there", "me", scene.now_ms)
+    assert scene.ledger.begin_purge(scene.now_ms - 1, 10, scene.now_ms) == []
+    assert len(scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms)) == 3
+
+
 # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

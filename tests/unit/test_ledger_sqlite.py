@@ -236,6 +236,7 @@ def test_every_order_leaves_an_audit_row_that_cannot_be_changed(scene: Scene, pa
         ("INSERT INTO instance_count VALUES ('held', 1)", "counters of instances"),
         ("DELETE FROM payload", "without an original payload"),
         ("UPDATE instance SET state = 'settled'", "settled or purged instances with an unsettled delivery"),
+        ("UPDATE instance SET state = 'settled'", "would never be purged"),
         ("UPDATE delivery SET state = 'delivered'", "routed instances without"),
         ("UPDATE delivery SET state = 'leased'", "leases of sessions"),
         ("UPDATE delivery SET parked = 1", "parked"),
@@ -273,6 +274,17 @@ def test_sending_one_again_costs_no_look_at_all_others(scene: Scene) -> None:
     with counted_steps(scene) as steps:
         assert scene.ledger.resend(InstanceFilter(instance_ids=("a500",)), ["dr"], "me", 1) == 1
     assert len(steps) < 20
+
+
+def test_duplicates_that_wait_for_what_stands_for_them_cost_a_purge_nothing(scene: Scene) -> None:
+    scene.ledger.sync_destinations({"pacs": True}, 2)
+    scene.arrive(*(f"a{n}" for n in range(1000)), uid="1.9")
+    scene.route()
+    with counted_steps(scene) as steps:
+        assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == []
+    assert len(steps) < 10
+    scene.conclude(*scene.claim())
+    assert len(scene.ledger.begin_purge(scene.now_ms, 2000, scene.now_ms)) == 1000
 
 
 def test_a_quarantine_by_a_stopped_process_is_refused_after_its_lease_went_on(scene: Scene) -> None:

@@ -17,7 +17,7 @@ from gateway.ledger import queries
 from gateway.ledger.base import LONE_PATIENCE_MS
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
-from gateway.ledger.sqlite.moves import pick, settle
+from gateway.ledger.sqlite.moves import end_waits, pick, settle
 from gateway.ledger.sqlite.sessions import is_open, require_open
 from gateway.model import DeliveryLease, DeliveryState, Outcome, PayloadFile, Session
 
@@ -82,6 +82,7 @@ def record(tx: Transaction, session: Session, outcomes: Sequence[Outcome], now_m
         recorded.append(outcome.delivery_id)
         if outcome.state is DeliveryState.DELIVERED:
             settle(tx, instance_seq, now_ms)
+            end_waits(tx, outcome.delivery_id, now_ms)
     return recorded
 
 

@@ -58,6 +58,17 @@ def settle(tx: Transaction, seq: int, now_ms: int) -> None:
         _move_instances(tx, InstanceState.ROUTED, InstanceState.SETTLED, 1)
 
 
+def end_waits(tx: Transaction, delivery_id: int, now_ms: int) -> None:
+    """A delivery is settled: duplicates that it stood for can be purged when nothing else stands for them."""
+    tx.execute(_SQL["end_waits"], {"delivery_id": delivery_id, "now_ms": now_ms})
+
+
+def end_waits_for_picked(tx: Transaction, now_ms: int) -> None:
+    """The same for all picked deliveries."""
+    for (delivery_id,) in tx.execute(_SQL["picked_that_stand"]).fetchall():
+        end_waits(tx, delivery_id, now_ms)
+
+
 def _count(tx: Transaction, state: DeliveryState) -> int:
     total = 0
     for destination_key, from_state, count in tx.execute(_SQL["count_picked"]).fetchall():

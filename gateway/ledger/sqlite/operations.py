@@ -23,7 +23,7 @@ from gateway.ledger.sqlite import audit
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.duplicates import deliver_instead
-from gateway.ledger.sqlite.moves import pick, route_owners, start_picked, stop_picked
+from gateway.ledger.sqlite.moves import end_waits_for_picked, pick, route_owners, start_picked, stop_picked
 from gateway.ledger.sqlite.routing import insert_delivery
 from gateway.ledger.sqlite.which import Which
 from gateway.model import DeliveryState, InstanceState
@@ -91,6 +91,7 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
     _pick_deliveries(tx, wanted, "that_are_not_settled")
     count = stop_picked(tx, DeliveryState.CANCELLED, "operator", why, now_ms)
     deliver_instead(tx, now_ms, unless=wanted.instance_in_any_state(), arguments=wanted.arguments)
+    end_waits_for_picked(tx, now_ms)
     if not wanted.names_deliveries:
         _pick_instances(tx, wanted.instance_itself(), "that_are_held_or_quarantined", wanted.arguments)
         arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}

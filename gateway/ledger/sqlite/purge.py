@@ -1,7 +1,8 @@
 """The spool's end: settled → purging (durable; then files may be unlinked) → purged.
 
 What is checked again for each instance: it has its original payload, each of its deliveries is delivered or
-cancelled, and so is each delivery that stands for it where it was skipped as an exact duplicate.
+cancelled, and so is each delivery that stands for it where it was skipped as an exact duplicate. While one of these is
+not, the instance is settled without a time, and costs those that look for what can be purged nothing.
 """
 
 from __future__ import annotations

@@ -97,6 +97,8 @@ def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_m
         )
         state, reason = _state(routing.decision, names)
         _finish(tx, seq, routing, state, reason, now_ms)
+        if skipped:
+            tx.execute(_SQL["finish_waiting"], {"seq": seq})
         tx.count_instances(InstanceState.RECEIVED.value, -1)
         tx.count_instances(state.value, 1)
         results.append(RoutedInstance(routing.instance_id, state, names, skipped))

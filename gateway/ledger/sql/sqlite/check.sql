@@ -37,6 +37,13 @@ WHERE i.state IN ('settled', 'purging', 'purged') AND EXISTS (
     SELECT 1 FROM delivery d WHERE d.instance_seq = i.seq AND d.state NOT IN ('delivered', 'cancelled')
 );
 
+-- name: settled_instances_that_would_never_be_purged
+SELECT count(*) FROM instance i
+WHERE i.state = 'settled' AND i.settled_at_ms IS NULL AND NOT EXISTS (
+    SELECT 1 FROM skipped s JOIN delivery d ON d.delivery_id = s.delivery_id
+    WHERE s.instance_seq = i.seq AND d.state NOT IN ('delivered', 'cancelled')
+);
+
 -- name: routed_instances_without_an_unsettled_delivery
 SELECT count(*) FROM instance i
 WHERE i.state = 'routed' AND NOT EXISTS (

@@ -22,8 +22,13 @@ WHERE state = :from_state AND seq IN (
     SELECT instance_seq FROM delivery WHERE delivery_id IN (SELECT key FROM picked)
 );
 
+-- What is settled but waits for a delivery that stands for it has no time yet: whoever looks for what can be purged
+-- does not meet it.
 -- name: settle_owners
-UPDATE instance SET state = 'settled', settled_at_ms = :now_ms
+UPDATE instance SET state = 'settled', settled_at_ms = iif(EXISTS (
+    SELECT 1 FROM skipped s JOIN delivery d ON d.delivery_id = s.delivery_id
+    WHERE s.instance_seq = instance.seq AND d.state NOT IN ('delivered', 'cancelled')
+), NULL, :now_ms)
 WHERE state = 'routed'
   AND seq IN (SELECT instance_seq FROM delivery WHERE delivery_id IN (SELECT key FROM picked))
   AND NOT EXISTS (
@@ -31,7 +36,21 @@ WHERE state = 'routed'
   );
 
 -- name: settle_one
-UPDATE instance SET state = 'settled', settled_at_ms = :now_ms
+UPDATE instance SET state = 'settled', settled_at_ms = iif(EXISTS (
+    SELECT 1 FROM skipped s JOIN delivery d ON d.delivery_id = s.delivery_id
+    WHERE s.instance_seq = instance.seq AND d.state NOT IN ('delivered', 'cancelled')
+), NULL, :now_ms)
 WHERE seq = :seq AND state = 'routed' AND NOT EXISTS (
     SELECT 1 FROM delivery o WHERE o.instance_seq = instance.seq AND o.state NOT IN ('delivered', 'cancelled')
 );
+
+-- name: end_waits
+UPDATE instance SET settled_at_ms = :now_ms
+WHERE seq IN (SELECT instance_seq FROM skipped WHERE delivery_id = :delivery_id)
+  AND +state = 'settled' AND +settled_at_ms IS NULL AND NOT EXISTS (
+      SELECT 1 FROM skipped s JOIN delivery d ON d.delivery_id = s.delivery_id
+      WHERE s.instance_seq = instance.seq AND d.state NOT IN ('delivered', 'cancelled')
+  );
+
+-- name: picked_that_stand
+SELECT DISTINCT s.delivery_id FROM picked CROSS JOIN skipped s ON s.delivery_id = picked.key;

@@ -87,6 +87,12 @@ WHERE j.seq = :seq
   AND d.state NOT IN ('held', 'dead', 'cancelled')
 ORDER BY near.seq DESC LIMIT 1;
 
+-- name: finish_waiting
+UPDATE instance SET settled_at_ms = NULL WHERE seq = :seq AND state = 'settled' AND EXISTS (
+    SELECT 1 FROM skipped s JOIN delivery d ON d.delivery_id = s.delivery_id
+    WHERE s.instance_seq = :seq AND d.state NOT IN ('delivered', 'cancelled')
+);
+
 -- name: insert_skipped
 INSERT INTO skipped (instance_seq, destination_key, delivery_id) VALUES (?, ?, ?);
 
