@@ -18,7 +18,7 @@ from gateway.control import CHILD_VARIABLE, CONTROL_VARIABLE, MESSAGE_LIMIT, SOC
 
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 30.0
-HEALTHY_AFTER_S = 60.0
+HEALTHY_AFTER_S = 10.0  # a worker that runs into its time limit was healthy: its instance was not
 BEATS_A_TIMEOUT = 4  # a child beats four times within its hang timeout
 
 
