@@ -117,7 +117,10 @@ class Strace:
             if not process.running:  # an injected signal may have struck before all threads were seen
                 assert injections and not _living(pid), f"strace ended: {process.output()}"
                 return True
-            return all(_tracer(pid, thread.name) == process.pid for thread in Path(f"/proc/{pid}/task").iterdir())
+            try:
+                return all(_tracer(pid, thread.name) == process.pid for thread in Path(f"/proc/{pid}/task").iterdir())
+            except FileNotFoundError:  # it has died a moment ago; strace is about to end
+                return False
 
         wait_until(attached, 15, lambda: f"strace to attach to {pid}: {process.output()}")
         return self
