@@ -85,7 +85,7 @@ WHERE j.seq = :seq
   AND a.calling_ae_title = b.calling_ae_title AND a.called_ae_title = b.called_ae_title AND a.source = b.source
   AND o.state NOT IN ('quarantined', 'held')
   AND d.state NOT IN ('held', 'dead', 'cancelled')
-ORDER BY near.seq DESC LIMIT 1;
+ORDER BY near.seq DESC, d.delivery_id DESC LIMIT 1;
 
 -- name: finish_waiting
 UPDATE instance SET settled_at_ms = NULL WHERE seq = :seq AND state = 'settled' AND EXISTS (
