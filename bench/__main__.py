@@ -1,11 +1,11 @@
-"""Benchmarks: `make bench` runs all, `make bench ONLY=spool` one, `python -m bench ledger --waiting 1000` with options.
+"""Benchmarks: `make bench` runs all, `make bench ONLY=ct` one, `python -m bench ledger --waiting 1000` with options.
 
 ==============  ========================================================================================
 `spool`         what an acknowledgement costs the spool
 `ledger`        CPU and latency of the ledger beside a backlog
 `upper_layer`   codecs and hot paths beside pynetdicom
-`receive`       receiving alone, beside DCMTK's storescp
-`through`       sender to archive, beside Orthanc and socat
+`workloads`     beside Orthanc, DCMTK and socat: `ct`, `small`, `stock`, `receive`, `churn`, `fanout`,
+                `parallel` (each is a name of its own; see `bench.workloads`)
 `large`         1 GiB through the gateway: memory, and small instances beside it
 `senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
 `scrape`        /metrics with 10^6 deliveries waiting
@@ -22,7 +22,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-BENCHES = ("spool", "upper_layer", "ledger", "idle", "scrape", "senders", "large", "receive", "through")
+BENCHES = ("spool", "upper_layer", "ledger", "idle", "scrape", "senders", "large", "workloads")
+WORKLOADS = ("ct", "small", "stock", "receive", "churn", "fanout", "parallel")
 
 
 def main(words: Sequence[str]) -> int:
@@ -32,8 +33,10 @@ def main(words: Sequence[str]) -> int:
         for name in BENCHES:
             run(name, ())
         return 0
+    if words[0] in WORKLOADS:
+        words = ("workloads", *words)
     if words[0] not in BENCHES:
-        print(f"no benchmark {words[0]!r}; there are: {', '.join(BENCHES)}", file=sys.stderr)
+        print(f"no benchmark {words[0]!r}; there are: {', '.join((*BENCHES, *WORKLOADS))}", file=sys.stderr)
         return 2
     run(words[0], words[1:])
     return 0

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,13 +75,15 @@ class Side(ABC):
 
 
 class GatewaySide(Side):
-    """`archive_port` None: every instance is discarded once it is routed, so that receiving is all that is measured."""
+    """Forwards to each of the archives; without any, every instance is discarded once it is routed, so that receiving
+    is all that is measured."""
 
-    def __init__(self, folder: Path, archive_port: int | None) -> None:
-        ports = {"archive": archive_port or free_port()}
+    def __init__(self, folder: Path, archive_ports: Sequence[int]) -> None:
+        ports = {f"archive-{number}": port for number, port in enumerate(archive_ports)}
         discard = 'rules: [{name: everything, discard: "measured"}]\n'
-        rules = {"10-all.yaml": discard} if archive_port is None else None
-        self.gateway = GatewayProcess(GatewayConfig(folder / "gateway", ports, rules=rules, log={"level": "info"}))
+        rules = None if ports else {"10-all.yaml": discard}
+        config = GatewayConfig(folder, ports or {"nobody": free_port()}, rules=rules, log={"level": "info"})
+        self.gateway = GatewayProcess(config)
         super().__init__(self.gateway.config.port)
 
     def start(self) -> Self:

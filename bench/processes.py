@@ -22,6 +22,24 @@ def cpu_s(pid: int) -> float:
     return ticks / _TICKS_A_SECOND
 
 
+def forget_peak(pid: int) -> None:
+    """Let the peaks of a process and all its descendants begin anew (proc(5), clear_refs)."""
+    for one in (pid, *descendants(pid)):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"/proc/{one}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """The sum of the largest resident sizes that a process and its descendants have had since `forget_peak`."""
+    total = 0
+    for one in (pid, *descendants(pid)):
+        with contextlib.suppress(FileNotFoundError):
+            for line in Path(f"/proc/{one}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
 def pss_bytes(pid: int) -> int:
     """Proportional set size: what the process's memory costs, shared pages divided among those who share them."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
