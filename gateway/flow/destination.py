@@ -20,14 +20,13 @@ association: it takes deliveries from the stock until there are none, waits a li
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from gateway import telemetry
-from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination, Disposition
+from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination
 from gateway.errors import (
     AssociationRejected,
     LedgerError,
@@ -37,12 +36,12 @@ from gateway.errors import (
     SpoolMissing,
 )
 from gateway.flow import dispatch
-from gateway.flow.dispatch import RetryPolicy
 from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder, tell
 from gateway.flow.send import calling_ae_title, context_of, stream
 from gateway.flow.stock import Stock
+from gateway.flow.verdict import Verdicts
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session
@@ -56,7 +55,6 @@ BACKLOG_PER_SLOT = 8
 STALL_S = 0.25
 POLL_S = 1.0
 LOCAL_TROUBLE_PAUSE_S = 1.0
-REMEMBERED_FAILURES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +78,7 @@ class DestinationQueue:
         self._configure(destination)
         self._stock = Stock()
         self._health = Health(destination, tools.ledger, tools.clock_ms, saved, self._breaker_changed)
+        self._verdicts = Verdicts(destination, self._health, tools.clock_ms)
         self._slots: set[asyncio.Task[None]] = set()
         self._open: set[Slot] = set()  # those that are not on their way out
         self._taken_at = 0.0
@@ -89,8 +88,6 @@ class DestinationQueue:
         self._stopping = False
         self._paused = saved is not None and saved.paused
         self._last_calling = ""
-        # delivery → how many had been answered when it last was not, and how often it failed alone while others were
-        self._failed: dict[int, tuple[int, int]] = {}
 
     # ── from outside ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -104,6 +101,7 @@ class DestinationQueue:
         if destination != self._destination:
             self._configure(destination)
             self._health.configure(destination)
+            self._verdicts.configure(destination)
             self.wake()
 
     def pause(self, paused: bool) -> None:
@@ -128,9 +126,6 @@ class DestinationQueue:
     def _configure(self, destination: Destination) -> None:
         self._destination = destination
         self._line = Line(destination, self._tools.ticker)
-        self._policy = RetryPolicy(
-            destination.retry_min_s, destination.retry_max_s, destination.give_up_after_s, destination.attempts
-        )
 
     # ── the pump ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,7 +167,8 @@ class DestinationQueue:
     async def _sleep(self, timeout_s: float) -> bool:
         """Wait for a wake-up; False when there was none in time."""
         try:
-            await asyncio.wait_for(self._wake.wait(), max(0.0, timeout_s))
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                await self._wake.wait()
         except TimeoutError:
             return False
         return True
@@ -297,7 +293,7 @@ class DestinationQueue:
             if not dispatch.blames_delivery(error, lease.alone, self._health.breaker):
                 self._not_opened(slot, lease, error)
                 return False
-            outcome = self._unanswered(lease, error, sent_whole=False)
+            outcome = self._verdicts.unanswered(lease, error, sent_whole=False)
         except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
             telemetry.problem("delivery_error", error, instance_id=lease.instance_id, destination=lease.destination)
             outcome = dispatch.impossible(lease, f"an error in the gateway: {type(error).__name__}, see its log")
@@ -318,21 +314,17 @@ class DestinationQueue:
             except AssociationRejected as error:
                 if not self._passes_title_on or not error.unknown_calling_title:
                     raise
-                self._health.answered()
-                return dispatch.sender_rejected(lease, str(error), self._policy, self._tools.clock_ms(), _jitter())
+                return self._verdicts.sender_rejected(lease, error)
             except PeerError as error:
                 if again is None:
                     raise
                 self._health.failed(str(error))
-                return self._unanswered(lease, again, sent_whole=lease.uncertain)
+                return self._verdicts.unanswered(lease, again, sent_whole=lease.uncertain)
         association = slot.association
         assert association is not None  # noqa: S101 - made by _associate
-        sop_class, transfer_syntax = context_of(lease)
-        context_id = association.context_for(sop_class, transfer_syntax)
+        context_id = association.context_for(*context_of(lease))
         if context_id is None:
-            self._health.answered()
-            reason = f"the destination does not accept {sop_class} in transfer syntax {transfer_syntax}"
-            return dispatch.not_accepted(lease, reason)
+            return self._verdicts.not_accepted(lease)
         try:
             status = await self._store(association, context_id, lease)
         except (SpoolMissing, SpoolCorrupt) as error:
@@ -349,9 +341,9 @@ class DestinationQueue:
             if slot.waited and again is None and dispatch.ended_by_peer(error):
                 uncertain = lease.uncertain or association.sent_whole
                 return await self._try(slot, replace(lease, uncertain=uncertain), error)
-            return self._unanswered(lease, error, association.sent_whole)
+            return self._verdicts.unanswered(lease, error, association.sent_whole)
         slot.sent()
-        return self._answered(lease, status)
+        return self._verdicts.answered(lease, status)
 
     def _others_open(self, slot: Slot) -> bool:
         """Whether the destination serves us on another association."""
@@ -384,41 +376,3 @@ class DestinationQueue:
                 pieces,
                 self._destination.priority.code,
             )
-
-    def _answered(self, lease: DeliveryLease, status: int) -> Outcome:
-        chosen, outcome = dispatch.answered(
-            lease, status, self._policy, self._destination.statuses, self._tools.clock_ms(), _jitter()
-        )
-        self._failed.pop(lease.delivery_id, None)
-        if chosen is Disposition.THROTTLE:
-            self._health.failed(outcome.reason)
-        else:
-            self._health.answered()
-        return outcome
-
-    def _unanswered(self, lease: DeliveryLease, error: PeerError, sent_whole: bool) -> Outcome:
-        answers = self._health.answers
-        answers_then, lone_failures = self._failed.pop(lease.delivery_id, (answers, 0))
-        is_lone = lease.alone and answers > answers_then
-        # A release starts the attempts afresh, and each earlier lone failure was one.
-        lone_failures = min(lone_failures, lease.attempt - 1) + is_lone
-        self._failed[lease.delivery_id] = answers, lone_failures
-        if len(self._failed) > REMEMBERED_FAILURES:
-            del self._failed[next(iter(self._failed))]
-        if not lease.alone or self._health.breaker is not Breaker.UP:
-            # One that goes alone says nothing of a destination that is up: if that is in trouble, others will tell.
-            self._health.failed(str(error), unanswered=True)
-        return dispatch.unanswered(
-            lease,
-            dispatch.trouble_of(error),
-            str(error),
-            self._policy,
-            self._tools.clock_ms(),
-            _jitter(),
-            lone_failures if is_lone else 0,
-            sent_whole,
-        )
-
-
-def _jitter() -> float:
-    return random.uniform(-1, 1)  # noqa: S311 - jitter
