@@ -99,6 +99,21 @@ class SpoolFile:
 
     read = pread
 
+    def pread_cached(self, offset: int, length: int) -> bytes | None:
+        """`pread`, where all of it is in memory; None where that would wait for the disk, or cannot be known.
+
+        Raises as `pread` does.
+        """
+        length = self._clip(offset, length)
+        data = bytearray(length)
+        try:
+            count = os.preadv(self._fd, [data], self._offset + offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                return None
+            raise _reading_error(error, self.relative) from error
+        return bytes(data) if count == length else None
+
     def close(self) -> None:
         """Does nothing the second time."""
         if self._fd >= 0:

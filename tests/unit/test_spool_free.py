@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import SpoolMissing
+from gateway.errors import SpoolCorrupt, SpoolMissing
 from gateway.flow import send
 from gateway.spool import read_arrival
 from tests.unit.spool_kit import files_in, make_intake, make_spool, payload_of, store
@@ -99,6 +99,7 @@ def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
 ) -> None:
     """The process of a voided lease goes on after the file was purged and belongs to another instance."""
     monkeypatch.setattr(send, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(send, "AT_ONCE_BYTES", 0)
     spool = make_spool(tmp_path)
     intake = make_intake(spool, pool_size=1)
     old, new = b"A" * 3000, b"B" * 3000
@@ -130,3 +131,32 @@ def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
         return got
 
     assert set(asyncio.run(scenario())) <= set(old)
+
+
+@pytest.mark.parametrize("harm", ["", "cut", "changed", "removed"])
+def test_what_lies_in_memory_is_read_at_once_and_checked_all_the_same(tmp_path: Path, harm: str) -> None:
+    """No thread is asked: there is none here. A file that is not what arrived is not handed out."""
+    spool = make_spool(tmp_path)
+    arrival = store(make_intake(spool), b"content" * 1000)
+    path = spool.path(arrival.path)
+    if harm == "cut":
+        os.truncate(path, path.stat().st_size - 1)
+    elif harm == "changed":
+        with path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"X")
+    elif harm == "removed":
+        path.unlink()
+
+    async def scenario() -> list[tuple[bytes, bool]]:
+        nobody = ThreadPoolExecutor(1)
+        nobody.shutdown()
+        return [piece async for piece in send.stream(spool, payload_of(arrival), nobody)]
+
+    if harm:
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises((SpoolCorrupt, SpoolMissing)):
+            asyncio.run(scenario())
+        assert len(os.listdir("/proc/self/fd")) == before
+    else:
+        assert asyncio.run(scenario()) == [(b"content" * 1000, True)]
