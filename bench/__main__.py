@@ -8,6 +8,7 @@
                 `parallel` (each is a name of its own; see `bench.workloads`)
 `large`         1 GiB through the gateway: memory, and small instances beside it
 `senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
+`latency`       one instance at rest, from its last byte to the archive's answer, beside Orthanc
 `scrape`        /metrics with 10^6 deliveries waiting
 `idle`          memory of a gateway that does nothing
 ==============  ========================================================================================
@@ -22,7 +23,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-BENCHES = ("spool", "upper_layer", "ledger", "idle", "scrape", "senders", "large", "workloads")
+BENCHES = ("spool", "upper_layer", "ledger", "idle", "latency", "scrape", "senders", "large", "workloads")
 WORKLOADS = ("ct", "small", "stock", "receive", "churn", "fanout", "parallel")
 
 
