@@ -27,6 +27,7 @@ from gateway.flow.destination import Tools
 from gateway.flow.forward import Forwarder, assigned
 from gateway.flow.outcomes import OutcomeRecorder
 from gateway.flow.room import give_up_ballast
+from gateway.flow.send import Buffers
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
 from gateway.net.driver import Ticker
@@ -52,7 +53,7 @@ async def _serve(process: Process, share: Share) -> None:
     spool = open_spool(config)
     outcomes = OutcomeRecorder(ledger, session, clock_ms, partial(give_up_ballast, spool))
     executor = ThreadPoolExecutor(READERS, thread_name_prefix="spool-read")
-    tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, clock_ms)
+    tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, Buffers(), clock_ms)
     forwarder = Forwarder(tools, queue)
     changed = asyncio.Event()
     signals = Signals(changed.set)

@@ -39,7 +39,7 @@ from gateway.flow import dispatch
 from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder, tell
-from gateway.flow.send import calling_ae_title, context_of, stream
+from gateway.flow.send import Buffers, calling_ae_title, context_of, stream
 from gateway.flow.stock import Stock
 from gateway.flow.verdict import Verdicts
 from gateway.ledger.base import Ledger
@@ -67,6 +67,7 @@ class Tools:
     outcomes: OutcomeRecorder
     ticker: Ticker
     executor: Executor
+    buffers: Buffers
     clock_ms: Callable[[], int]
 
 
@@ -367,12 +368,14 @@ class DestinationQueue:
             self._health.another_opened()
 
     async def _store(self, association: ClientAssociation, context_id: int, lease: DeliveryLease) -> int:
-        payload = lease.payload
-        async with aclosing(stream(self._tools.spool, payload, self._tools.executor)) as pieces:
-            return await association.store(
+        payload, buffer = lease.payload, self._tools.buffers.take(lease.payload.length)
+        async with aclosing(stream(self._tools.spool, payload, self._tools.executor, buffer)) as pieces:
+            status = await association.store(
                 context_id,
                 payload.sop_class_uid,
                 payload.sop_instance_uid,
                 pieces,
                 self._destination.priority.code,
             )
+        self._tools.buffers.give_back(buffer)  # it was answered; after an error who knows what still looks at it
+        return status

@@ -1,8 +1,9 @@
 """What is sent: the context a delivery needs, and its data set streamed from the spool.
 
-The data set is read in pieces by threads (a small one that lies in memory at once), checksummed as it is read, and the
-last piece leaves only when the checksum over exactly the bytes handed to the socket equals the one taken at arrival.
-One piece is read ahead. At most two pieces an association are in memory.
+The data set is checksummed as it is read, and its last piece leaves only when the checksum over exactly the bytes that
+are handed to the socket equals the one taken at arrival. One that fits into a piece and lies in memory is read at once:
+that takes less time than it takes to ask a thread for it. All else is read by threads, a piece ahead. At most two
+pieces an association are in memory.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from gateway.model import DeliveryLease, PayloadFile
 from gateway.spool import Spool, SpoolFile
 
 CHUNK_BYTES = 1 << 20
-# What is no larger and lies in memory is read at once: that takes less time than it takes to ask a thread for it.
-AT_ONCE_BYTES = 64 * 1024
 
 Context = tuple[str, str]  # SOP class UID, transfer syntax UID
 
@@ -37,18 +36,41 @@ def calling_ae_title(destination: Destination, lease: DeliveryLease) -> str:
     return destination.calling_ae_title
 
 
-async def stream(spool: Spool, payload: PayloadFile, executor: Executor) -> AsyncGenerator[tuple[bytes, bool], None]:
+class Buffers:
+    """Room for what is read at once: a piece each, used again when what was in it has left."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self, length: int) -> bytearray:
+        """Room for so many bytes, and the caller's alone; none for more than a piece."""
+        if length > CHUNK_BYTES:
+            return bytearray()
+        return self._free.pop() if self._free else bytearray(CHUNK_BYTES)
+
+    def give_back(self, buffer: bytearray) -> None:
+        """Nobody looks at it any more: no transport either."""
+        if buffer:
+            self._free.append(buffer)
+
+
+async def stream(
+    spool: Spool, payload: PayloadFile, executor: Executor, buffer: bytearray
+) -> AsyncGenerator[tuple[bytes | memoryview, bool], None]:
     """The data set in pieces, each with True on the last. Close the generator: it holds a file.
 
+    :param buffer: where a data set goes that fits, and lies in memory. It is in use until the last byte was sent.
     :raises SpoolMissing, SpoolCorrupt: before the last piece is handed out.
     """
     loop = asyncio.get_running_loop()
     reader = _Reader(spool, payload)
     reading: asyncio.Future[tuple[bytes, bool]] | None = None
     try:
-        if payload.length <= AT_ONCE_BYTES and (whole := reader.read_cached()) is not None:
-            yield whole, True
-            return
+        if payload.length <= len(buffer):
+            view = memoryview(buffer)[: payload.length]
+            if reader.read_cached(view):
+                yield view, True
+                return
         last = False
         while not last:
             reading = reading or loop.run_in_executor(executor, reader.read)
@@ -83,15 +105,16 @@ class _Reader:
         piece = self._file.pread(self._offset, min(CHUNK_BYTES, payload.length - self._offset))
         if not piece:
             raise SpoolCorrupt("the file is shorter than its record says")
-        return self._checked(piece)
+        return piece, self._is_last(piece)
 
-    def read_cached(self) -> bytes | None:
-        """The whole data set, where that takes no wait for the disk; else None, and `read` begins. Raises as `read`."""
+    def read_cached(self, view: memoryview) -> bool:
+        """Fill `view` with the whole data set, where that takes no wait for the disk; else `read` begins. Raises as
+        `read` does."""
         self._file = SpoolFile.open(self._spool, self._payload)
-        whole = self._file.pread_cached(0, self._payload.length)
-        return None if whole is None else self._checked(whole)[0]
+        return self._file.read_cached(view) and self._is_last(view)
 
-    def _checked(self, piece: bytes) -> tuple[bytes, bool]:
+    def _is_last(self, piece: bytes | memoryview) -> bool:
+        """Whether it is, having seen to it that it may leave."""
         payload = self._payload
         self._hasher.update(piece)
         self._offset += len(piece)
@@ -102,7 +125,7 @@ class _Reader:
             self.close()
             if self._hasher.digest() != payload.checksum:
                 raise SpoolCorrupt("the checksum of the data set does not hold")
-        return piece, last
+        return last
 
     def close(self) -> None:
         """Does nothing the second time."""

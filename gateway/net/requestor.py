@@ -196,7 +196,7 @@ class ClientAssociation:
         context_id: int,
         sop_class_uid: str,
         sop_instance_uid: str,
-        chunks: AsyncIterable[tuple[bytes, bool]],
+        chunks: AsyncIterable[tuple[bytes | memoryview, bool]],
         priority: int = 0,
     ) -> int:
         """C-STORE; the status of the response.
@@ -218,7 +218,7 @@ class ClientAssociation:
             raise
         return _status(await self._response(command))
 
-    async def _send(self, context_id: int, chunk: bytes, last: bool) -> None:
+    async def _send(self, context_id: int, chunk: bytes | memoryview, last: bool) -> None:
         core = self.driver.core
         step = max(1, core.usable_data_bytes) * MAX_PDUS_A_WRITE
         view = memoryview(chunk)

@@ -99,20 +99,16 @@ class SpoolFile:
 
     read = pread
 
-    def pread_cached(self, offset: int, length: int) -> bytes | None:
-        """`pread`, where all of it is in memory; None where that would wait for the disk, or cannot be known.
-
-        Raises as `pread` does.
+    def read_cached(self, view: memoryview) -> bool:
+        """Fill `view` from the beginning, where all of that lies in memory; False where it would wait for the disk, or
+        the file system cannot tell. Raises as `pread` does.
         """
-        length = self._clip(offset, length)
-        data = bytearray(length)
         try:
-            count = os.preadv(self._fd, [data], self._offset + offset, os.RWF_NOWAIT)
+            return os.preadv(self._fd, [view], self._offset, os.RWF_NOWAIT) == len(view)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                return None
+                return False
             raise _reading_error(error, self.relative) from error
-        return bytes(data) if count == length else None
 
     def close(self) -> None:
         """Does nothing the second time."""

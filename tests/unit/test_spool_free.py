@@ -99,7 +99,6 @@ def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
 ) -> None:
     """The process of a voided lease goes on after the file was purged and belongs to another instance."""
     monkeypatch.setattr(send, "CHUNK_BYTES", 1000)
-    monkeypatch.setattr(send, "AT_ONCE_BYTES", 0)
     spool = make_spool(tmp_path)
     intake = make_intake(spool, pool_size=1)
     old, new = b"A" * 3000, b"B" * 3000
@@ -122,7 +121,7 @@ def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
                     reader.read()
                 reader.close()
                 return got
-            pieces = send.stream(spool, payload, executor)
+            pieces = send.stream(spool, payload, executor, bytearray(0))
             got += (await anext(pieces))[0]
             await asyncio.get_running_loop().run_in_executor(executor, purge_and_use_again)
             with pytest.raises(SpoolMissing, match="purged"):
@@ -151,7 +150,10 @@ def test_what_lies_in_memory_is_read_at_once_and_checked_all_the_same(tmp_path: 
     async def scenario() -> list[tuple[bytes, bool]]:
         nobody = ThreadPoolExecutor(1)
         nobody.shutdown()
-        return [piece async for piece in send.stream(spool, payload_of(arrival), nobody)]
+        return [
+            (bytes(piece), last)
+            async for piece, last in send.stream(spool, payload_of(arrival), nobody, bytearray(10_000))
+        ]
 
     if harm:
         before = len(os.listdir("/proc/self/fd"))
