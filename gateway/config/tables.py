@@ -123,7 +123,7 @@ SPOOL = Section(
         Key(
             "pool_size",
             number(1, 10_000),
-            "How many empty files a receiver creates ahead: who finds none is refused for now.",
+            "How many empty files a receiver creates ahead: who finds none waits for one.",
         ),
     ),
 )

@@ -21,6 +21,7 @@ import asyncio
 import re
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from gateway.net.served import ServerAssociation, Sink
 from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
 
 FILL_PAUSE_S = 0.2
+POOL_PATIENCE_S = 10.0
 
 SUCCESS = 0x0000
 INVALID_SOP_INSTANCE = 0x0117
@@ -50,6 +52,11 @@ CANNOT_UNDERSTAND = 0xC000
 # PS3.5 9.1, but for leading zeros and letters (hashes in the place of UIDs): both exist in the field, archives take
 # them, and no UID ever becomes part of a path or a query.
 _UID = re.compile(r"[0-9A-Za-z.]{1,64}")
+
+
+def _begin(waiting: asyncio.Future[Sink], begin: Callable[[], Sink]) -> None:
+    if not waiting.done():
+        waiting.set_result(begin())
 
 
 @dataclass(slots=True)
@@ -86,6 +93,7 @@ class Receiver:
         self._large = FlushGroup(spool, "large", flushes_told)
         self._filler = ThreadPoolExecutor(1, thread_name_prefix="spool-pool")
         self._fill_wanted = asyncio.Event()
+        self._beginning: deque[tuple[asyncio.Future[Sink], Callable[[], Sink]]] = deque()  # those that found no file
 
     async def fill(self) -> None:
         """Have more files ready. Without room the receiver serves all the same, and refuses with 0xA700."""
@@ -114,7 +122,10 @@ class Receiver:
             while self._intake.available < self._pool_size:
                 before = self._intake.available
                 await self.fill()
-                if self._intake.available <= before:
+                failed = self._intake.available <= before
+                while self._beginning and (failed or self._intake.available):
+                    _begin(*self._beginning.popleft())  # if the fill failed, to be refused
+                if failed:
                     await asyncio.sleep(FILL_PAUSE_S)
 
     # ── Service ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,7 +169,9 @@ class Receiver:
     def rejected(self, association: ServerAssociation, request: AssociateRQ, answer: AssociateRJ) -> None:
         _tell_rejection(association, request, admission.unsupported(answer))
 
-    def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
+    def command(
+        self, association: ServerAssociation, context: AcceptedContext, command: Command
+    ) -> Sink | int | asyncio.Future[Sink]:
         if command.command_field == CommandField.C_ECHO_RQ:
             return SUCCESS
         if command.command_field != CommandField.C_STORE_RQ:
@@ -167,7 +180,7 @@ class Receiver:
         assert isinstance(kept, _Facts)  # noqa: S101 - set by admit, before any command
         status, reason = self._refusal(context, command)
         if status == SUCCESS:
-            return _StoreSink(self, kept, context, command)
+            return self._begin_store(lambda: _StoreSink(self, kept, context, command))
         telemetry.store_refused(
             source=kept.facts.source,
             status=status,
@@ -214,10 +227,21 @@ class Receiver:
             return OUT_OF_RESOURCES, "intake is closed until the ledger has caught up"
         return SUCCESS, ""
 
+    def _begin_store(self, begin: Callable[[], Sink]) -> Sink | asyncio.Future[Sink]:
+        """Begin an instance; where there is no file for it, when there is one, or after POOL_PATIENCE_S without."""
+        if self._intake.available:
+            return begin()
+        self._fill_wanted.set()
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Sink] = loop.create_future()
+        self._beginning.append((waiting, begin))
+        loop.call_later(POOL_PATIENCE_S, _begin, waiting, begin)
+        return waiting
+
     def begin(self, meta: ArrivalMeta) -> SpoolWriter:
         """A pooled file for an instance. :raises SpoolError: there is none."""
         try:
-            return self._intake.begin(meta)  # never a fill: it may wait for the disk, and all associations with it
+            return self._intake.begin(meta)  # never a fill: it may wait for the disk, and everybody with it
         finally:
             if self._intake.available < self._pool_size:
                 self._fill_wanted.set()

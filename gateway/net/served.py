@@ -72,8 +72,13 @@ class Service(Protocol):
     def rejected(self, association: ServerAssociation, request: AssociateRQ, answer: AssociateRJ) -> None:
         """An A-ASSOCIATE-RQ came in that PS3.8 itself has rejected: nobody was asked. See `negotiation.refusal`."""
 
-    def command(self, association: ServerAssociation, context: AcceptedContext, command: Command) -> Sink | int:
-        """A request came in: a sink for its data set, or the status to answer with."""
+    def command(
+        self, association: ServerAssociation, context: AcceptedContext, command: Command
+    ) -> Sink | int | asyncio.Future[Sink]:
+        """A request came in: a sink for its data set, or the status to answer with.
+
+        A future stands for a sink that is not there yet: until it is, nothing more of the association is looked at.
+        """
 
     def closed(self, association: ServerAssociation, result: str) -> None:
         """An admitted association has ended: `released`, `aborted` (by the peer), `aborted_by_us`, `lost`."""
@@ -212,6 +217,13 @@ class ServerAssociation:
             return
         outcome = self.acceptor.service.command(self, event.context, command)
         self._pending = event
+        if isinstance(outcome, asyncio.Future):
+            self._busy = True
+            outcome.add_done_callback(self._ready)
+        else:
+            self._begin(command, outcome)
+
+    def _begin(self, command: Command, outcome: Sink | int) -> None:
         if not isinstance(outcome, int):
             self._sink = outcome
             if not command.has_data_set:
@@ -220,6 +232,15 @@ class ServerAssociation:
             self._sink = _Drop(outcome)
         else:
             self._respond(outcome)
+
+    def _ready(self, future: asyncio.Future[Sink]) -> None:
+        """The sink that was waited for is there. Raises nothing."""
+        self._busy = False
+        sink, pending = future.result(), self._pending
+        if self._result or self.driver.lost or pending is None:
+            sink.discard()
+            return
+        self._go_on(lambda: self._begin(pending.command, sink))
 
     def _data(self, event: DataSetFragment) -> None:
         if self._sink is None:
@@ -242,10 +263,13 @@ class ServerAssociation:
     def _finished(self, status: int) -> None:
         """A message is through. Raises nothing: who calls serves other associations too."""
         self._busy = False
-        if self._result or self.driver.lost:
-            return
+        if not self._result and not self.driver.lost:
+            self._go_on(lambda: self._respond(status))
+
+    def _go_on(self, begin: Callable[[], None]) -> None:
+        """Do what was waited for, and then what came meanwhile."""
         try:
-            self._respond(status)
+            begin()
             self._resume()
             self.driver.flush()
         except Exception as error:  # noqa: BLE001 - a bug, or a message that met one, ends this association only

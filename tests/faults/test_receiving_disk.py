@@ -96,6 +96,21 @@ def test_without_a_durable_folder_no_name_in_it_is_given_out(on_ext4: Scene, tmp
     on_ext4.judge()
 
 
+def test_while_the_pool_is_empty_who_sends_waits_and_nobody_is_refused(on_ext4: Scene, tmp_path: Path) -> None:
+    """The folders of the pool take their time to become durable: more is sent than was pooled, and all is taken."""
+    instances = list(make_instances(4 * POOL, pixel_bytes=3000, seed=25))
+    stalling = [inject("fsync", delay_enter_s=1.0)]
+    with Strace.attach(on_ext4.receiver(), tmp_path / "trace", trace=["fsync"], injections=stalling):
+        sender = on_ext4.sender(instances, associations=4, timeout_s=60).start()
+        wait_until(
+            lambda: sender.acknowledged > POOL or sender.statuses[OUT_OF_RESOURCES], 30, "the pool to be used up"
+        )
+        assert on_ext4.serves()
+        sender.join(60)
+    assert dict(sender.statuses) == {0: len(instances)}
+    on_ext4.judge()
+
+
 @pytest.mark.chaos
 def test_while_a_flush_stalls_its_sender_is_told_nothing_and_others_are_served(on_ext4: Scene, tmp_path: Path) -> None:
     """The answer comes after the stall, never before; an echo on another association is answered meanwhile."""

@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 
 from gateway.config.values import Listener
-from gateway.errors import SpoolError, SpoolFull
+from gateway.dicom.dimse import c_store_rq
+from gateway.dicom.negotiation import AcceptedContext
+from gateway.errors import SpoolError
 from gateway.flow.intake import Recorder
-from gateway.flow.receive import Receiver
+from gateway.flow.receive import Receiver, _Facts, _StoreSink
 from gateway.flow.route import Router
 from gateway.ledger.base import InstanceFilter, RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import InstanceState, Role
+from gateway.net.served import Sink
 from gateway.rules.plan import load
 from gateway.spool import SpoolFile
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
 from tests.harness.data import make_instance
-from tests.unit.spool_kit import GENERATION, make_intake, make_meta, make_spool, store
+from tests.unit.spool_kit import CT, EXPLICIT_LE, GENERATION, make_facts, make_intake, make_meta, make_spool, store
 
 NOW_MS = 1_000_000
 
@@ -64,26 +67,39 @@ def test_a_worker_that_cannot_read_for_a_while_blames_no_instance(
 
 
 @pytest.mark.timeout(30)
-def test_an_empty_pool_refuses_at_once_while_a_fill_waits_for_the_disk(tmp_path: Path) -> None:
-    """The event loop of all associations never waits for a disk: who begins is told that there is no file."""
+def test_who_finds_no_file_waits_for_one_and_not_for_ever_and_the_event_loop_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.flow.receive.POOL_PATIENCE_S", 0.2)
     spool = make_spool(tmp_path / "spool")
 
     async def scenario() -> None:
         thread = LedgerThread(lambda: SqliteLedger.open(tmp_path / "ledger.db"))
         recorder = Recorder(thread, lambda: NOW_MS, lambda: None, lambda: None)
-        listener = Listener("main", "127.0.0.1", 0, max_associations=1)
+        listener = Listener("main", "127.0.0.1", 0)
         receiver = Receiver(spool, GENERATION, 1, recorder, {"main": listener}, {})
+        facts = _Facts(make_facts(), listener)
+        context = AcceptedContext(1, CT, EXPLICIT_LE)
+
+        def begin() -> Sink | asyncio.Future[Sink]:
+            return receiver._begin_store(lambda: _StoreSink(receiver, facts, context, c_store_rq(1, CT, "1.2.3")))
+
         await receiver.fill()
-        receiver.begin(make_meta())
-        with receiver._intake._filling, pytest.raises(SpoolFull, match="pool"):  # a fill is under way, and stands still
-            receiver.begin(make_meta())
-        filling = asyncio.create_task(receiver.run())
-        async with asyncio.timeout(10):
-            while not receiver._intake.available:  # noqa: ASYNC110 - there is no event for it
-                await asyncio.sleep(0.01)
-        receiver.begin(make_meta())
-        filling.cancel()
-        await asyncio.wait([filling])
+        assert isinstance(begin(), _StoreSink)
+        with receiver._intake._filling:  # a fill is under way, and stands still
+            late = begin()
+            assert isinstance(late, asyncio.Future)
+            refused: list[int] = []
+            (await late).finish(refused.append)
+            assert refused == [0xA700]
+        serving = asyncio.create_task(receiver.run())
+        monkeypatch.setattr("gateway.flow.receive.POOL_PATIENCE_S", 20.0)
+        sinks = [begin() for _ in range(5)]
+        for sink in sinks:
+            got = sink if isinstance(sink, _StoreSink) else await sink
+            assert isinstance(got, _StoreSink) and got._writer is not None
+        serving.cancel()
+        await asyncio.wait([serving])
         await asyncio.to_thread(receiver.close)
         await thread.close()
 
