@@ -55,6 +55,7 @@ BACKLOG_PER_SLOT = 8
 STALL_S = 0.25
 POLL_S = 1.0
 LOCAL_TROUBLE_PAUSE_S = 1.0
+FRESH_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +292,13 @@ class DestinationQueue:
             else:
                 outcome = await self._try(slot, lease)
         except PeerError as error:
+            if self._others_open(slot):
+                self._stock.put_back(lease)
+                self._health.another_refused()  # it serves us on another: that it gives no more blames nobody
+                return False
             if not dispatch.blames_delivery(error, lease.alone, self._health.breaker):
-                self._not_opened(slot, lease, error)
+                self._stock.put_back(lease)
+                self._health.failed(str(error), permanent=isinstance(error, AssociationRejected) and error.permanent)
                 return False
             outcome = self._verdicts.unanswered(lease, error, sent_whole=False)
         except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
@@ -312,11 +318,9 @@ class DestinationQueue:
         if not slot.fits(self._line, lease):
             try:
                 await self._associate(slot, lease)
-            except AssociationRejected as error:
-                if not self._passes_title_on or not error.unknown_calling_title:
-                    raise
-                return self._verdicts.sender_rejected(lease, error)
             except PeerError as error:
+                if isinstance(error, AssociationRejected) and self._passes_title_on and error.unknown_calling_title:
+                    return self._verdicts.sender_rejected(lease, error)
                 if again is None:
                     raise
                 self._health.failed(str(error))
@@ -350,13 +354,6 @@ class DestinationQueue:
         """Whether the destination serves us on another association."""
         return any(other.usable for other in self._open if other is not slot)
 
-    def _not_opened(self, slot: Slot, lease: DeliveryLease, error: PeerError) -> None:
-        """There was no association, and that is the destination's affair."""
-        self._stock.put_back(lease)
-        if self._others_open(slot):
-            self._health.another_refused()
-        self._health.failed(str(error), permanent=isinstance(error, AssociationRejected) and error.permanent)
-
     @property
     def _passes_title_on(self) -> bool:
         return self._destination.calling_ae_title == SOURCE_CALLING_AE_TITLE
@@ -368,7 +365,10 @@ class DestinationQueue:
             self._health.another_opened()
 
     async def _store(self, association: ClientAssociation, context_id: int, lease: DeliveryLease) -> int:
-        payload, buffer = lease.payload, self._tools.buffers.take(lease.payload.length)
+        payload = lease.payload
+        # What came long ago may lie on the disk only, and to open it there takes long: a thread's work.
+        fresh = self._tools.clock_ms() - lease.received_at_ms < FRESH_MS
+        buffer = self._tools.buffers.take(payload.length) if fresh else bytearray()
         async with aclosing(stream(self._tools.spool, payload, self._tools.executor, buffer)) as pieces:
             status = await association.store(
                 context_id,

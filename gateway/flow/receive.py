@@ -95,12 +95,14 @@ class Receiver:
         self._fill_wanted = asyncio.Event()
         self._beginning: deque[tuple[asyncio.Future[Sink], Callable[[], Sink]]] = deque()  # those that found no file
 
-    async def fill(self) -> None:
-        """Have more files ready. Without room the receiver serves all the same, and refuses with 0xA700."""
+    async def fill(self) -> bool:
+        """Have more files ready. False: there is no room. Then the receiver serves all the same, and refuses."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._filler, self._intake.fill)
         except SpoolError as error:
             telemetry.problem("spool_pool", reason=str(error))
+            return False
+        return True
 
     async def run(self) -> None:
         """Serve flushes, recording and the file pool until cancelled."""
@@ -120,12 +122,10 @@ class Receiver:
             await self._fill_wanted.wait()
             self._fill_wanted.clear()
             while self._intake.available < self._pool_size:
-                before = self._intake.available
-                await self.fill()
-                failed = self._intake.available <= before
-                while self._beginning and (failed or self._intake.available):
-                    _begin(*self._beginning.popleft())  # if the fill failed, to be refused
-                if failed:
+                filled = await self.fill()
+                while self._beginning and (self._intake.available or not filled):
+                    _begin(*self._beginning.popleft())  # without a fill, to be refused
+                if not filled:
                     await asyncio.sleep(FILL_PAUSE_S)
 
     # ── Service ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,7 +235,8 @@ class Receiver:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[Sink] = loop.create_future()
         self._beginning.append((waiting, begin))
-        loop.call_later(POOL_PATIENCE_S, _begin, waiting, begin)
+        timer = loop.call_later(POOL_PATIENCE_S, _begin, waiting, begin)
+        waiting.add_done_callback(lambda _: timer.cancel())
         return waiting
 
     def begin(self, meta: ArrivalMeta) -> SpoolWriter:

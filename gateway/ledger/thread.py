@@ -53,12 +53,13 @@ class _Call(Generic[T]):
             self.error = error
         with self._mutex:
             self._answered = True
-            if not self._abandoned:
+            abandoned = self._abandoned
+            if not abandoned:
                 try:
                     self._loop.call_soon_threadsafe(self._wake)
                 except RuntimeError:  # the loop is closed: the process is ending, and its session with it
-                    self._abandoned = True
-        if self._abandoned:
+                    abandoned = True
+        if abandoned:
             self.settle(ledger)
 
     def _wake(self) -> None:

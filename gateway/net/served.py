@@ -77,7 +77,8 @@ class Service(Protocol):
     ) -> Sink | int | asyncio.Future[Sink]:
         """A request came in: a sink for its data set, or the status to answer with.
 
-        A future stands for a sink that is not there yet: until it is, nothing more of the association is looked at.
+        A future stands for a sink that is not there yet: until it is, nothing more of the association is looked at. It
+        is cancelled when the association ends.
         """
 
     def closed(self, association: ServerAssociation, result: str) -> None:
@@ -140,6 +141,7 @@ class ServerAssociation:
     _sink: Sink | None = field(default=None, init=False)
     _pending: CommandReceived | None = field(default=None, init=False)
     _busy: bool = field(default=False, init=False)
+    _awaited: asyncio.Future[Sink] | None = field(default=None, init=False)
     _waiting: deque[Event | _Gathered] = field(default_factory=deque, init=False)
     _resuming: bool = field(default=False, init=False)
     _result: str = field(default="", init=False)
@@ -218,7 +220,7 @@ class ServerAssociation:
         outcome = self.acceptor.service.command(self, event.context, command)
         self._pending = event
         if isinstance(outcome, asyncio.Future):
-            self._busy = True
+            self._busy, self._awaited = True, outcome
             outcome.add_done_callback(self._ready)
         else:
             self._begin(command, outcome)
@@ -235,7 +237,9 @@ class ServerAssociation:
 
     def _ready(self, future: asyncio.Future[Sink]) -> None:
         """The sink that was waited for is there. Raises nothing."""
-        self._busy = False
+        self._busy, self._awaited = False, None
+        if future.cancelled():
+            return
         sink, pending = future.result(), self._pending
         if self._result or self.driver.lost or pending is None:
             sink.discard()
@@ -314,6 +318,8 @@ class ServerAssociation:
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
+        if self._awaited is not None:
+            self._awaited.cancel()
         self._waiting.clear()
 
     @property

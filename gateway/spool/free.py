@@ -44,15 +44,10 @@ class FreeFiles:
 
         Raises OSError; then it is where it was, with its content or, where just the move failed, without.
         """
-        # Never through a symbolic link, nor waiting for whoever reads a FIFO that somebody put in its place.
-        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not _is_ours_alone(os.fstat(fd)):
-                os.unlink(path)
-                return
-            os.ftruncate(fd, 0)
-        finally:
-            os.close(fd)
+        if not _is_ours_alone(os.lstat(path)):
+            os.unlink(path)
+            return
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC))
         os.rename(path, f"{self._folder}/{os.path.basename(path)}")
 
     def take(self, path: str) -> bool:

@@ -252,7 +252,11 @@ def test_an_instance_whose_context_the_peer_cannot_bear_keeps_nobody_out(tmp_pat
         scene.judge().assert_clean()
 
 
-def test_a_peer_that_allows_one_association_is_not_asked_for_more_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refusal", [(2, 3, 2), (1, 1, 1)])
+def test_a_peer_that_allows_one_association_is_not_asked_for_more_again_and_again(
+    tmp_path: Path, refusal: tuple[int, int, int]
+) -> None:
+    """For now or for good, it says: it serves us on the one, so that it is neither down nor any instance to blame."""
     instances = list(make_instances(400, pixel_bytes=20_000))
     with Delivering(tmp_path, {"pacs": {"probe_min": "1 s"}}) as scene:
         pacs = scene.archive("pacs")
@@ -261,7 +265,7 @@ def test_a_peer_that_allows_one_association_is_not_asked_for_more_again_and_agai
         def admit(request: object, number: int) -> Admission:
             if pacs.tally.released + len(rejected) + 1 < number:
                 rejected.append(number)
-                return Admission(reject=(2, 3, 2))
+                return Admission(reject=refusal)
             return Admission()
 
         pacs.on_associate = admit
@@ -271,6 +275,7 @@ def test_a_peer_that_allows_one_association_is_not_asked_for_more_again_and_agai
         scene.settle()
         assert scene.states("pacs") == {"delivered": 400}
         assert len(rejected) <= 4, rejected
+        assert not scene.gateway.log_lines(event="destination_down")
         scene.judge().assert_clean()
 
 
