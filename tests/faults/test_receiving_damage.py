@@ -129,9 +129,10 @@ def test_a_spool_file_that_cannot_be_read_is_quarantined_and_told(tmp_path: Path
         assert dict(found.send([unreadable, good]).statuses) == {0: 2}
         wait_until(lambda: state_of(found, good) == "routed", 30, "it to be routed")
         path = file_of(found, unreadable)
-        failing = [inject("pread64", error="EIO")]
+        reads = ("pread64", "preadv2")
+        failing = [inject(reads, error="EIO")]
         forwarder = found.gateway.pid_of("forwarder")
-        with Strace.attach(forwarder, tmp_path / "trace", trace="pread64", injections=failing, paths=[path]) as strace:
+        with Strace.attach(forwarder, tmp_path / "trace", trace=reads, injections=failing, paths=[path]) as strace:
             archive.start()
             assert_quarantined(found, {"unreadable": unreadable}, [good])
             assert any(call.injected for call in strace.calls())
