@@ -5,7 +5,7 @@ workload     what                                                               
 ===========  =====================================================================  ===================================
 `ct`         400 CTs of 512 KiB over one association, to one archive                socat, Orthanc
 `small`      1,000 instances of 9 KB over one association, to one archive           socat, Orthanc
-`stock`      the same two, received only, the sender with Nagle's algorithm on      storescp
+`stock`      a quarter of each, received only, the sender with Nagle's algorithm on storescp
 `receive`    the same two, received only                                            storescp
 `churn`      200 small instances, an association each, received only                storescp
 `fanout`     the CTs to three archives                                              the gateway, to one
@@ -109,8 +109,8 @@ def small(scale: Scale) -> list[Bar]:
 def stock(scale: Scale) -> list[Bar]:
     """Receiving from a sender as Debian ships it."""
     return [
-        *_received(scale, "stock ct", 400, CT_BYTES, 1 / 25, nagle=True),
-        *_received(scale, "stock small", 1000, SMALL_BYTES, 1 / 80, nagle=True),
+        *_received(scale, "stock ct", 100, CT_BYTES, 1 / 25, nagle=True),
+        *_received(scale, "stock small", 250, SMALL_BYTES, 1 / 80, nagle=True),
     ]
 
 
