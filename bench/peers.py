@@ -27,7 +27,7 @@ from bench.processes import cpu_s
 from tests.harness.dcmtk import DcmtkStorescp
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.orthanc import Orthanc
-from tests.harness.tools import Process, free_port, program, wait_until
+from tests.harness.tools import Process, free_port, program
 
 FORWARD_AND_DELETE = """
 function OnStoredInstance(instanceId, tags, metadata, origin)
@@ -174,15 +174,6 @@ class StorescpSide(Side):
     def pid(self) -> int:
         assert self.storescp.process is not None
         return self.storescp.process.pid
-
-    @property
-    def count(self) -> int:
-        """How many files it has written."""
-        return sum(1 for entry in os.scandir(self.directory) if entry.name.endswith(".dcm"))
-
-    def wait_for(self, count: int, timeout_s: float = 300.0) -> None:
-        """Wait until it has this many files."""
-        wait_until(lambda: self.count >= count, timeout_s, lambda: f"{self.count} of {count}", interval_s=0.005)
 
     def clear(self) -> None:
         """Remove its files."""
