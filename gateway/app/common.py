@@ -16,6 +16,8 @@ from gateway import telemetry
 from gateway.config import Config, load
 from gateway.control import Control
 from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull
+from gateway.ledger import journal
+from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role, Session
@@ -177,6 +179,13 @@ async def open_session(process: Process, ledger: LedgerThread, role: Role, gener
     session = await ledger.call(lambda opened: opened.open_session(role, host_name(), os.getpid(), clock_ms()))
     process.control.session(session.session_id, generation)
     return session
+
+
+def void_session(config: Config, ledger: Ledger, session_id: int) -> Voided:
+    """End the session of a process that is dead, or ends: what it had delivered is recorded, what it held is freed."""
+    voided = ledger.void_session(session_id, clock_ms(), journal.delivered(config.state_dir, session_id))
+    journal.forget(config.state_dir, session_id)
+    return voided
 
 
 async def beat_ledger(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from gateway import telemetry
 from gateway.app.common import (
     Process,
     Signals,
@@ -21,15 +22,18 @@ from gateway.app.common import (
     processes_of,
     reload_config,
     run_loop,
+    void_session,
 )
+from gateway.config import Config
 from gateway.config.values import Destination
 from gateway.flow.destination import Tools
 from gateway.flow.forward import Forwarder, assigned
 from gateway.flow.outcomes import OutcomeRecorder
 from gateway.flow.room import give_up_ballast
 from gateway.flow.send import Buffers
+from gateway.ledger.journal import OutcomeJournal
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Role
+from gateway.model import Role, Session
 from gateway.net.driver import Ticker
 from gateway.work.base import Stage
 
@@ -51,7 +55,7 @@ async def _serve(process: Process, share: Share) -> None:
     queue = local_queue(config, Stage.DELIVER)
     session = await open_session(process, ledger, Role.FORWARDER)
     spool = open_spool(config)
-    outcomes = OutcomeRecorder(ledger, session, clock_ms, partial(give_up_ballast, spool))
+    outcomes = OutcomeRecorder(ledger, session, _journal(config, session), clock_ms, partial(give_up_ballast, spool))
     executor = ThreadPoolExecutor(READERS, thread_name_prefix="spool-read")
     tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, Buffers(), clock_ms)
     forwarder = Forwarder(tools, queue)
@@ -70,10 +74,18 @@ async def _serve(process: Process, share: Share) -> None:
         for task in serving:
             task.cancel()
     executor.shutdown()
-    await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
+    await ledger.call(lambda opened: void_session(config, opened, session.session_id))
     await ledger.close()
     queue.close()
     process.metrics.close()
+
+
+def _journal(config: Config, session: Session) -> OutcomeJournal | None:
+    try:
+        return OutcomeJournal(config.state_dir, session.session_id)
+    except OSError as error:
+        telemetry.problem("outcomes_wait_for_ledger", reason=f"no journal in the state folder: {error.strerror}")
+        return None
 
 
 async def _reload(process: Process, forwarder: Forwarder, share: Share, changed: asyncio.Event) -> None:

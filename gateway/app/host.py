@@ -26,11 +26,13 @@ from gateway.app.common import (
     process_counts,
     run_dir,
     snapshot_path,
+    void_session,
 )
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
 from gateway.flow.adopt import adopt
 from gateway.flow.reload import read_rules, validate_rules
+from gateway.ledger import journal
 from gateway.ledger.base import Ledger, RuleSet
 from gateway.model import Role
 from gateway.spool import FoundState, Spool, scan
@@ -106,12 +108,20 @@ def _prepare_ledger(config: Config, spool: Spool) -> None:
             raise LedgerDamaged(
                 f"the ledger {path} is damaged; run `gateway recover`. It says: {'; '.join(problems[:3])}"
             )
-        ledger.void_all(clock_ms())
+        _void_all(ledger, config)
         _sync_destinations(ledger, config)
         _adopt(spool, ledger, None)
         _store_rules(ledger, config)
     finally:
         ledger.close()
+
+
+def _void_all(ledger: Ledger, config: Config) -> None:
+    """Free what the processes of an earlier run held, but for what they had delivered."""
+    left = journal.sessions(config.state_dir)
+    ledger.void_all(clock_ms(), {session_id: journal.delivered(config.state_dir, session_id) for session_id in left})
+    for session_id in left:
+        journal.forget(config.state_dir, session_id)
 
 
 def _sync_destinations(ledger: Ledger, config: Config) -> None:
@@ -197,7 +207,7 @@ class HostHooks:
     def void(self, session_id: int) -> None:
         """Free what a dead process held."""
         with closing(open_ledger_of(self._config, create=False)) as ledger:
-            voided = ledger.void_session(session_id, clock_ms())
+            voided = void_session(self._config, ledger, session_id)
         if voided.instances or voided.deliveries:
             telemetry.event("leases_voided", instances=voided.instances, deliveries=voided.deliveries)
 

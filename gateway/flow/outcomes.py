@@ -1,8 +1,9 @@
-"""Outcomes on their way into the ledger, in batches.
+"""Outcomes on their way into the ledger, in batches: the first one after a pause at once, then one batch each
+RECORD_INTERVAL_S.
 
-Whoever has an outcome waits until it is recorded before it makes another: so that the death of the process leaves at
-most one delivery an association that the peer has and the ledger does not know of. What gathers while one transaction
-runs goes into the next.
+The death of the process leaves at most one delivery an association that the peer has and the ledger will not know of:
+whoever has an outcome waits until it is recorded before it makes another, unless it is a delivery that the journal has
+kept (see `gateway.ledger.journal`), which nearly all are.
 
 A forwarder that cannot record an outcome must not make new ones: `open` is False while the ledger fails, and nothing
 more is claimed. What was delivered is kept here until it is recorded, or until the process ends: then its lease is void
@@ -17,26 +18,35 @@ from collections.abc import Callable
 from gateway import telemetry
 from gateway.errors import LedgerError, LedgerFull
 from gateway.ledger.base import Ledger
+from gateway.ledger.journal import BEHIND, OutcomeJournal
 from gateway.ledger.thread import LedgerThread
 from gateway.model import DeliveryLease, DeliveryState, Outcome, Quarantine, Session
 
 RETRY_S = 1.0
+RECORD_INTERVAL_S = 0.02
 
 
 class OutcomeRecorder:
     """Writes outcomes and quarantines for one forwarder process.
 
+    :param journal: None where there is none: then everybody waits.
     :param no_room: called when the ledger found no room on its file system.
     """
 
     def __init__(
-        self, ledger: LedgerThread, session: Session, clock_ms: Callable[[], int], no_room: Callable[[], None]
+        self,
+        ledger: LedgerThread,
+        session: Session,
+        journal: OutcomeJournal | None,
+        clock_ms: Callable[[], int],
+        no_room: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._session = session
+        self._journal = journal
         self._clock_ms = clock_ms
         self._no_room = no_room
-        self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
+        self._outcomes: list[tuple[Outcome, asyncio.Future[None] | None]] = []
         self._quarantines: list[Quarantine] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -49,12 +59,24 @@ class OutcomeRecorder:
         return not self._failing
 
     async def record(self, outcome: Outcome) -> None:
-        """Have an outcome recorded, and wait until it is. It is recorded too when the caller is cancelled."""
-        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Have an outcome recorded, and wait until that is sure. It is recorded too when the caller is cancelled."""
+        recorded = None if self._is_kept(outcome) else asyncio.get_running_loop().create_future()
         self._outcomes.append((outcome, recorded))
         self._idle.clear()
         self._wake.set()
-        await recorded
+        if recorded is not None:
+            await recorded
+
+    def _is_kept(self, outcome: Outcome) -> bool:
+        """Put an outcome into the journal, if it is one for it and there is room."""
+        if self._journal is None or outcome.state is not DeliveryState.DELIVERED or len(self._outcomes) >= BEHIND:
+            return False
+        try:
+            self._journal.write(outcome)
+        except OSError as error:
+            telemetry.problem("outcomes_wait_for_ledger", reason=f"the journal cannot be written: {error.strerror}")
+            return False
+        return True
 
     def quarantine(self, verdict: Quarantine) -> None:
         """Have an instance quarantined: its bytes in the spool are not what arrived."""
@@ -64,9 +86,14 @@ class OutcomeRecorder:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_at = loop.time()
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if next_at > loop.time():
+                await asyncio.sleep(next_at - loop.time())
+            next_at = loop.time() + RECORD_INTERVAL_S
             while self._outcomes or self._quarantines:
                 await self._record(list(self._outcomes), list(self._quarantines))
             self._idle.set()
@@ -81,7 +108,9 @@ class OutcomeRecorder:
             return False
         return True
 
-    async def _record(self, waiting: list[tuple[Outcome, asyncio.Future[None]]], quarantines: list[Quarantine]) -> None:
+    async def _record(
+        self, waiting: list[tuple[Outcome, asyncio.Future[None] | None]], quarantines: list[Quarantine]
+    ) -> None:
         outcomes = [outcome for outcome, _ in waiting]
 
         def record(ledger: Ledger) -> int:
@@ -104,7 +133,7 @@ class OutcomeRecorder:
         del self._outcomes[: len(waiting)]
         del self._quarantines[: len(quarantines)]
         for _, recorded in waiting:
-            if not recorded.done():
+            if recorded is not None and not recorded.done():
                 recorded.set_result(None)
         if lost:
             reason = "these deliveries were stopped, or another process took them over, while they were tried"

@@ -186,14 +186,20 @@ class Ledger(Protocol):
     def beat(self, session: Session, now_ms: int) -> bool:
         """Count one heartbeat. False when the session was voided: the process must stop what it holds."""
 
-    def void_session(self, session_id: int, now_ms: int) -> Voided:
+    def void_session(self, session_id: int, now_ms: int, delivered: Sequence[Outcome] = ()) -> Voided:
         """End a session whose process is known to be dead (or that ends in order) and free what it claimed.
 
         Instances return to `received`, deliveries to `ready`, marked uncertain and alone. Idempotent.
+
+        :param delivered: outcomes that the process left behind (`gateway.ledger.journal`): recorded first, as far as
+            their leases hold.
         """
 
-    def void_all(self, now_ms: int) -> Voided:
-        """Void every open session: a supervisor has just started, and the state lock it holds proves them all dead."""
+    def void_all(self, now_ms: int, delivered: Mapping[int, Sequence[Outcome]]) -> Voided:
+        """Void every open session: a supervisor has just started, and the state lock it holds proves them all dead.
+
+        :param delivered: by session id, as for `void_session`.
+        """
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,9 +9,11 @@ import pytest
 from gateway.errors import LeaseLost
 from gateway.ledger.base import RETRY_PATIENCE_MS, Voided
 from gateway.model import (
+    DeliveryLease,
     DeliveryState,
     DuplicateKind,
     InstanceState,
+    Outcome,
     Quarantine,
     Role,
     Routing,
@@ -47,11 +49,42 @@ def test_a_start_frees_what_earlier_processes_held_under_whatever_host_name(scen
     other = scene.session(host="other host")
     scene.claim(limit=1)
     assert len(scene.claim(limit=1, session=other)) == 1
-    assert scene.ledger.void_all(5) == Voided(instances=1, deliveries=2)
-    assert scene.ledger.void_all(6) == Voided(0, 0)
+    assert scene.ledger.void_all(5, {}) == Voided(instances=1, deliveries=2)
+    assert scene.ledger.void_all(6, {}) == Voided(0, 0)
     assert not scene.ledger.beat(other, 7)
     states = sorted(state for _, _, state in scene.deliveries("a", "b", "c"))
     assert states == ["ready", "ready", "ready"]
+
+
+def delivered(*leases: DeliveryLease) -> list[Outcome]:
+    return [Outcome(each.delivery_id, each.token, DeliveryState.DELIVERED, "success", status=0) for each in leases]
+
+
+def test_what_a_dead_forwarder_had_delivered_is_recorded_with_its_end(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.route()
+    first, _ = scene.claim()
+    voided = scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms, delivered(first))
+    assert voided == Voided(instances=0, deliveries=1)
+    assert [state for _, _, state in scene.deliveries("a", "b")] == ["delivered", "ready"]
+    assert scene.state("a") is InstanceState.SETTLED
+    # The second time nothing is believed: the session is over, and what it had may be somebody else's.
+    scene.forwarder = scene.session()
+    (again,) = scene.claim()
+    assert scene.ledger.void_session(voided_id := scene.forwarder.session_id, scene.now_ms) == Voided(0, 1)
+    assert scene.ledger.void_session(voided_id, scene.now_ms, delivered(again)) == Voided(0, 0)
+    assert [state for _, _, state in scene.deliveries("b")] == ["ready"]
+
+
+def test_a_start_believes_what_a_session_left_of_its_own_leases_only(scene: Scene) -> None:
+    scene.arrive("a", "b")
+    scene.route()
+    (mine,) = scene.claim(limit=1)
+    other = scene.session()
+    (theirs,) = scene.claim(limit=1, session=other)
+    left = {scene.forwarder.session_id: delivered(mine, theirs), 4711: delivered(theirs)}
+    assert scene.ledger.void_all(5, left) == Voided(instances=0, deliveries=1)
+    assert [state for _, _, state in scene.deliveries("a", "b")] == ["delivered", "ready"]
 
 
 def test_what_a_dead_worker_had_is_claimed_again_one_by_one(scene: Scene) -> None:

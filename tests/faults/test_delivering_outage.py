@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.journal import BEHIND
 from tests.faults.crash_kit import scaled
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archive import Admission, Behaviour, StoreFacts
@@ -102,22 +103,27 @@ def test_a_forwarder_killed_after_the_peer_stored_makes_one_duplicate_at_most(tm
         assert max(len(copies) for copies in pacs.contents().values()) <= 2
 
 
-def test_a_forwarder_that_cannot_record_an_outcome_makes_no_other(tmp_path: Path) -> None:
+def test_a_forwarder_that_cannot_record_outcomes_stops_where_its_journal_ends(tmp_path: Path) -> None:
     """The ledger is locked by somebody else while the archive answers Success, then the forwarder is killed.
 
-    However much waits, an association has stored one instance at most that the ledger does not know of.
+    However much waits, an association has stored one instance at most that nobody will know of.
     """
     gate = threading.Event()
     with Delivering(tmp_path, {"pacs": {"max_associations": 1}}) as scene:
         pacs = scene.archive("pacs")
         pacs.on_store = lambda facts: Behaviour(wait_for=gate)
         scene.start()
-        scene.send(make_instances(40))
+        scene.cli("pause", "pacs")
+        scene.send(make_instances(BEHIND + 8))
+        scene.wait_states("pacs", ready=BEHIND + 8)
+        scene.cli("resume", "pacs")
         wait_until(lambda: pacs.count == 1, 30, "the first to be stored")
+        scene.wait_states("pacs", leased=BEHIND + 8)
         with _ledger_locked(scene.config.ledger_path):
             gate.set()
+            wait_until(lambda: pacs.count == BEHIND + 1, 30, "as many as the journal holds, and one")
             with pytest.raises(AssertionError):  # there is all the time it needs to do more, and it must not
-                wait_until(lambda: pacs.count > 1, 1.0)
+                wait_until(lambda: pacs.count > BEHIND + 1, 1.0)
             pid = scene.gateway.kill_role("forwarder")
         scene.gateway.wait_replaced("forwarder", pid)
         report = scene.judge_all_delivered()

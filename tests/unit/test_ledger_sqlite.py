@@ -148,7 +148,7 @@ def test_a_killed_writer_loses_nothing_it_committed(path: Path, seed: int) -> No
             told += [each.split() for each in writer.stdout.read().splitlines(keepends=True) if each.endswith("\n")]
         recorded |= {each for kind, *ids in told if kind == "recorded" for each in ids}
         concluded |= {int(each) for kind, *ids in told if kind == "concluded" for each in ids}
-        setup.void_all(life)
+        setup.void_all(life, {})
         assert setup.check() == []
     assert setup.known_instances(recorded) == recorded
     rows = setup.deliveries_of([row.instance_id for row in setup.list_instances(InstanceFilter(), 1 << 30)])

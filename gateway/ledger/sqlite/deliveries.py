@@ -62,15 +62,15 @@ def release(tx: Transaction, session: Session, leases: Sequence[DeliveryLease], 
     return count
 
 
-def record(tx: Transaction, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
+def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
     """See `Ledger.record_outcomes`."""
-    if not is_open(tx, session):
+    if not is_open(tx, session_id):
         return []
     recorded: list[int] = []
     for outcome in outcomes:
         if outcome.state not in _RESULTS:
             raise ValueError(f"{outcome.state.value} is not an outcome of a delivery")
-        arguments = _arguments(outcome, session, now_ms)
+        arguments = _arguments(outcome, session_id, now_ms)
         row, before = tx.execute(_SQL["conclude"], arguments).fetchone(), _LEASED
         if row is None and outcome.state is DeliveryState.DELIVERED:
             row, before = tx.execute(_SQL["conclude_stopped"], arguments).fetchone(), DeliveryState.HELD.value
@@ -152,10 +152,10 @@ def _lease_of(row: Sequence[Any], destination: str, alone: bool, uncertain: bool
     )
 
 
-def _arguments(outcome: Outcome, session: Session, now_ms: int) -> dict[str, Any]:
+def _arguments(outcome: Outcome, session_id: int, now_ms: int) -> dict[str, Any]:
     return {
         "delivery_id": outcome.delivery_id,
-        "session_id": session.session_id,
+        "session_id": session_id,
         "token": outcome.token,
         "state": outcome.state.value,
         "code": outcome.code,

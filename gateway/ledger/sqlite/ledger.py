@@ -33,7 +33,7 @@ from gateway.ledger.sqlite import quarantine as _quarantine
 from gateway.ledger.sqlite import routing as _routing
 from gateway.ledger.sqlite import rules as _rules
 from gateway.ledger.sqlite import sessions as _sessions
-from gateway.ledger.sqlite.database import Database
+from gateway.ledger.sqlite.database import Database, Transaction
 from gateway.model import (
     Arrival,
     DeliveryLease,
@@ -96,11 +96,20 @@ class SqliteLedger:
     def beat(self, session: Session, now_ms: int) -> bool:
         return self._database.write(lambda tx: _sessions.beat(tx, session, now_ms))
 
-    def void_session(self, session_id: int, now_ms: int) -> Voided:
-        return self._database.write(lambda tx: _sessions.void(tx, session_id, now_ms))
+    def void_session(self, session_id: int, now_ms: int, delivered: Sequence[Outcome] = ()) -> Voided:
+        def void(tx: Transaction) -> Voided:
+            _deliveries.record(tx, session_id, delivered, now_ms)
+            return _sessions.void(tx, session_id, now_ms)
 
-    def void_all(self, now_ms: int) -> Voided:
-        return self._database.write(lambda tx: _sessions.void_all(tx, now_ms))
+        return self._database.write(void)
+
+    def void_all(self, now_ms: int, delivered: Mapping[int, Sequence[Outcome]]) -> Voided:
+        def void(tx: Transaction) -> Voided:
+            for session_id, outcomes in delivered.items():
+                _deliveries.record(tx, session_id, outcomes, now_ms)
+            return _sessions.void_all(tx, now_ms)
+
+        return self._database.write(void)
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +147,7 @@ class SqliteLedger:
         return self._database.write(lambda tx: _deliveries.release(tx, session, leases, now_ms))
 
     def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
-        return self._database.write(lambda tx: _deliveries.record(tx, session, outcomes, now_ms))
+        return self._database.write(lambda tx: _deliveries.record(tx, session.session_id, outcomes, now_ms))
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 

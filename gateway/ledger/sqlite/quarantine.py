@@ -22,7 +22,7 @@ _SQL = queries.load("sqlite", "routing")
 
 def quarantine(tx: Transaction, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
     """See `Ledger.quarantine`. A worker's verdict needs its lease; a routed instance may be judged by any session."""
-    if not is_open(tx, session):
+    if not is_open(tx, session.session_id):
         return 0
     count = 0
     for verdict in verdicts:

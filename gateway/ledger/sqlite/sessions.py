@@ -26,13 +26,13 @@ def beat(tx: Transaction, session: Session, now_ms: int) -> bool:
 
 def require_open(tx: Transaction, session: Session) -> None:
     """Raise `LeaseLost` when the session was voided: nothing may be leased to it, for nobody would free that."""
-    if not is_open(tx, session):
+    if not is_open(tx, session.session_id):
         raise LeaseLost(f"session {session.session_id} ({session.role.value}) was voided: the process must stop")
 
 
-def is_open(tx: Transaction, session: Session) -> bool:
+def is_open(tx: Transaction, session_id: int) -> bool:
     """Whether the session may still work."""
-    return tx.value(_SQL["is_open"], (session.session_id,)) is not None
+    return tx.value(_SQL["is_open"], (session_id,)) is not None
 
 
 def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:

@@ -1,0 +1,101 @@
+"""What was delivered and the ledger is still to be told of, kept where the death of the process does not reach.
+
+A forwarder goes on with the next delivery while the outcome of its last one waits for a transaction that it shares with
+others. Until that has committed, the outcome stands here: one write into a file of one page beside the ledger. Whoever
+voids the session of a dead forwarder reads it, and tells the ledger in the same transaction; so that a kill leaves no
+more deliveries untold than if each had waited. A power cut may take the page, as it may take the newest commits.
+
+The file is a ring of SLOTS outcomes, so that it never grows and needs no room once it is there. What is read from it
+may long be recorded: an outcome names its lease, and counts only while the delivery is still leased so. There is one
+file a session, `outcomes-<session id>`; it means something only while that session is open in the ledger.
+
+Only deliveries that the destination has accepted are kept: any other outcome, forgotten, costs one more try.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from pathlib import Path
+
+import xxhash
+
+from gateway.dicom.status import describe
+from gateway.model import DeliveryState, Outcome
+
+SLOTS = 64
+BEHIND = SLOTS // 2  # outcomes that may wait at once: a slot is written over only long after its outcome was recorded
+
+_PREFIX = "outcomes-"
+_SLOT = struct.Struct("<QQi8sI")  # delivery id, token, status, code, checksum of these
+_SLOT_BYTES = 64
+_NO_STATUS = -1
+
+
+class OutcomeJournal:
+    """The file of one session, written by its process. Makes it anew."""
+
+    def __init__(self, folder: Path, session_id: int) -> None:
+        self._path = _path(folder, session_id)
+        self._next = 0
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(self._fd, bytes(SLOTS * _SLOT_BYTES))
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, outcome: Outcome) -> None:
+        """Keep an outcome of state DELIVERED. :raises OSError: it is not kept."""
+        status = _NO_STATUS if outcome.status is None else outcome.status
+        slot = _SLOT.pack(outcome.delivery_id, outcome.token, status, outcome.code.encode("ascii"), 0)
+        slot = slot[:-4] + xxhash.xxh32_digest(slot[:-4])
+        os.pwrite(self._fd, slot, self._next % SLOTS * _SLOT_BYTES)
+        self._next += 1
+
+    def close(self) -> None:
+        """Remove the file: everything in it is recorded."""
+        os.close(self._fd)
+        with contextlib.suppress(OSError):  # one that stays means nothing without its session
+            self._path.unlink()
+
+
+def delivered(folder: Path, session_id: int) -> list[Outcome]:
+    """What a session's process had delivered of late. The process must be dead, or ask for itself. No file: nothing."""
+    try:
+        content = _path(folder, session_id).read_bytes()
+    except FileNotFoundError:
+        return []
+    found = []
+    for offset in range(0, len(content) - _SLOT_BYTES + 1, _SLOT_BYTES):
+        slot = content[offset : offset + _SLOT.size]
+        delivery_id, token, status, code, _ = _SLOT.unpack(slot)
+        if delivery_id and xxhash.xxh32_digest(slot[:-4]) == slot[-4:]:
+            found.append(
+                Outcome(
+                    delivery_id=delivery_id,
+                    token=token,
+                    state=DeliveryState.DELIVERED,
+                    code=code.rstrip(b"\0").decode("ascii"),
+                    reason=describe(status) if status > 0 else "",
+                    status=None if status == _NO_STATUS else status,
+                )
+            )
+    return found
+
+
+def forget(folder: Path, session_id: int) -> None:
+    """Remove a session's file: the session is voided."""
+    with contextlib.suppress(OSError):
+        _path(folder, session_id).unlink()
+
+
+def sessions(folder: Path) -> list[int]:
+    """The sessions that have a file here."""
+    names = (path.name.removeprefix(_PREFIX) for path in folder.glob(f"{_PREFIX}*"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _path(folder: Path, session_id: int) -> Path:
+    return folder / f"{_PREFIX}{session_id}"
