@@ -22,7 +22,7 @@ from typing import BinaryIO
 from gateway.telemetry import log, registry
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.telemetry.log import escape
-from gateway.telemetry.registry import DESTINATIONS, OTHER, RULES, SOURCES
+from gateway.telemetry.registry import DESTINATIONS, OTHER, RULES, SOURCES, series
 
 __all__ = [
     "adopted",
@@ -176,8 +176,8 @@ def association_closed(
 def instance_received(*, source: str, size_bytes: int, seconds: float, association_id: str, instance_id: str) -> None:
     """A C-STORE was answered with Success. `seconds` from its first byte to the response."""
     name = SOURCES.value(source)
-    registry.instances_received.labels(name).inc()
-    registry.received_bytes.labels(name).inc(size_bytes)
+    series(registry.instances_received, name).inc()
+    series(registry.received_bytes, name).inc(size_bytes)
     registry.store_seconds.observe(seconds)
     log.emit(
         "info",
@@ -231,13 +231,15 @@ def not_ready(reason: str, active: bool, detail: str = "") -> None:
     `reason` is one of `registry.NOT_READY_REASONS`.
     """
     reason = _one_of(reason, registry.NOT_READY_REASONS)
+    before = _not_ready.get(reason)
+    if before == active:
+        return
+    _not_ready[reason] = active
     registry.not_ready.labels(reason).set(int(active))
-    if _not_ready.get(reason, False) != active:
-        _not_ready[reason] = active
-        if active:
-            problem("not_ready", reason=reason, detail=detail)
-        else:
-            event("ready_again", reason=reason)
+    if active:
+        problem("not_ready", reason=reason, detail=detail)
+    elif before is not None:
+        event("ready_again", reason=reason)
 
 
 def adopted(*, count: int) -> None:
@@ -318,7 +320,7 @@ def delivery_outcome(
     `seconds` is the time from received to now, given when `state` is delivered.
     """
     name = DESTINATIONS.value(destination)
-    registry.deliveries.labels(name, registry.CODES.value(code)).inc()
+    series(registry.deliveries, name, registry.CODES.value(code)).inc()
     fields: dict[str, object] = {"instance_id": instance_id, "association_id": association_id}
     fields |= {"destination": destination, "state": str(state), "code": code, "attempt": attempt}
     if status is not None:
@@ -326,9 +328,9 @@ def delivery_outcome(
     if reason:
         fields["reason"] = reason
     if state == "delivered":
-        registry.delivered_bytes.labels(name).inc(size_bytes)
+        series(registry.delivered_bytes, name).inc(size_bytes)
         if seconds is not None:
-            registry.delivery_seconds.labels(name).observe(seconds)
+            series(registry.delivery_seconds, name).observe(seconds)
             fields["ms"] = round(seconds * 1000)
         log.emit("info", "delivered", fields)
     elif state == "deferred":
@@ -349,7 +351,7 @@ def destination_changed(*, name: str, breaker: str, reason: str = "") -> None:
 
 def window(*, destination: str, value: float) -> None:
     """A destination's concurrency window is `value` now. No line."""
-    registry.destination_window.labels(DESTINATIONS.value(destination)).set(value)
+    series(registry.destination_window, DESTINATIONS.value(destination)).set(value)
 
 
 # ── the spool's end ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -371,7 +373,7 @@ def _one_of(word: str, words: frozenset[str]) -> str:
 
 def _count_rules(rules: Sequence[str]) -> None:
     for rule in rules:
-        registry.instances_routed.labels(RULES.value(rule)).inc()
+        series(registry.instances_routed, RULES.value(rule)).inc()
 
 
 def _peer(role: str, association_id: str, peer_host: str, calling: str, called: str) -> dict[str, object]:

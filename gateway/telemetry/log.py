@@ -32,9 +32,6 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
-
 from gateway.errors import GatewayError
 
 PEER_TEXT_LIMIT = 64  # characters of an AE title, host or other string from a peer
@@ -43,7 +40,9 @@ _ITEMS_LIMIT = 20
 PATIENCE_S = 0.2  # how long a line may wait for a slow reader
 IMPATIENT_S = 60.0  # for so long after a loss no line waits at all
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_GIVEN = "_given"
+_OURS = frozenset({"process", "event", "level", "time", "timestamp"})
+_WITHHELD = '"[withheld]"'
+_quoted = json.encoder.encode_basestring_ascii
 _WITHHELD_WORDS = ("patient", "accession", "study_", "series_", "birth", "sop_instance")
 
 
@@ -113,20 +112,9 @@ def clean(value: object) -> Any:
     return f"<{type(value).__name__}>"
 
 
-def _clean_fields(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """A structlog processor: put what `emit` was given behind what is ours (event, level, time, process), escaped, and
-    withheld where the name says patient data. A field named like one of ours is left out."""
-    given: Mapping[str, object] = line.pop(_GIVEN)
-    for name, value in given.items():
-        if name in line:
-            continue
-        if type(value) is str and len(value) <= PEER_TEXT_LIMIT and value.isascii() and value.isprintable():
-            line[name] = value if "\\" not in value else escape(value)
-        else:
-            line[name] = clean(value)
-        if _withheld(name):
-            line[name] = "[withheld]"
-    return line
+def _clean_field(name: str, value: object) -> Any:
+    """What is written of a field: escaped, and withheld where its name says patient data."""
+    return "[withheld]" if _withheld(name) else clean(value)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -202,23 +190,74 @@ def standard_error() -> Stream:
     return open(2, "wb", buffering=0, closefd=False)
 
 
-class _Lines:
-    """The logger at the end of structlog's chain: one write a line, straight to the descriptor."""
+class _Log:
+    """This process's log: one write a line, straight to the descriptor.
 
-    def __init__(self, stream: Stream, lost: Counting | None) -> None:
+    A field named like one of ours (process, event, level, time) is left out.
+    """
+
+    def __init__(self, process: str, level: str, stream: Stream, lost: Counting | None) -> None:
+        self._process = process
+        self._least = _LEVELS[level.lower()]
         self._stream = stream
         self._lost = lost
+        self._second = 0
+        self._second_text = ""
 
-    def msg(self, line: str) -> None:
-        """Write one line."""
+    def emit(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+        """Write one line, if its level is wanted."""
+        if _LEVELS[level] < self._least:
+            return
         try:
-            self._stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            self._stream.write(self._line(level, event, fields).encode("utf-8", "backslashreplace") + b"\n")
         except (OSError, ValueError):
             # A full disk under a redirected stderr must not turn into a failed C-STORE.
             if self._lost is not None:
                 self._lost.inc()
 
-    debug = info = warning = error = critical = log = msg
+    def _line(self, level: str, event: str, fields: Mapping[str, object]) -> str:
+        """JSON: a line an instance is written by three processes, so it is put together here, value by value."""
+        parts = [f'{{"process": {_quoted(self._process)}, "event": {_quoted(event)}, "level": "{level}", "time": "']
+        parts.append(self._now())
+        parts.append('"')
+        for name, value in fields.items():
+            if name in _OURS:
+                continue
+            if type(value) is str and len(value) <= PEER_TEXT_LIMIT and value.isascii() and value.isprintable():
+                written = _quoted(value if "\\" not in value else escape(value))
+            elif type(value) is int:
+                written = str(value)
+            else:
+                written = json.dumps(clean(value))
+            parts.append(f", {_quoted(name)}: {written if not _withheld(name) else _WITHHELD}")
+        parts.append("}")
+        return "".join(parts)
+
+    def _now(self) -> str:
+        """The time as ISO 8601 has it, UTC."""
+        now_ns = time.time_ns()
+        second, rest_ns = divmod(now_ns, 1_000_000_000)
+        if second != self._second:
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second = second
+        return f"{self._second_text}{rest_ns // 1000:06d}Z"
+
+
+class _ConsoleLog(_Log):
+    """The same for people, in colours on a terminal."""
+
+    def __init__(self, process: str, level: str, stream: Stream, lost: Counting | None) -> None:
+        from structlog.dev import ConsoleRenderer
+
+        super().__init__(process, level, stream, lost)
+        self._render = ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
+
+    def _line(self, level: str, event: str, fields: Mapping[str, object]) -> str:
+        line: dict[str, Any] = {"process": self._process, "event": event, "level": level, "timestamp": self._now()}
+        for name, value in fields.items():
+            if name not in _OURS:
+                line[name] = _clean_field(name, value)
+        return str(self._render(None, level, line))
 
 
 class _Withholding(logging.Handler):
@@ -232,40 +271,16 @@ class _Withholding(logging.Handler):
         emit("warning" if record.levelno < logging.ERROR else "error", "library_message", fields)
 
 
-_logger: FilteringBoundLogger | None = None
+_log: _Log | None = None
 
 
 def configure(process: str, style: str, level: str, stream: BinaryIO | None, lost: Counting | None) -> None:
     """Set up this process's log. `style` is auto (console on a terminal), json or console; `level` as in logging."""
-    global _logger
-    _logger = _build(process, style, level, stream, lost)
-
-
-def _build(
-    process: str, style: str, level: str, stream: BinaryIO | None, lost: Counting | None
-) -> FilteringBoundLogger:
+    global _log
     target: Stream = standard_error() if stream is None else stream
-    terminal = target.isatty()
     if style == "auto":
-        style = "console" if terminal else "json"
-    renderer: Processor
-    if style == "json":
-        # Without structlog's fallback for foreign types, json takes its fast way; there are none after _clean_fields.
-        renderer = structlog.processors.JSONRenderer(serializer=lambda fields, **_: json.dumps(fields))
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False)
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        _Lines(target, lost),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if style == "json" else "timestamp"),
-            _clean_fields,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.lower()]),
-        process=process,
-    ).bind()
-    return logger
+        style = "console" if target.isatty() else "json"
+    _log = (_Log if style == "json" else _ConsoleLog)(process, level, target, lost)
 
 
 def capture_others() -> None:
@@ -290,7 +305,7 @@ def capture_others() -> None:
 
 def emit(level: str, event: str, fields: Mapping[str, object]) -> None:
     """Write one line. `level` is debug, info, warning or error."""
-    global _logger
-    if _logger is None:
-        _logger = _build("unconfigured", "auto", "info", None, None)
-    _logger.log(_LEVELS[level], event, **{_GIVEN: fields})
+    if _log is None:
+        configure("unconfigured", "auto", "info", None, None)
+    assert _log is not None  # noqa: S101 - configured above
+    _log.emit(level, event, fields)

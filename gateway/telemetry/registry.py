@@ -8,6 +8,7 @@ word of a fixed set; anything else counts as `other`, so that no peer can make a
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
@@ -122,8 +123,22 @@ log_lines_lost = _counter("log_lines_lost_total", "Log lines that could not be w
 ProcessCollector(registry=REGISTRY)
 
 
+_M = TypeVar("_M", bound=MetricWrapperBase)
+_series: dict[tuple[object, ...], Any] = {}
+
+
+def series(metric: _M, *labels: str) -> _M:
+    """A metric's series: `metric.labels`, remembered. Label values are bounded, and so is this."""
+    key = (metric, *labels)
+    found: _M | None = _series.get(key)
+    if found is None:
+        found = _series[key] = metric.labels(*labels)
+    return found
+
+
 def drop_series(gone: Collection[str], *metrics: MetricWrapperBase) -> None:
     """Forget the series of names that left the configuration. The name is the first label of each metric."""
+    _series.clear()
     for metric in metrics:
         for family in metric.collect():
             for labels in {
