@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Role(StrEnum):
@@ -52,8 +53,7 @@ class DuplicateKind(StrEnum):
     CHANGED = "changed"  # same UID, other content or other way here
 
 
-@dataclass(frozen=True, slots=True)
-class AssociationFacts:
+class AssociationFacts(NamedTuple):
     """What is known of the association that brought an instance. Rules match on these beside attributes."""
 
     association_id: str
@@ -64,8 +64,7 @@ class AssociationFacts:
     peer_host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A complete, durable instance in the spool, as the ledger is told of it.
 
     `path` is relative to the spool folder. `checksum` is the xxh3-128 of the data set bytes (16 bytes), `length`
@@ -84,8 +83,7 @@ class Arrival:
     facts: AssociationFacts
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadFile:
+class PayloadFile(NamedTuple):
     """Where the bytes to send are: the original, or (later) a derived copy."""
 
     path: str
@@ -107,8 +105,7 @@ class Session:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceLease:
+class InstanceLease(NamedTuple):
     """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began."""
 
     instance_id: str
@@ -135,8 +132,7 @@ class Decision:
     discard: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StudyFacts:
+class StudyFacts(NamedTuple):
     """The attributes people search by, as text ("" when absent). Patient data: ledger and audit trail only."""
 
     patient_id: str = ""
@@ -153,8 +149,7 @@ class StudyFacts:
     instance_number: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(NamedTuple):
     """A worker's result for one leased instance."""
 
     instance_id: str
@@ -171,8 +166,7 @@ class Quarantine:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryLease:
+class DeliveryLease(NamedTuple):
     """A delivery claimed for sending.
 
     `token` is the fencing token: an outcome is recorded only while session and token still hold. `attempt` counts
@@ -196,8 +190,7 @@ class DeliveryLease:
     alone: bool = False  # an earlier try ended in an abort or silence: it goes last and alone
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one leased delivery.
 
     `state` is DELIVERED, DEFERRED (with `due_at_ms`), HELD or DEAD. `status` is the DIMSE status when there was

@@ -28,9 +28,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from gateway.dicom.sop_classes import VERIFICATION
 from gateway.errors import ProtocolError
@@ -79,8 +79,7 @@ class Priority(IntEnum):
 _NOTHING: Mapping[int, bytes] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command set.
 
     `command_field` is a `CommandField` value, or any other number a peer made up. `message_id` is of a request (0 in
@@ -99,7 +98,7 @@ class Command:
     move_originator_ae_title: str = ""
     move_originator_message_id: int | None = None
     error_comment: str = ""
-    other: Mapping[int, bytes] = field(default_factory=lambda: _NOTHING)
+    other: Mapping[int, bytes] = _NOTHING
 
     @property
     def is_response(self) -> bool:

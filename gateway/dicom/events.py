@@ -6,7 +6,7 @@ Frozen values, made by `gateway.dicom.reader` and `gateway.dicom.association`; i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gateway.dicom.dimse import Command
 from gateway.dicom.negotiation import AcceptedContext
@@ -37,16 +37,14 @@ class AssociationRejected:
     reason: int
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReceived:
+class CommandReceived(NamedTuple):
     """A whole command set. Its data set's fragments follow if `command.has_data_set`."""
 
     context: AcceptedContext
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class DataSetFragment:
+class DataSetFragment(NamedTuple):
     """The next bytes of the data set. `data` is valid until the next call; it may be empty where `last` is set."""
 
     context_id: int

@@ -23,7 +23,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway import telemetry
 from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination
@@ -345,7 +345,7 @@ class DestinationQueue:
         except PeerError as error:
             if slot.waited and again is None and dispatch.ended_by_peer(error):
                 uncertain = lease.uncertain or association.sent_whole
-                return await self._try(slot, replace(lease, uncertain=uncertain), error)
+                return await self._try(slot, lease._replace(uncertain=uncertain), error)
             return self._verdicts.unanswered(lease, error, association.sent_whole)
         slot.sent()
         return self._verdicts.answered(lease, status)

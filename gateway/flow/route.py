@@ -14,7 +14,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway import telemetry
 from gateway.dicom.header import read_header, study_facts
@@ -34,8 +34,7 @@ def limit_process(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What a worker found out about one instance."""
 
     routing: Routing | None

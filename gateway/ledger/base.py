@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.model import (
     Arrival,
@@ -49,8 +49,7 @@ RETRY_PATIENCE_MS = 15_000
 LONE_PATIENCE_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedArrival:
+class RecordedArrival(NamedTuple):
     """What `record_arrivals` says of one arrival; `new` is False when the instance was known already."""
 
     instance_id: str
@@ -82,8 +81,7 @@ class PurgeItem:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RoutedInstance:
+class RoutedInstance(NamedTuple):
     """What `record_routings` did with one instance: the deliveries made, or its state when there are none."""
 
     instance_id: str

@@ -25,8 +25,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import xxhash
 
@@ -50,8 +50,7 @@ SUFFIX = ".dcm"
 GENERATION = re.compile(r"[0-9a-f-]{8,64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class ArrivalMeta:
+class ArrivalMeta(NamedTuple):
     """What is known of an instance when its data set begins: the command's UIDs and the association's facts."""
 
     facts: AssociationFacts

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -68,8 +68,7 @@ _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _NOT_AE = re.compile(r"[^\x20-\x5b\x5d-\x7e]")  # PS3.5 6.2 AE: default repertoire without backslash and controls
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What a file's record says; `offset` is where the data set begins."""
 
     instance_id: str

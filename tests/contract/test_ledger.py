@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from gateway.errors import LeaseLost
@@ -131,7 +129,7 @@ def test_the_claim_tells_what_arrived(scene: Scene) -> None:
     (lease,) = scene.claim_instances()
     assert (lease.instance_id, lease.attempt, lease.received_at_ms) == ("a", 1, told.received_at_ms)
     assert lease.facts == told.facts
-    payload = dataclasses.asdict(lease.payload)
+    payload = lease.payload._asdict()
     assert payload == {name: getattr(told, name) for name in payload}
 
 
@@ -139,12 +137,12 @@ def test_the_claim_tells_what_arrived(scene: Scene) -> None:
     ("again", "kind"),
     [
         (arrival("b", "1.9"), DuplicateKind.EXACT),
-        (arrival("b", "1.9", facts=dataclasses.replace(FACTS, association_id="2", peer_host="x")), DuplicateKind.EXACT),
+        (arrival("b", "1.9", facts=FACTS._replace(association_id="2", peer_host="x")), DuplicateKind.EXACT),
         (arrival("b", "1.9", content=b"changed"), DuplicateKind.CHANGED),
         (arrival("b", "1.9", transfer_syntax_uid="1.2.840.10008.1.2"), DuplicateKind.CHANGED),
-        (arrival("b", "1.9", facts=dataclasses.replace(FACTS, source="ct2")), DuplicateKind.CHANGED),
-        (arrival("b", "1.9", facts=dataclasses.replace(FACTS, calling_ae_title="CT2")), DuplicateKind.CHANGED),
-        (arrival("b", "1.9", facts=dataclasses.replace(FACTS, called_ae_title="OTHER")), DuplicateKind.CHANGED),
+        (arrival("b", "1.9", facts=FACTS._replace(source="ct2")), DuplicateKind.CHANGED),
+        (arrival("b", "1.9", facts=FACTS._replace(calling_ae_title="CT2")), DuplicateKind.CHANGED),
+        (arrival("b", "1.9", facts=FACTS._replace(called_ae_title="OTHER")), DuplicateKind.CHANGED),
         (arrival("b", "1.9.1"), DuplicateKind.NONE),
     ],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from gateway.ledger.base import LONE_PATIENCE_MS, InstanceFilter, Ordered
@@ -33,7 +31,7 @@ def test_a_lease_tells_what_to_send(scene: Scene) -> None:
     assert (lease.instance_id, lease.destination, lease.attempt, lease.chain) == ("a", "pacs", 1, "")
     assert (lease.created_at_ms, lease.received_at_ms) == (scene.now_ms, told.received_at_ms)
     assert (lease.calling_ae_title, lease.priority, lease.alone, lease.uncertain) == ("CT1", 1, False, False)
-    payload = dataclasses.asdict(lease.payload)
+    payload = lease.payload._asdict()
     assert payload == {name: getattr(told, name) for name in payload}
 
 
@@ -50,7 +48,7 @@ def test_an_outcome_counts_once_and_only_with_its_token(scene: Scene) -> None:
     scene.arrive("a", "b")
     scene.route()
     a, b = scene.claim()
-    stale = dataclasses.replace(b, token=b.token + 1)
+    stale = b._replace(token=b.token + 1)
     assert scene.conclude(a, stale, a) == [a.delivery_id]
     assert scene.conclude(a) == []
     scene.ledger.release_deliveries(scene.forwarder, [b], 2)

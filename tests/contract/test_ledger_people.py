@@ -350,7 +350,7 @@ def test_instances_are_found_by_what_people_know(scene: Scene, which: InstanceFi
     scene.route(decision("pacs", "dr"), study=STUDY)
     scene.arrive("c")
     scene.route(decision(hold="no rule matches"))
-    scene.arrive("d", facts=dataclasses.replace(arrival("x").facts, source="ct2"))
+    scene.arrive("d", facts=arrival("x").facts._replace(source="ct2"))
     assert [row.instance_id for row in scene.ledger.list_instances(which, 10)] == found
     assert [row.instance_id for row in scene.ledger.list_instances(which, 1, 1)] == found[1:2]
 
@@ -359,7 +359,7 @@ def test_a_row_shows_what_people_need(scene: Scene) -> None:
     scene.arrive("a")
     scene.route(study=STUDY)
     row = dataclasses.asdict(scene.row("a"))
-    shown = {name: value for name, value in dataclasses.asdict(STUDY).items() if name in row}
+    shown = {name: value for name, value in STUDY._asdict().items() if name in row}
     assert {name: row[name] for name in shown} == shown
     assert (row["source"], row["calling_ae_title"], row["length"]) == ("ct1", "CT1", 7)
 

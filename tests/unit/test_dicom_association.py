@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -147,7 +146,7 @@ def feed(association: Association, raw: bytes, cuts: list[int]) -> list[object]:
         chunk = bytearray(raw[begin:end])
         for event in association.receive_data(memoryview(chunk), 0.0):
             if isinstance(event, DataSetFragment):
-                event = replace(event, data=memoryview(bytes(event.data)))
+                event = event._replace(data=memoryview(bytes(event.data)))
             if isinstance(event, AssociationRequested):
                 association.accept(ANSWER, 0.0)
             events.append(event)

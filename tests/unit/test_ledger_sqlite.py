@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import random
 import signal
 import sqlite3
@@ -184,7 +183,7 @@ def test_an_exception_inside_a_transaction_leaves_nothing_behind(scene: Scene) -
     (lease,) = scene.claim()
     with pytest.raises(ValueError, match="not an outcome"):
         scene.conclude(lease, lease, state=DeliveryState.READY)
-    unfit = dataclasses.replace(arrival("c"), length=object())  # type: ignore[arg-type]
+    unfit = arrival("c")._replace(length=object())  # type: ignore[arg-type]
     with pytest.raises(LedgerError):
         scene.ledger.record_arrivals([arrival("b"), unfit], 1)
     assert scene.ledger.known_instances(["b"]) == set()

@@ -1,7 +1,6 @@
 """Whose turn it is among what a destination's queue has claimed."""
 
 import asyncio
-from dataclasses import replace
 
 from gateway.flow.stock import PATIENCE, Stock
 from gateway.model import DeliveryLease, PayloadFile
@@ -57,7 +56,7 @@ def test_what_is_out_is_not_given_out_again_before_it_is_done() -> None:
     stock.add([lease(1)])
     out = stock.take(anything)
     assert out is not None
-    again = replace(out, token=out.token + 1)
+    again = out._replace(token=out.token + 1)
     stock.add([again, lease(2)])
     taken = stock.take(anything)
     assert taken is not None
