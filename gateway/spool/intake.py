@@ -343,12 +343,13 @@ def _write_all(fd: int, parts: list[bytearray | memoryview | bytes], offset: int
 
 
 def _bounded(meta: ArrivalMeta) -> ArrivalMeta:
+    facts, sop_class_uid, sop_instance_uid, transfer_syntax_uid, received_at_ms = meta
     return ArrivalMeta(
-        facts=record.bounded_facts(meta.facts),
-        sop_class_uid=record.bounded(meta.sop_class_uid, record.UID_MAX_BYTES),
-        sop_instance_uid=record.bounded(meta.sop_instance_uid, record.UID_MAX_BYTES),
-        transfer_syntax_uid=record.bounded(meta.transfer_syntax_uid, record.UID_MAX_BYTES),
-        received_at_ms=meta.received_at_ms,
+        record.bounded_facts(facts),
+        record.bounded(sop_class_uid, record.UID_MAX_BYTES),
+        record.bounded(sop_instance_uid, record.UID_MAX_BYTES),
+        record.bounded(transfer_syntax_uid, record.UID_MAX_BYTES),
+        received_at_ms,
     )
 
 

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 import xxhash
@@ -49,6 +50,7 @@ RECORD_BYTES = 1024
 HEADER_MAX_BYTES = 2048  # what one read must fetch to hold any header
 CHECKSUM_BYTES = 16
 TEXT_MAX_BYTES = 64
+CACHED = 256  # associations whose part of a header is kept at hand
 UID_MAX_BYTES = 128  # PS3.5 9.1 allows 64; a peer's longer one is kept as evidence, and bounded
 
 PRIVATE_INFORMATION_CREATOR_UID = "2.25.242416211811426514356608737329178855801"
@@ -108,6 +110,7 @@ def bounded(text: str, limit_bytes: int) -> str:
     return text
 
 
+@lru_cache(maxsize=CACHED)
 def bounded_facts(facts: AssociationFacts) -> AssociationFacts:
     """The facts as the record can hold them: each text cut at TEXT_MAX_BYTES. Names of ours always fit."""
     return AssociationFacts(
@@ -132,14 +135,32 @@ def encode_meta(
 
     PS3.10 7.1: explicit VR little endian, group length in (0002,0000). The data set begins RECORD_BYTES further on.
     """
-    calling = _ae_title(facts.calling_ae_title)
     group = b"".join(
         (
-            _LONG.pack(2, 0x0001, b"OB", 0, 2),
-            b"\x00\x01",
-            _element(0x0002, b"UI", _uid(sop_class_uid, instance_id), b"\0"),
-            _element(0x0003, b"UI", _uid(sop_instance_uid, instance_id), b"\0"),
-            _element(0x0010, b"UI", _uid(transfer_syntax_uid, instance_id), b"\0"),
+            _VERSION_ELEMENT,
+            _uid_element(0x0002, sop_class_uid, instance_id),
+            _uid_element(0x0003, sop_instance_uid, instance_id),
+            _uid_element(0x0010, transfer_syntax_uid, instance_id),
+            _elements_of(facts),
+        )
+    )
+    group_length = _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(group) + RECORD_BYTES)
+    return b"".join((bytes(PREAMBLE_BYTES), b"DICM", group_length, group))
+
+
+def _uid_element(element: int, uid: str, instance_id: str) -> bytes:
+    value = _uid(uid, instance_id).encode("ascii")
+    if len(value) & 1:
+        value += b"\0"
+    return _SHORT.pack(2, element, b"UI", len(value)) + value
+
+
+@lru_cache(maxsize=CACHED)
+def _elements_of(facts: AssociationFacts) -> bytes:
+    """The elements that are the same for all instances of an association: (0002,0012) to the record's header."""
+    calling = _ae_title(facts.calling_ae_title)
+    return b"".join(
+        (
             _OURS,
             _element(0x0016, b"AE", calling, b" "),
             _element(0x0017, b"AE", calling, b" "),
@@ -148,8 +169,6 @@ def encode_meta(
             _RECORD_ELEMENT,
         )
     )
-    group_length = _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(group) + RECORD_BYTES)
-    return b"".join((bytes(PREAMBLE_BYTES), b"DICM", group_length, group))
 
 
 def _element(element: int, vr: bytes, value: str, padding: bytes) -> bytes:
@@ -172,29 +191,13 @@ def _ae_title(title: str) -> str:
 _OURS = _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID, b"\0") + _element(
     0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, b" "
 )
+_VERSION_ELEMENT = _LONG.pack(2, 0x0001, b"OB", 0, 2) + b"\x00\x01"
 _RECORD_ELEMENT = _LONG.pack(2, 0x0102, b"OB", 0, RECORD_BYTES)
 _CREATOR = _element(0x0100, b"UI", PRIVATE_INFORMATION_CREATOR_UID, b"\0")
 
 
 def encode_header(meta: bytes, record: Record) -> bytes:
     """The whole header of a complete file: `meta` of `encode_meta`, the record, its checksum. Texts must be bounded."""
-    facts = record.facts
-    texts: list[int | bytes] = []
-    for text in (
-        record.generation,
-        facts.association_id,
-        facts.listener,
-        facts.source,
-        facts.calling_ae_title,
-        facts.called_ae_title,
-        facts.peer_host,
-        record.sop_class_uid,
-        record.sop_instance_uid,
-        record.transfer_syntax_uid,
-    ):
-        data = _text(text)
-        texts.append(len(data))
-        texts.append(data)
     head = b"".join(
         (
             meta,
@@ -205,12 +208,26 @@ def encode_header(meta: bytes, record: Record) -> bytes:
                 record.received_at_ms,
                 record.length,
                 record.checksum,
-                *texts,
+                *_texts_of(record.generation, record.facts),
+                *_counted(record.sop_class_uid),
+                *_counted(record.sop_instance_uid),
+                *_counted(record.transfer_syntax_uid),
             ),
             _PADDING,
         )
     )
     return head + xxhash.xxh3_128_digest(head)
+
+
+@lru_cache(maxsize=CACHED)
+def _texts_of(generation: str, facts: AssociationFacts) -> tuple[int | bytes, ...]:
+    """The record's texts that are the same for all instances of an association: each a length, and the bytes."""
+    return tuple(item for text in (generation, *facts) for item in _counted(text))
+
+
+def _counted(text: str) -> tuple[int, bytes]:
+    data = _text(text)
+    return len(data), data
 
 
 class DamagedHeader(SpoolCorrupt):
