@@ -76,7 +76,8 @@ class Router:
                 leases = []
             if plan is not None and leases:
                 self._route(plan, leases, beat, stopping)
-            else:
+            if len(leases) < BATCH and not any(lease.attempt > 1 for lease in leases):
+                # Nothing else was to be had; what came since has sent a wake-up, which is not lost.
                 self._queue.wait_sync(IDLE_S)
 
     def _claim(self) -> list[InstanceLease]:
