@@ -39,7 +39,7 @@ from gateway.flow import dispatch
 from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder, tell
-from gateway.flow.send import Buffers, calling_ae_title, context_of, stream
+from gateway.flow.send import Buffers, DataSet, calling_ae_title, context_of
 from gateway.flow.stock import Stock
 from gateway.flow.verdict import Verdicts
 from gateway.ledger.base import Ledger
@@ -369,13 +369,17 @@ class DestinationQueue:
         # What came long ago may lie on the disk only, and to open it there takes long: a thread's work.
         fresh = self._tools.clock_ms() - lease.received_at_ms < FRESH_MS
         buffer = self._tools.buffers.take(payload.length) if fresh else bytearray()
-        async with aclosing(stream(self._tools.spool, payload, self._tools.executor, buffer)) as pieces:
-            status = await association.store(
-                context_id,
-                payload.sop_class_uid,
-                payload.sop_instance_uid,
-                pieces,
-                self._destination.priority.code,
-            )
+        data_set = DataSet(self._tools.spool, payload, self._tools.executor)
+        command = (context_id, payload.sop_class_uid, payload.sop_instance_uid)
+        priority = self._destination.priority.code
+        try:
+            whole = data_set.read_cached(buffer)
+            if whole is not None:
+                status = await association.store(*command, whole, priority)
+            else:
+                async with aclosing(data_set.pieces()) as pieces:
+                    status = await association.store(*command, pieces, priority)
+        finally:
+            data_set.close()
         self._tools.buffers.give_back(buffer)  # it was answered; after an error who knows what still looks at it
         return status

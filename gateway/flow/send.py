@@ -54,48 +54,50 @@ class Buffers:
             self._free.append(buffer)
 
 
-async def stream(
-    spool: Spool, payload: PayloadFile, executor: Executor, buffer: bytearray
-) -> AsyncGenerator[tuple[bytes | memoryview, bool], None]:
-    """The data set in pieces, each with True on the last. Close the generator: it holds a file.
+class DataSet:
+    """A payload's data set on its way out: `read_cached` where it lies in memory, else `pieces`. Close it."""
 
-    :param buffer: where a data set goes that fits, and lies in memory. It is in use until the last byte was sent.
-    :raises SpoolMissing, SpoolCorrupt: before the last piece is handed out.
-    """
-    loop = asyncio.get_running_loop()
-    reader = _Reader(spool, payload)
-    reading: asyncio.Future[tuple[bytes, bool]] | None = None
-    try:
-        if payload.length <= len(buffer):
-            view = memoryview(buffer)[: payload.length]
-            if reader.read_cached(view):
-                yield view, True
-                return
-        last = False
-        while not last:
-            reading = reading or loop.run_in_executor(executor, reader.read)
-            piece, last = await asyncio.shield(reading)
-            reading = None if last else loop.run_in_executor(executor, reader.read)
-            yield piece, last
-    finally:
-        if reading is not None:
-            await asyncio.wait([reading])  # the thread must be through with the file before it is closed
-            reading.exception()  # whatever it found no longer matters
-        reader.close()
-
-
-class _Reader:
-    """Reads a payload piece by piece, in one thread at a time."""
-
-    def __init__(self, spool: Spool, payload: PayloadFile) -> None:
+    def __init__(self, spool: Spool, payload: PayloadFile, executor: Executor) -> None:
         self._spool = spool
         self._payload = payload
+        self._executor = executor
         self._file: SpoolFile | None = None
         self._hasher = xxhash.xxh3_128()
         self._offset = 0
 
-    def read(self) -> tuple[bytes, bool]:
-        """The next piece, and whether it is the last: then the checksum held, and the file is closed.
+    def read_cached(self, buffer: bytearray) -> memoryview | None:
+        """The whole of it, in `buffer`, where it fits and reading it takes no wait for the disk; else None.
+
+        :raises SpoolMissing, SpoolCorrupt, SpoolError: as `pieces` does.
+        """
+        payload = self._payload
+        if payload.length > len(buffer):
+            return None
+        view = memoryview(buffer)[: payload.length]
+        self._file = SpoolFile.open(self._spool, payload)
+        return view if self._file.read_cached(view) and self._is_last(view) else None
+
+    async def pieces(self) -> AsyncGenerator[tuple[bytes, bool], None]:
+        """The data set in pieces, each with True on the last. Close the generator: a thread may be reading.
+
+        :raises SpoolMissing, SpoolCorrupt: before the last piece is handed out.
+        """
+        loop = asyncio.get_running_loop()
+        reading: asyncio.Future[tuple[bytes, bool]] | None = None
+        try:
+            last = False
+            while not last:
+                reading = reading or loop.run_in_executor(self._executor, self._read)
+                piece, last = await asyncio.shield(reading)
+                reading = None if last else loop.run_in_executor(self._executor, self._read)
+                yield piece, last
+        finally:
+            if reading is not None:
+                await asyncio.wait([reading])  # the thread must be through with the file before it is closed
+                reading.exception()  # whatever it found no longer matters
+
+    def _read(self) -> tuple[bytes, bool]:
+        """In a thread: the next piece, and whether it is the last: then the checksum held, and the file is closed.
 
         :raises SpoolMissing, SpoolCorrupt, SpoolError: as `SpoolFile` does, and where length or checksum do not hold.
         """
@@ -106,12 +108,6 @@ class _Reader:
         if not piece:
             raise SpoolCorrupt("the file is shorter than its record says")
         return piece, self._is_last(piece)
-
-    def read_cached(self, view: memoryview) -> bool:
-        """Fill `view` with the whole data set, where that takes no wait for the disk; else `read` begins. Raises as
-        `read` does."""
-        self._file = SpoolFile.open(self._spool, self._payload)
-        return self._file.read_cached(view) and self._is_last(view)
 
     def _is_last(self, piece: bytes | memoryview) -> bool:
         """Whether it is, having seen to it that it may leave."""

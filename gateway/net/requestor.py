@@ -79,7 +79,10 @@ class ClientAssociation:
         self._limits = limits
         self._message_id = 0
         self._failure: PeerError | None = None
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._waits_for, self._waits_s, self._waits_sending = "", 0.0, False
+        self._taken, self._ends_at = 0, 0.0
+        self._look_timer: asyncio.TimerHandle | None = None
         # From the start: the answer to the A-ASSOCIATE-RQ may be read before anybody awaits it.
         self._waiter: asyncio.Future[Command | None] | None = loop.create_future()
         self._sending = False
@@ -196,13 +199,13 @@ class ClientAssociation:
         context_id: int,
         sop_class_uid: str,
         sop_instance_uid: str,
-        chunks: AsyncIterable[tuple[bytes | memoryview, bool]],
+        data_set: memoryview | AsyncIterable[tuple[bytes | memoryview, bool]],
         priority: int = 0,
     ) -> int:
         """C-STORE; the status of the response.
 
-        :param chunks: pieces of the data set, each with True on the last. An exception raised there aborts the
-            association before the last piece leaves, and is passed on.
+        :param data_set: the whole, which must not change until this returns; or pieces of it, each with True on the
+            last. An exception raised there aborts the association before the last piece leaves, and is passed on.
         :param priority: (0000,0700): 0 medium, 1 high, 2 low.
         """
         command = c_store_rq(self._next_message_id(), sop_class_uid, sop_instance_uid, priority)
@@ -210,8 +213,11 @@ class ClientAssociation:
         self._begin()
         try:
             self.driver.core.send_command(context_id, command)
-            async for chunk, last in chunks:
-                await self._send(context_id, chunk, last)
+            if isinstance(data_set, memoryview):
+                await self._send(context_id, data_set, True)
+            else:
+                async for chunk, last in data_set:
+                    await self._send(context_id, chunk, last)
         except BaseException as error:
             if self._failure is None or error is not self._failure:
                 self._break("the data set could not be sent whole")
@@ -287,30 +293,41 @@ class ClientAssociation:
 
     async def _wait(self, timeout_s: float, text: str, *, sending: bool = False) -> Command | None:
         """:param sending: the time begins anew while the peer's TCP still takes what we sent."""
-        waiter, loop = self._waiter, asyncio.get_running_loop()
+        waiter = self._waiter
         assert waiter is not None  # noqa: S101 - made by __init__ or _begin
-        taken, ends = self.driver.taken_bytes() if sending else 0, loop.time() + timeout_s
-        timer = loop.call_later(min(LOOK_S, timeout_s), lambda: look())
-
-        def look() -> None:
-            nonlocal taken, ends, timer
-            now, now_taken = loop.time(), self.driver.taken_bytes() if sending else 0
-            if now_taken - taken >= MIN_PROGRESS_BYTES or taken < now_taken == self.driver.bytes_out:
-                taken, ends = now_taken, now + timeout_s
-            if now < ends:
-                timer = loop.call_later(min(LOOK_S, ends - now), look)
-            elif not waiter.done():
-                self._fail(PeerTimeout(f"{self._where}: {text} within {timeout_s:g} s"))
-                self.driver.abort(text)
-
+        self._waits_for, self._waits_s, self._waits_sending = text, timeout_s, sending
+        self._taken, self._ends_at = self._taken_bytes(), self._loop.time() + timeout_s
+        if self._look_timer is None or timeout_s < LOOK_S:
+            self._look_in(timeout_s)
         try:
             return await waiter
         except asyncio.CancelledError:
             self.abort("cancelled")
             raise
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _look_in(self, seconds: float) -> None:
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+        self._look_timer = self._loop.call_later(min(LOOK_S, seconds), self._look)
+
+    def _look(self) -> None:
+        """Once a second while there is something to wait for: no timer is made and cancelled for every message."""
+        self._look_timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        now, taken = self._loop.time(), self._taken_bytes()
+        if taken - self._taken >= MIN_PROGRESS_BYTES or self._taken < taken == self.driver.bytes_out:
+            self._taken, self._ends_at = taken, now + self._waits_s
+        if now < self._ends_at:
+            self._look_in(self._ends_at - now)
+        else:
+            self._fail(PeerTimeout(f"{self._where}: {self._waits_for} within {self._waits_s:g} s"))
+            self.driver.abort(self._waits_for)
+
+    def _taken_bytes(self) -> int:
+        return self.driver.taken_bytes() if self._waits_sending else 0
 
 
 async def open_association(

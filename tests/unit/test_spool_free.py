@@ -114,20 +114,21 @@ def test_a_reader_that_stood_still_hands_out_nothing_of_what_came_later(
     async def scenario() -> bytes:
         got = b""
         with ThreadPoolExecutor(1) as executor:
-            reader = send._Reader(spool, payload)
+            data_set = send.DataSet(spool, payload, executor)
             if moment == "before the first piece":
-                reader._file = send.SpoolFile.open(spool, payload)
+                data_set._file = send.SpoolFile.open(spool, payload)
                 purge_and_use_again()
                 with pytest.raises(SpoolMissing, match="purged"):
-                    reader.read()
-                reader.close()
+                    data_set._read()
+                data_set.close()
                 return got
-            pieces = send.stream(spool, payload, executor, bytearray(0))
+            pieces = data_set.pieces()
             got += (await anext(pieces))[0]
             await asyncio.get_running_loop().run_in_executor(executor, purge_and_use_again)
             with pytest.raises(SpoolMissing, match="purged"):
                 while True:
                     got += (await anext(pieces))[0]
+            data_set.close()
         return got
 
     assert set(asyncio.run(scenario())) <= set(old)
@@ -148,18 +149,14 @@ def test_what_lies_in_memory_is_read_at_once_and_checked_all_the_same(tmp_path: 
     elif harm == "removed":
         path.unlink()
 
-    async def scenario() -> list[tuple[bytes, bool]]:
-        nobody = ThreadPoolExecutor(1)
-        nobody.shutdown()
-        return [
-            (bytes(piece), last)
-            async for piece, last in send.stream(spool, payload_of(arrival), nobody, bytearray(10_000))
-        ]
-
+    nobody = ThreadPoolExecutor(1)
+    nobody.shutdown()
+    data_set = send.DataSet(spool, payload_of(arrival), nobody)
+    before = len(os.listdir("/proc/self/fd"))
     if harm:
-        before = len(os.listdir("/proc/self/fd"))
         with pytest.raises((SpoolCorrupt, SpoolMissing)):
-            asyncio.run(scenario())
-        assert len(os.listdir("/proc/self/fd")) == before
+            data_set.read_cached(bytearray(10_000))
+        data_set.close()
     else:
-        assert asyncio.run(scenario()) == [(b"content" * 1000, True)]
+        assert data_set.read_cached(bytearray(10_000)) == b"content" * 1000
+    assert len(os.listdir("/proc/self/fd")) == before
