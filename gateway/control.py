@@ -18,10 +18,12 @@ GATEWAY_SOCKETS=<name>=<descriptor>[,…].
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,7 @@ class Control:
         self.index = index
         self.beat_interval_s = beat_interval_s
         self._line = line
+        self._beat_at = -math.inf
         self._sockets = dict(sockets)
 
     @classmethod
@@ -86,8 +89,12 @@ class Control:
         return {name: socket.socket(fileno=descriptor) for name, descriptor in taken.items()}
 
     def beat(self) -> None:
-        """I live. For processes without an event loop: call it at least every `beat_interval_s`."""
-        self._send("beat")
+        """I live. For processes without an event loop: call it at least every `beat_interval_s`, or as often as is
+        convenient."""
+        now = time.monotonic()
+        if now - self._beat_at >= self.beat_interval_s / 2:
+            self._beat_at = now
+            self._send("beat")
 
     async def beat_forever(self) -> None:
         """Beat from the event loop, so that a loop that hangs is silent. Run as a task; cancel to stop."""

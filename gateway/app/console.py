@@ -77,7 +77,7 @@ async def _serve(process: Process) -> None:
             tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
-        process.control.ready()
+        process.ready()
         await signals.stop.wait()
         await serving[0]
         for task in serving[1:]:

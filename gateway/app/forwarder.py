@@ -68,7 +68,7 @@ async def _serve(process: Process, share: Share) -> None:
             tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
-        process.control.ready()
+        process.ready()
         await signals.stop.wait()
         await forwarder.stop()
         for task in serving:

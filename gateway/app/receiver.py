@@ -85,7 +85,7 @@ async def _serve(process: Process) -> None:
         for name, sock in process.control.sockets().items():
             listener = config.listeners[name]
             acceptor.listen(name, sock, limits_of(listener), listener.max_associations)
-        process.control.ready()
+        process.ready()
         await signals.stop.wait()
         await acceptor.stop(STOP_GRACE_S)
         if not await recorder.drain(RECORD_GRACE_S):

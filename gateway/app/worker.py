@@ -43,7 +43,7 @@ def main(index: int, config_path: Path) -> int:
     signal.signal(signal.SIGHUP, reload)
     limit_process(config.worker.memory_bytes)
     router = Router(ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s)
-    process.control.ready()
+    process.ready()
     router.run(process.control.beat, lambda: stopping)
     ledger.void_session(session.session_id, clock_ms())
     ledger.close()

@@ -189,12 +189,12 @@ class Driver(asyncio.BufferedProtocol):
         if transport is None or self._lost:
             return
         buffers = self.core.outgoing()
-        if buffers:
+        if len(buffers) == 1:
+            self.bytes_out += len(buffers[0])
+            transport.write(buffers[0])
+        elif buffers:
             self.bytes_out += sum(map(len, buffers))
-            if len(buffers) == 1:
-                transport.write(buffers[0])
-            else:
-                transport.writelines(buffers)
+            transport.writelines(buffers)
         if self.core.closing:
             self.close()
 
