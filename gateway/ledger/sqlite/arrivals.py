@@ -24,15 +24,25 @@ def record(
 ) -> list[RecordedArrival]:
     """Insert unknown instances in `state`. See `Ledger.record_arrivals` and `Ledger.record_recovered`."""
     seq = tx.value(_SQL["next_seq"])
+    known_ids = known(tx, [arrival.instance_id for arrival in arrivals])
+    uids = _uids_there(tx, arrivals)
+    rows = _Rows(tx, state.value, reason, now_ms)
     recorded: list[RecordedArrival] = []
     for arrival in arrivals:
-        if tx.value(_SQL["is_known"], (arrival.instance_id,)) is not None:
+        if arrival.instance_id in known_ids:
             recorded.append(RecordedArrival(arrival.instance_id, False, DuplicateKind.NONE))
             continue
-        duplicate, first_seq = _relate(tx, arrival)
-        _insert(tx, seq, arrival, state, reason, duplicate, first_seq, now_ms)
+        known_ids.add(arrival.instance_id)
+        duplicate, first_seq = DuplicateKind.NONE, None
+        uid = text(arrival.sop_instance_uid)
+        if uid in uids:
+            rows.insert()  # those before it may be its twins
+            duplicate, first_seq = _relate(tx, arrival)
+        uids.add(uid)
+        rows.add(seq, arrival, duplicate, first_seq)
         recorded.append(RecordedArrival(arrival.instance_id, True, duplicate))
         seq += 1
+    rows.insert()
     new = [arrival for arrival, each in zip(arrivals, recorded, strict=True) if each.new]
     tx.count_instances(state.value, len(new))
     tx.count_spool_bytes(sum(arrival.length for arrival in new))
@@ -98,43 +108,57 @@ def _relate(tx: Transaction, arrival: Arrival) -> tuple[DuplicateKind, int | Non
     return (DuplicateKind.CHANGED if equal is None else DuplicateKind.EXACT), first_seq
 
 
-def _insert(
-    tx: Transaction,
-    seq: int,
-    arrival: Arrival,
-    state: InstanceState,
-    reason: str,
-    duplicate: DuplicateKind,
-    first_seq: int | None,
-    now_ms: int,
-) -> None:
-    sop_class_uid, sop_instance_uid = text(arrival.sop_class_uid), text(arrival.sop_instance_uid)
-    tx.execute(
-        _SQL["insert_instance"],
-        (
-            seq,
-            arrival.instance_id,
-            state.value,
-            reason,
-            association_key(tx, arrival.facts),
-            sop_class_uid,
-            sop_instance_uid,
-            arrival.received_at_ms,
-            now_ms,
-            duplicate.value,
-            first_seq,
-        ),
-    )
-    tx.execute(
-        _SQL["insert_payload"],
-        (
-            seq,
-            arrival.path,
-            arrival.offset,
-            arrival.length,
-            arrival.checksum,
-            sop_class_uid,
-            sop_instance_uid,
-            text(arrival.transfer_syntax_uid),
-        ),
-    )
+def _uids_there(tx: Transaction, arrivals: Sequence[Arrival]) -> set[str]:
+    """Which of the arrivals' SOP Instance UIDs may have arrived before: nearly all that are here have."""
+    uids = [text(arrival.sop_instance_uid) for arrival in arrivals]
+    there = {uid for (uid,) in tx.execute(_SQL["uids_there"], (json.dumps(uids),))}
+    return there.union(uid for uid in uids if not uid.isprintable())  # SQLite's JSON ends a text at its first NUL
+
+
+class _Rows:
+    """Rows of instances and of their payloads, inserted many at a time: each call into SQLite gives other threads of
+    the process the interpreter, and gets it back when they let it go."""
+
+    def __init__(self, tx: Transaction, state: str, reason: str, now_ms: int) -> None:
+        self._tx = tx
+        self._state, self._reason, self._now_ms = state, reason, now_ms
+        self._instances: list[tuple[object, ...]] = []
+        self._payloads: list[tuple[object, ...]] = []
+
+    def add(self, seq: int, arrival: Arrival, duplicate: DuplicateKind, first_seq: int | None) -> None:
+        """Have an arrival inserted as `seq`."""
+        sop_class_uid, sop_instance_uid = text(arrival.sop_class_uid), text(arrival.sop_instance_uid)
+        self._instances.append(
+            (
+                seq,
+                arrival.instance_id,
+                self._state,
+                self._reason,
+                association_key(self._tx, arrival.facts),
+                sop_class_uid,
+                sop_instance_uid,
+                arrival.received_at_ms,
+                self._now_ms,
+                duplicate.value,
+                first_seq,
+            )
+        )
+        self._payloads.append(
+            (
+                seq,
+                arrival.path,
+                arrival.offset,
+                arrival.length,
+                arrival.checksum,
+                sop_class_uid,
+                sop_instance_uid,
+                text(arrival.transfer_syntax_uid),
+            )
+        )
+
+    def insert(self) -> None:
+        """Insert what was added."""
+        if self._instances:
+            self._tx.executemany(_SQL["insert_instance"], self._instances)
+            self._tx.executemany(_SQL["insert_payload"], self._payloads)
+            self._instances, self._payloads = [], []

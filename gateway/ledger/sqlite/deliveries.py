@@ -67,6 +67,7 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
     if not is_open(tx, session_id):
         return []
     recorded: list[int] = []
+    delivered: dict[int, int] = {}  # delivery → instance
     for outcome in outcomes:
         if outcome.state not in _RESULTS:
             raise ValueError(f"{outcome.state.value} is not an outcome of a delivery")
@@ -81,8 +82,10 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
         tx.count_deliveries(key, outcome.state.value, 1)
         recorded.append(outcome.delivery_id)
         if outcome.state is DeliveryState.DELIVERED:
-            settle(tx, instance_seq, now_ms)
-            end_waits(tx, outcome.delivery_id, now_ms)
+            delivered[outcome.delivery_id] = instance_seq
+    if delivered:
+        settle(tx, list(delivered.values()), now_ms)
+        end_waits(tx, list(delivered), now_ms)
     return recorded
 
 

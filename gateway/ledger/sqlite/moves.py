@@ -6,7 +6,7 @@ which name their rows, have their own way. Counters and settlement follow here, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.ledger import queries
@@ -52,21 +52,21 @@ def route_owners(tx: Transaction, from_state: InstanceState) -> None:
     _move_instances(tx, from_state, InstanceState.ROUTED, moved)
 
 
-def settle(tx: Transaction, seq: int, now_ms: int) -> None:
-    """Settle a routed instance if its last delivery is settled."""
-    if tx.execute(_SQL["settle_one"], {"seq": seq, "now_ms": now_ms}).rowcount:
-        _move_instances(tx, InstanceState.ROUTED, InstanceState.SETTLED, 1)
+def settle(tx: Transaction, seqs: Sequence[int], now_ms: int) -> None:
+    """Settle those of the instances that are routed, and whose last delivery is settled."""
+    settled = tx.executemany(_SQL["settle_one"], [{"seq": seq, "now_ms": now_ms} for seq in seqs]).rowcount
+    _move_instances(tx, InstanceState.ROUTED, InstanceState.SETTLED, max(0, settled))
 
 
-def end_waits(tx: Transaction, delivery_id: int, now_ms: int) -> None:
-    """A delivery is settled: duplicates that it stood for can be purged when nothing else stands for them."""
-    tx.execute(_SQL["end_waits"], {"delivery_id": delivery_id, "now_ms": now_ms})
+def end_waits(tx: Transaction, delivery_ids: Sequence[int], now_ms: int) -> None:
+    """Deliveries are settled: duplicates that they stood for can be purged when nothing else stands for them."""
+    if tx.value(_SQL["anything_skipped"]) is not None:
+        tx.executemany(_SQL["end_waits"], [{"delivery_id": each, "now_ms": now_ms} for each in delivery_ids])
 
 
 def end_waits_for_picked(tx: Transaction, now_ms: int) -> None:
     """The same for all picked deliveries."""
-    for (delivery_id,) in tx.execute(_SQL["picked_that_stand"]).fetchall():
-        end_waits(tx, delivery_id, now_ms)
+    end_waits(tx, [delivery_id for (delivery_id,) in tx.execute(_SQL["picked_that_stand"]).fetchall()], now_ms)
 
 
 def _count(tx: Transaction, state: DeliveryState) -> int:

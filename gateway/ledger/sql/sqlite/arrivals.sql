@@ -1,11 +1,11 @@
 -- name: next_seq
 SELECT ifnull(max(seq), 0) + 1 FROM instance;
 
--- name: is_known
-SELECT 1 FROM instance WHERE instance_id = ?;
-
 -- name: known_of
 SELECT instance_id FROM instance WHERE instance_id IN (SELECT value FROM json_each(?));
+
+-- name: uids_there
+SELECT DISTINCT sop_instance_uid FROM instance WHERE sop_instance_uid IN (SELECT value FROM json_each(?));
 
 -- name: newest_twin
 SELECT seq, first_seq FROM instance WHERE sop_instance_uid = ? ORDER BY seq DESC LIMIT 1;

@@ -44,6 +44,9 @@ WHERE seq = :seq AND state = 'routed' AND NOT EXISTS (
     SELECT 1 FROM delivery o WHERE o.instance_seq = instance.seq AND o.state NOT IN ('delivered', 'cancelled')
 );
 
+-- name: anything_skipped
+SELECT 1 FROM skipped LIMIT 1;
+
 -- name: end_waits
 UPDATE instance SET settled_at_ms = :now_ms
 WHERE seq IN (SELECT instance_seq FROM skipped WHERE delivery_id = :delivery_id)
