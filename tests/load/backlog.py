@@ -14,8 +14,25 @@ CHECKPOINT_EVERY = 20_000
 INSTANCES_A_STUDY = 500
 
 
-def fill(ledger_path: Path, destinations: Sequence[str], waiting: int) -> None:
-    """Have `waiting` deliveries more, spread evenly over the destinations; they have no files in the spool."""
+NO_FILE = Arrival(
+    instance_id=f"{0:032x}",
+    path=f"incoming/00000000-0000/000000/{0:032x}.dcm",
+    offset=1200,
+    length=525_000,
+    checksum=bytes(16),
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+    sop_instance_uid="2.25.0",
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    received_at_ms=0,
+    facts=AssociationFacts("", "main", "loopback", "BACKLOG", "GATEWAY", "127.0.0.1"),
+)
+
+
+def fill(ledger_path: Path, destinations: Sequence[str], waiting: int, spooled: Arrival = NO_FILE) -> None:
+    """Have `waiting` deliveries more, spread evenly over the destinations.
+
+    :param spooled: whose file in the spool they share. By default there is none, so that nothing can be delivered.
+    """
     ledger = SqliteLedger.open(ledger_path)
     now_ms = time.time_ns() // 1_000_000
     ledger.sync_destinations(dict.fromkeys(destinations, False), now_ms)
@@ -24,7 +41,7 @@ def fill(ledger_path: Path, destinations: Sequence[str], waiting: int) -> None:
     left = waiting // len(destinations)
     while left:
         numbers = range(left - min(BATCH, left), left)
-        ledger.record_arrivals([_arrival(number, now_ms) for number in numbers], now_ms)
+        ledger.record_arrivals([_arrival(spooled, number, now_ms) for number in numbers], now_ms)
         leases = ledger.claim_instances(worker, BATCH, now_ms)
         routings = [Routing(lease.instance_id, decision, _study(lease.instance_id), 0) for lease in leases]
         ledger.record_routings(worker, routings, now_ms)
@@ -35,18 +52,12 @@ def fill(ledger_path: Path, destinations: Sequence[str], waiting: int) -> None:
     ledger.close()
 
 
-def _arrival(number: int, now_ms: int) -> Arrival:
-    return Arrival(
+def _arrival(spooled: Arrival, number: int, now_ms: int) -> Arrival:
+    return spooled._replace(
         instance_id=f"{number:032x}",
-        path=f"incoming/00000000-0000/{number // 256:06d}/{number:032x}.dcm",
-        offset=1200,
-        length=525_000,
-        checksum=number.to_bytes(16, "big"),
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         sop_instance_uid=f"2.25.{10**37 + number}",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
         received_at_ms=now_ms,
-        facts=AssociationFacts(f"{number // 500:016x}", "main", "loopback", "BACKLOG", "GATEWAY", "127.0.0.1"),
+        facts=spooled.facts._replace(association_id=f"{number // 500:016x}"),
     )
 
 
