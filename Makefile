@@ -66,7 +66,7 @@ install-bench bench-smoke: TEST_PACKAGES += socat
 install-bench: $(VENV)/.installed-bench install-peers
 
 bench-smoke: install-tests  ## every workload of the benchmark, once and small: does it run
-	$(BIN)/python -m bench workloads --smoke
+	$(BIN)/python -m bench --smoke
 
 bench: install-bench  ## measure beside peers; ONLY=name runs one
 	$(BIN)/python -m bench $(ONLY)

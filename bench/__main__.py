@@ -1,16 +1,15 @@
-"""Benchmarks: `make bench` runs all, `make bench ONLY=ct` one, `python -m bench ledger --waiting 1000` with options.
+"""Benchmarks: `make bench` runs every workload, `make bench ONLY=ct` one.
+
+Workloads (`bench.workloads`) compare the gateway with its peers and have goals: `python -m bench ct small` runs two,
+`--smoke` all or some of them once and small, without a word on goals. Parts are measured for those who work on them,
+with options of their own: `python -m bench ledger --waiting 1000`.
 
 ==============  ========================================================================================
 `spool`         what an acknowledgement costs the spool
-`ledger`        CPU and latency of the ledger beside a backlog
 `upper_layer`   codecs and hot paths beside pynetdicom
-`workloads`     beside Orthanc, DCMTK and socat: `ct`, `small`, `stock`, `receive`, `churn`, `fanout`,
-                `parallel` (each is a name of its own; see `bench.workloads`)
-`large`         1 GiB through the gateway: memory, and small instances beside it
-`senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
-`latency`       one instance at rest, from its last byte to the archive's answer, beside Orthanc
+`ledger`        CPU and latency of the ledger beside a backlog
 `scrape`        /metrics with 10^6 deliveries waiting
-`idle`          memory of a gateway that does nothing
+`senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
 ==============  ========================================================================================
 
 Comparisons are made in one run, sides in turn after a warm-up; figures also go to bench/results/ as JSON.
@@ -23,30 +22,26 @@ import os
 import sys
 from collections.abc import Sequence
 
-BENCHES = ("spool", "upper_layer", "ledger", "idle", "latency", "scrape", "senders", "large", "workloads")
-WORKLOADS = ("ct", "small", "stock", "receive", "churn", "fanout", "parallel")
+from bench.measure import SMOKE, Scale
+from bench.report import heading
+from bench.workloads import WORKLOADS, run
+
+PARTS = ("spool", "upper_layer", "ledger", "scrape", "senders")
 
 
 def main(words: Sequence[str]) -> int:
-    """Run what is named, or everything."""
+    """Run what is named, or every workload."""
     os.environ["TCP_NODELAY"] = "1"  # for DCMTK's programs and Orthanc: without it they wait for delayed ACKs
-    if not words:
-        for name in BENCHES:
-            run(name, ())
+    if words and words[0] in PARTS:
+        heading(words[0])
+        importlib.import_module(f"bench.{words[0]}").main(words[1:])
         return 0
-    if words[0] in WORKLOADS:
-        words = ("workloads", *words)
-    if words[0] not in BENCHES:
-        print(f"no benchmark {words[0]!r}; there are: {', '.join((*BENCHES, *WORKLOADS))}", file=sys.stderr)
+    names = [word for word in words if word != "--smoke"]
+    if unknown := set(names) - set(WORKLOADS):
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join((*WORKLOADS, *PARTS))}", file=sys.stderr)
         return 2
-    run(words[0], words[1:])
+    run(names or list(WORKLOADS), SMOKE if "--smoke" in words else Scale())
     return 0
-
-
-def run(name: str, options: Sequence[str]) -> None:
-    """Run one."""
-    print(f"── {name} " + "─" * (100 - len(name)), flush=True)
-    importlib.import_module(f"bench.{name}").main(options)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydicom.filereader import read_file_meta_info
+
 from tests.harness.data import make_instances, write_part10
 from tests.harness.tools import program
 
@@ -29,38 +31,45 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Files:
-    """`count` Part 10 files of CT instances in `folder`, each with so many bytes of pixels."""
+    """Part 10 files to send."""
 
-    def __init__(self, folder: Path, count: int, pixel_bytes: int, seed: int) -> None:
-        folder.mkdir(parents=True)
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
         self._number = 0
-        self._places: list[tuple[Path, list[int], int]] = []
-        for number, instance in enumerate(make_instances(count, pixel_bytes=pixel_bytes, seed=seed)):
-            path = write_part10(folder / f"{number:05d}.dcm", instance)
-            uid, content = instance.sop_instance_uid.encode(), path.read_bytes()[:4096]
-            places = [at for at in range(len(content)) if content.startswith(uid, at)]
-            assert len(places) == 2, "once in the file meta information, once in the data set"
-            self._places.append((path, places, len(uid)))
-
-    @property
-    def paths(self) -> list[Path]:
-        """All of them."""
-        return [path for path, _, _ in self._places]
+        self._places = [(path, *_uid_places(path)) for path in paths]
 
     def renew(self) -> None:
         """Give every instance a SOP Instance UID that was not sent before."""
         for path, places, length in self._places:
             self._number += 1
-            uid = f"2.25.{self._number}{os.getpid()}".encode().ljust(length, b"1")
+            uid = f"2.25.1{os.getpid():07}{self._number:0{length - 13}}".encode()
             with path.open("r+b", buffering=0) as file:
                 for place in places:
                     os.pwrite(file.fileno(), uid, place)
+
+
+def make_files(folder: Path, count: int, pixel_bytes: int, seed: int) -> Files:
+    """`count` files of CT instances in a new folder, each with so many bytes of pixels."""
+    folder.mkdir(parents=True)
+    instances = make_instances(count, pixel_bytes=pixel_bytes, seed=seed)
+    return Files([write_part10(folder / f"{number:05d}.dcm", one) for number, one in enumerate(instances)])
+
+
+def _uid_places(path: Path) -> tuple[list[int], int]:
+    """Where the SOP Instance UID stands in a file, and its length."""
+    with path.open("rb") as file:
+        content = file.read(4096)
+    uid = str(read_file_meta_info(path).MediaStorageSOPInstanceUID).encode()
+    places = [at for at in range(len(content)) if content.startswith(uid, at)]
+    assert len(places) == 2, "once in the file meta information, once in the data set"
+    return places, len(uid)
 
 
 class Closings:
     """Counts the files that are closed after writing in some folders, and says when (inotify(7))."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
+        self._count, self._at_s = 0, 0.0
         self._descriptor = _libc.inotify_init1(os.O_CLOEXEC)
         assert self._descriptor >= 0, os.strerror(ctypes.get_errno())
         for folder in folders:
@@ -68,19 +77,19 @@ class Closings:
             assert watch >= 0, os.strerror(ctypes.get_errno())
 
     def wait(self, count: int) -> float:
-        """Wait until so many were closed; time.monotonic() of the last one."""
-        ends, at = time.monotonic() + TIMEOUT_S, 0.0
-        while count > 0:
-            left = ends - time.monotonic()
-            assert left > 0, f"{count} files are missing"
-            if select.select([self._descriptor], [], [], left)[0]:
-                data, at = os.read(self._descriptor, 65536), time.monotonic()
+        """Wait until so many were closed in all; time.monotonic() of the last one that was seen."""
+        ends_s = time.monotonic() + TIMEOUT_S
+        while self._count < count:
+            left_s = ends_s - time.monotonic()
+            assert left_s > 0, f"{count - self._count} files are missing"
+            if select.select([self._descriptor], [], [], left_s)[0]:
+                data, self._at_s = os.read(self._descriptor, 65536), time.monotonic()
                 offset = 0
                 while offset < len(data):
                     *_, length = _EVENT.unpack_from(data, offset)
                     offset += _EVENT.size + length
-                    count -= 1
-        return at
+                    self._count += 1
+        return self._at_s
 
     def __enter__(self) -> Self:
         return self

@@ -1,32 +1,45 @@
-"""Memory of a gateway that does nothing: PSS of each process. PSS divides shared pages among those who share them."""
+"""Workload `idle`: CPU and memory of a gateway with two destinations that does nothing, process by process.
+
+PSS is the proportional set size: shared pages are divided among the processes that share them. CPU is of one core.
+"""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from contextlib import ExitStack
 
-from bench.processes import gateway_pids, pss_bytes
-from bench.report import save, show
-from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
-from tests.harness.tools import free_port, resident_bytes
+from bench.goals import Figures, Goal, Verdict
+from bench.measure import Scale, folder_of, tell
+from bench.peers import GatewaySide
+from bench.processes import gateway_pids, own_cpu_s, pss_bytes
+from tests.harness.tools import free_port
 
-MIB = 1 << 20
+LOOK_S = 12.0
+MB = 1_000_000
 
 
-def main(options: Sequence[str]) -> None:
-    """Run the benchmark."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        GatewayProcess(GatewayConfig(Path(folder) / "gateway", {"pacs": free_port(), "dr": free_port()})) as gateway,
-    ):
-        gateway.wait_idle()
-        gateway.metrics()
-        figures = {
-            name: {"pss_bytes": pss_bytes(pid), "rss_bytes": resident_bytes(pid)}
-            for name, pid in gateway_pids(gateway).items()
+def idle(scale: Scale) -> list[Verdict]:
+    """As many looks as rounds, after one that does not count."""
+    look_s = LOOK_S / scale.divisor
+    with ExitStack() as stack:
+        side = stack.enter_context(GatewaySide(folder_of(stack) / "gateway", [free_port(), free_port()]))
+        side.idle()
+        side.gateway.metrics()  # somebody looked at it once
+        pids = gateway_pids(side.gateway)
+        looks = [_look(pids, look_s) for _ in range(scale.rounds + 1)][1:]
+    found = {name: [look[name] for look in looks] for name in looks[0]}
+    return tell("idle", found, [Goal("all", "CPU %", 0.5), Goal("all", "PSS MB", 200)])
+
+
+def _look(pids: dict[str, int], look_s: float) -> dict[str, Figures]:
+    before, began_s = {name: own_cpu_s(pid) for name, pid in pids.items()}, time.monotonic()
+    time.sleep(look_s)  # the load: nothing
+    took_s = time.monotonic() - began_s
+    found: dict[str, Figures] = {
+        name: {
+            "CPU %": (own_cpu_s(pid) - before[name]) / took_s * 100,
+            "PSS MB": pss_bytes(pid) / MB,
         }
-    total = sum(one["pss_bytes"] for one in figures.values())
-    rows = [(name, f"{one['pss_bytes'] / MIB:.1f}", f"{one['rss_bytes'] / MIB:.1f}") for name, one in figures.items()]
-    show("an idle gateway, MiB", ("process", "PSS", "RSS"), [*rows, ("all", f"{total / MIB:.1f}", "")])
-    save("idle", {"processes": figures, "pss_bytes": total})
+        for name, pid in pids.items()
+    }
+    return found | {"all": {figure: sum(one[figure] for one in found.values()) for figure in ("CPU %", "PSS MB")}}

@@ -1,6 +1,5 @@
-"""One instance at rest: from its last byte at the gateway to the archive's C-STORE-RSP, beside Orthanc.
-
-    python -m bench latency --count 200
+"""Workload `latency`: one instance at rest, from its last byte at the gateway to the archive's C-STORE-RSP, beside
+Orthanc.
 
 Instances of 9 KB go one by one over a standing association, with a pause between them, so that each finds everything
 asleep. The archive is one of ours: the moment counts at which it has all of the instance and answers. The gateway
@@ -9,24 +8,21 @@ flushes before it acknowledges, and forwards after that; Orthanc stores, and its
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count as counter
-from pathlib import Path
 
+from bench.goals import Figures, Goal, Verdict
+from bench.measure import SMALL_BYTES, Scale, folder_of, tell
 from bench.peers import GatewaySide, OrthancSide, Side
-from bench.report import goal, in_turn, percentile, save, show, spread
+from bench.report import in_turn, percentile
 from tests.harness.archive import SUCCESS, Behaviour, OurArchive, StoreFacts
 from tests.harness.data import make_instances
 from tests.harness.rawpeer import RawScu
 
-PIXEL_BYTES = 8_500
 PAUSE_S = 0.05
-GOAL_P50_MS, GOAL_P99_MS = 8.0, 25.0
 
 _seeds = counter(1)
 
@@ -51,37 +47,32 @@ class Arrivals:
         return self._at_s
 
 
-def main(options: Sequence[str]) -> None:
-    """Run the benchmark."""
-    arguments = argparse.ArgumentParser(prog="bench latency")
-    arguments.add_argument("--count", type=int, default=100, help="instances a round")
-    count = arguments.parse_args(options).count
+def latency(scale: Scale) -> list[Verdict]:
+    """A hundred instances a round, through gateway and Orthanc."""
     arrivals = Arrivals()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = folder_of(stack)
         archive = stack.enter_context(OurArchive(on_store=arrivals.on_store))
         sides: dict[str, Side] = {
             "gateway": stack.enter_context(GatewaySide(folder / "gateway", [archive.port])),
             "orthanc": stack.enter_context(OrthancSide(folder, archive.port)),
         }
-        found = in_turn({name: lambda side=side: measure(side, arrivals, count) for name, side in sides.items()})
-    rows, saved = [], {}
-    for name, rounds in found.items():
-        saved[name] = [{"p50_ms": percentile(each, 50), "p99_ms": percentile(each, 99)} for each in rounds]
-        p50, p99 = ([each[key] for each in saved[name]] for key in ("p50_ms", "p99_ms"))
-        rows.append((name, spread(p50), spread(p99)))
-    show("latency at rest, ms: median (least - greatest) of the rounds", ("", "p50", "p99"), rows)
-    ours = [one for each in found["gateway"] for one in each]
-    print(f"p50 {goal(percentile(ours, 50), GOAL_P50_MS, 'ms')}; p99 {goal(percentile(ours, 99), GOAL_P99_MS, 'ms')}")
-    save("latency", saved)
+        found = in_turn(
+            {name: partial(_one_by_one, side, arrivals, scale(100)) for name, side in sides.items()}, scale.rounds
+        )
+    goals = [
+        Goal("gateway", "p50 ms", 8),
+        Goal("gateway", "p99 ms", 25),
+        Goal("gateway", "p50 ms", 1.0, "orthanc"),
+    ]
+    return tell("latency", found, goals)
 
 
-def measure(side: Side, arrivals: Arrivals, count: int) -> list[float]:
-    """Milliseconds of each instance."""
+def _one_by_one(side: Side, arrivals: Arrivals, count: int) -> Figures:
     side.idle()
     found = []
     with RawScu(side.port) as scu:
-        instances = list(make_instances(count + 1, pixel_bytes=PIXEL_BYTES, seed=next(_seeds)))
+        instances = list(make_instances(count + 1, pixel_bytes=SMALL_BYTES, seed=next(_seeds)))
         scu.associate([(instances[0].sop_class_uid, instances[0].transfer_syntax_uid)], "ANY", "LATENCY")
         for instance in instances:
             time.sleep(PAUSE_S)  # the load: one at a time, everything at rest
@@ -90,4 +81,5 @@ def measure(side: Side, arrivals: Arrivals, count: int) -> list[float]:
             found.append((arrivals.wait() - sent_s) * 1000)
             assert scu.recv_store_status(number) == 0
         scu.release()
-    return found[1:]  # the first one opened the association to the archive
+    del found[0]  # it opened the association to the archive
+    return {f"p{at} ms": percentile(found, at) for at in (50, 99)}

@@ -61,6 +61,10 @@ class Side(ABC):
         """Wait until it has nothing left to do."""
         return
 
+    def clear(self) -> None:
+        """Remove what it keeps of what it was sent, where that is not its own business."""
+        return
+
     def cpu_s(self) -> float:
         """CPU seconds of all its processes, with those that have ended."""
         return cpu_s(self.pid)
@@ -176,7 +180,6 @@ class StorescpSide(Side):
         return self.storescp.process.pid
 
     def clear(self) -> None:
-        """Remove its files."""
         for entry in os.scandir(self.directory):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(entry.path)

@@ -1,50 +1,58 @@
-"""One picture of many ratios beside their goals, as SVG."""
+"""The picture of a run: each goal as a row, its figure in units of the goal. SVG, the same for the same figures."""
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from html import escape
 
-from bench.report import RESULTS
+from bench.goals import Verdict
+from bench.report import rounded, spread
 
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A ratio: its median over the rounds, its spread, and what it may be at most."""
-
-    label: str
-    ratio: float
-    least: float
-    greatest: float
-    goal: float
-
-    @property
-    def met(self) -> bool:
-        """The median is within the goal."""
-        return self.ratio <= self.goal
+ROW, LEFT, WIDTH, RIGHT, TOP = 24, 380, 420, 320, 40
+LEAST, GREATEST = 0.1, 10.0  # of the axis, which is logarithmic; what lies beyond is drawn at its end
+GREEN, ORANGE = "#2b8a3e", "#d9480f"
 
 
-def plot(name: str, bars: Sequence[Bar]) -> Path:
-    """Write the picture; its path. Each bar is drawn in units of its goal: what ends left of 1 has met it."""
-    import matplotlib  # of the extra `bench`; it is slow to import
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(10, 1 + 0.4 * len(bars)), layout="constrained")
-    scaled = [bar.ratio / bar.goal for bar in bars]
-    spreads = [
-        [max(0.0, value - bar.least / bar.goal) for value, bar in zip(scaled, bars, strict=True)],
-        [max(0.0, bar.greatest / bar.goal - value) for value, bar in zip(scaled, bars, strict=True)],
+def picture(verdicts: Sequence[Verdict]) -> str:
+    """The SVG. What lies left of the line at 1 has met its goal."""
+    height = TOP + ROW * len(verdicts) + 20
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + RIGHT}" height="{height}" '
+        'font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        _text(LEFT, 16, "figure / goal: median, least and greatest of the rounds; left of 1 is met"),
     ]
-    colours = ["tab:green" if bar.met else "tab:orange" for bar in bars]
-    axes.barh([bar.label for bar in bars], scaled, xerr=spreads, color=colours, capsize=3)
-    axes.axvline(1.0, color="black", linewidth=1)
-    axes.invert_yaxis()
-    axes.set_xlabel("ratio / goal (median, least and greatest of the rounds): left of 1 is met")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.svg"
-    figure.savefig(path)
-    return path
+    for mark in (0.1, 0.2, 0.5, 1, 2, 5, 10):
+        weight = 2 if mark == 1 else 0.5
+        parts.append(
+            f'<line x1="{_x(mark)}" x2="{_x(mark)}" y1="{TOP}" y2="{height - 20}" stroke="#868e96" '
+            f'stroke-width="{weight}"/>'
+        )
+        parts.append(_text(_x(mark), TOP - 6, f"{mark:g}", "middle"))
+    for number, verdict in enumerate(verdicts):
+        parts += _row(verdict, TOP + ROW * number + ROW // 2)
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _row(verdict: Verdict, y: int) -> list[str]:
+    colour = GREEN if verdict.met else ORANGE
+    low, middle, high = (
+        _x(value / verdict.goal.most) for value in (min(verdict.values), verdict.median, max(verdict.values))
+    )
+    told = f"{spread(verdict.values)} {verdict.unit}".strip() + f", goal {rounded(verdict.goal.most)}"
+    return [
+        _text(LEFT - 12, y + 4, verdict.label, "end"),
+        f'<line x1="{low}" x2="{high}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>',
+        f'<circle cx="{middle}" cy="{y}" r="6" fill="{colour}"/>',
+        _text(LEFT + WIDTH + 12, y + 4, told),
+    ]
+
+
+def _x(ratio: float) -> float:
+    inside = min(max(ratio, LEAST), GREATEST)
+    return round(LEFT + WIDTH * math.log(inside / LEAST) / math.log(GREATEST / LEAST), 1)
+
+
+def _text(x: float, y: int, text: str, anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'

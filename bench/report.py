@@ -7,6 +7,7 @@ machine does falls on all of them.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -35,10 +36,16 @@ def in_turn(sides: Mapping[str, Callable[[], T]], rounds: int = ROUNDS) -> dict[
     return found
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Median (least - greatest)."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} - {high:,.{digits}f})"
+def rounded(value: float) -> str:
+    """Three significant digits, four decimals at most."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    return f"{value:,.{min(max(0, digits), 4)}f}"
+
+
+def spread(values: Sequence[float], digits: int | None = None) -> str:
+    """Median (least - greatest), with so many decimals, or rounded."""
+    show = rounded if digits is None else f"{{:,.{digits}f}}".format
+    return f"{show(statistics.median(values))} ({show(min(values))} - {show(max(values))})"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -59,16 +66,25 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
         table.add_row(*map(str, row))
-    Console(width=max(160, Console().width)).print(table)
+    Console(width=max(180, Console().width)).print(table)
 
 
-def save(name: str, figures: Mapping[str, Any]) -> Path:
-    """Keep the figures, with the machine they were taken on; the file's path."""
+def heading(name: str) -> None:
+    """Say what begins."""
+    print(f"── {name} " + "─" * (100 - len(name)), flush=True)
+
+
+def save(name: str, figures: Mapping[str, Any]) -> None:
+    """Keep the figures, with the machine they were taken on."""
+    keep(name, "json", json.dumps({"bench": name, "machine": _machine(), "figures": figures}, indent=1))
+
+
+def keep(name: str, ending: str, text: str) -> None:
+    """A file in bench/results/, with the time in its name."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    path.write_text(json.dumps({"bench": name, "machine": _machine(), "figures": figures}, indent=1))
-    print(f"{name}: figures in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
-    return path
+    path = RESULTS / f"{name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{ending}"
+    path.write_text(text)
+    print(f"{name}: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
 def _machine() -> dict[str, Any]:
