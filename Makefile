@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Debian packages of the tests' peers and tools; nothing of this is needed to run the gateway.
 TEST_PACKAGES := dcmtk orthanc strace iproute2 prometheus e2fsprogs
 
-.PHONY: help demo run test check lint bench bench-smoke chaos fuzz install install-tests install-bench install-peers clean
+.PHONY: help demo run test check lint bench bench-smoke chaos fuzz install install-tests install-peers clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -58,17 +58,11 @@ lint: $(VENV)/.installed-tests  ## formatting, lint, types, floors
 
 check: lint test  ## lint and test
 
-$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(VENV)/.installed-tests
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check,bench]'
-	touch $@
-
-install-bench bench-smoke: TEST_PACKAGES += socat
-install-bench: $(VENV)/.installed-bench install-peers
-
+bench-smoke bench: TEST_PACKAGES += socat
 bench-smoke: install-tests  ## every workload of the benchmark, once and small: does it run
 	$(BIN)/python -m bench --smoke
 
-bench: install-bench  ## measure beside peers; ONLY=name runs one
+bench: install-tests  ## measure beside peers; ONLY=name runs one
 	$(BIN)/python -m bench $(ONLY)
 
 chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call of an acknowledgement (an hour)
