@@ -29,13 +29,14 @@ class Scale:
 
     rounds: int = 5
     divisor: int = 1
+    waiting: int = 1_000_000  # deliveries of `backlog`
 
     def __call__(self, count: int) -> int:
         """So many of `count`."""
         return max(2, count // self.divisor)
 
 
-SMOKE = Scale(rounds=1, divisor=20)
+SMOKE = Scale(rounds=1, divisor=20, waiting=500)
 
 
 class Meter:

@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench.processes import cpu_s
 from tests.harness.dcmtk import DcmtkStorescp
+from tests.harness.evidence import descendants
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.orthanc import Orthanc
 from tests.harness.tools import Process, free_port, program
@@ -82,11 +84,11 @@ class GatewaySide(Side):
     """Forwards to each of the archives; without any, every instance is discarded once it is routed, so that receiving
     is all that is measured."""
 
-    def __init__(self, folder: Path, archive_ports: Sequence[int]) -> None:
+    def __init__(self, folder: Path, archive_ports: Sequence[int], **sections: Mapping[str, Any]) -> None:
         ports = {f"archive-{number}": port for number, port in enumerate(archive_ports)}
         discard = 'rules: [{name: everything, discard: "measured"}]\n'
         rules = None if ports else {"10-all.yaml": discard}
-        config = GatewayConfig(folder, ports or {"nobody": free_port()}, rules=rules, log={"level": "info"})
+        config = GatewayConfig(folder, ports or {"nobody": free_port()}, rules=rules, log={"level": "info"}, **sections)
         self.gateway = GatewayProcess(config)
         super().__init__(self.gateway.config.port)
 
@@ -162,9 +164,9 @@ class SocatSide(Side):
 class StorescpSide(Side):
     """DCMTK's storescp, writing into `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
         self.directory = directory
-        self.storescp = DcmtkStorescp(directory, max_pdu=131072, options=["--fork"])
+        self.storescp = DcmtkStorescp(directory, port=port, max_pdu=131072, options=["--fork"])
         super().__init__(self.storescp.port)
 
     def start(self) -> Self:
@@ -172,6 +174,10 @@ class StorescpSide(Side):
         return self
 
     def close(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)  # it forks no more
+        for pid in descendants(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.storescp.stop()
 
     @property

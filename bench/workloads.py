@@ -12,6 +12,7 @@ workload     what                                                               
 `parallel`   20 senders with 50 CTs each, at once                                    the gateway, one sender
 `large`      one instance of 1 GiB, and small ones beside it                         socat
 `latency`    single small instances at rest, to the archive's answer                 Orthanc
+`backlog`    receiving and draining with 10^6 deliveries waiting                     the gateway, with none waiting
 `cpu`        CPU of `ct` and `small`                                                 Orthanc
 `idle`       CPU and memory when there is nothing to do
 ===========  ======================================================================  =================================
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from bench.backlog import backlog
 from bench.forwarding import cpu, ct, fanout, parallel, small
 from bench.goals import Verdict
 from bench.idle import idle
@@ -39,7 +41,8 @@ from bench.report import heading, keep, rounded, save, show, spread
 Workload = Callable[[Scale], list[Verdict]]
 
 WORKLOADS: Mapping[str, Workload] = {
-    each.__name__: each for each in (ct, small, stock, receive, churn, fanout, parallel, large, latency, cpu, idle)
+    each.__name__: each
+    for each in (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle)
 }
 
 
