@@ -1,7 +1,7 @@
 """The gateway, and what it is compared with: each takes instances on `port`, and some pass them to an archive.
 
 `start` starts one, `cpu_s` is what all its processes have used. Peers run with TCP_NODELAY=1 (see `__main__`), which
-DCMTK reads: Debian's leaves Nagle's algorithm on, and then every instance waits for a delayed ACK.
+DCMTK reads: Debian's leaves Nagle's algorithm on, and then every instance waits for a delayed ACK (`StorescpSide` can).
 
 ============  =================================================================  =============================
 side          what it is                                                         durable before its response
@@ -162,11 +162,13 @@ class SocatSide(Side):
 
 
 class StorescpSide(Side):
-    """DCMTK's storescp, writing into `directory`."""
+    """DCMTK's storescp, writing into `directory`. `nagle`: as Debian ships it."""
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None, nagle: bool = False) -> None:
         self.directory = directory
         self.storescp = DcmtkStorescp(directory, port=port, max_pdu=131072, options=["--fork"])
+        if nagle:
+            self.storescp.argv = [program("env"), "-u", "TCP_NODELAY", *self.storescp.argv]
         super().__init__(self.storescp.port)
 
     def start(self) -> Self:
@@ -186,6 +188,10 @@ class StorescpSide(Side):
         return self.storescp.process.pid
 
     def clear(self) -> None:
-        for entry in os.scandir(self.directory):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)
+        _empty(self.directory)
+
+
+def _empty(folder: Path) -> None:
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(entry.path)

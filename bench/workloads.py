@@ -5,7 +5,8 @@ workload     what                                                               
 ===========  ======================================================================  =================================
 `ct`         400 CTs of 512 KiB over one association, to one archive                 socat, Orthanc
 `small`      1,000 instances of 9 KB over one association, to one archive            socat, Orthanc
-`stock`      a quarter of each, received only, the sender with Nagle's algorithm on  storescp
+`stock`      the same two, received only; DCMTK as Debian ships it, with Nagle's     storescp
+             algorithm on
 `receive`    the same two, received only                                             storescp
 `churn`      200 small instances, an association each, received only                 storescp
 `fanout`     the CTs to three archives                                               the gateway, to one
@@ -18,8 +19,8 @@ workload     what                                                               
 ===========  ======================================================================  =================================
 
 Where nothing else is said it is dcmsend → side → storescp, the sides in turn. The gateway flushes what it acknowledges,
-storescp and socat flush nothing. Orthanc gets an eighth of the instances, since it takes tens of milliseconds for each.
-The first round is a warm-up and does not count: fresh page cache costs many times a
+storescp and socat flush nothing. Orthanc gets an eighth of the instances, since it takes tens of milliseconds for each,
+and so does storescp in `stock`. The first round is a warm-up and does not count: fresh page cache costs many times a
 used one. What counts is the median of the rounds.
 """
 
