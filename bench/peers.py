@@ -10,6 +10,7 @@ side          what it is                                                        
 `orthanc`     storage, index, a Lua script that forwards and deletes             yes (SyncStorageArea)
 `socat`       a byte relay: no upper layer, no storage                           no
 `storescp`    DCMTK's, `+B`: writes what it reads; a process an association      no
+`pynetdicom`  its storescp: writes what it reads; a thread an association        no
 ============  =================================================================  =============================
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -189,6 +191,35 @@ class StorescpSide(Side):
 
     def clear(self) -> None:
         _empty(self.directory)
+
+
+class PynetdicomSide(Side):
+    """pynetdicom's storescp, writing into a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(free_port())
+        self._folder = folder
+        self._process: Process | None = None
+
+    def start(self) -> Self:
+        self._folder.mkdir(parents=True)
+        argv = [sys.executable, "-m", "pynetdicom", "storescp", "-q", "-ba", "127.0.0.1", "-pdu", "131072"]
+        argv += ["-od", str(self._folder), str(self.port)]
+        self._process = Process(argv, self._folder.with_name(f"{self._folder.name}-log"), "storescp")
+        self._process.wait_for_port(self.port)
+        return self
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def clear(self) -> None:
+        _empty(self._folder)
 
 
 def _empty(folder: Path) -> None:

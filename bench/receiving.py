@@ -1,4 +1,5 @@
-"""Workloads that are received only: `stock`, `receive`, `churn` (see `bench.workloads`), beside DCMTK's storescp."""
+"""Workloads that are received only: `stock`, `receive`, `churn` (see `bench.workloads`), beside DCMTK's storescp
+and pynetdicom's."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from bench.dcmsend import Run, make_files, send
 from bench.goals import Figures, Goal, Verdict
 from bench.measure import CT_BYTES, SMALL_BYTES, Meter, Scale, folder_of, tell
-from bench.peers import GatewaySide, Side, StorescpSide
+from bench.peers import GatewaySide, PynetdicomSide, Side, StorescpSide
 from bench.report import in_turn
 
 SLOW_DIVISOR = 8
@@ -42,10 +43,15 @@ def stock(scale: Scale) -> list[Verdict]:
 
 
 def receive(scale: Scale) -> list[Verdict]:
-    """CTs and small instances over one association."""
+    """CTs and small instances over one association; pynetdicom gets a part."""
+
+    def sides(folder: Path) -> Sides:
+        pynetdicom = PynetdicomSide(folder / "pynetdicom")
+        return {**_gateway_and_storescp(folder), "pynetdicom": (pynetdicom, SLOW_DIVISOR)}
+
     return [
-        *_received(scale, "receive ct", 400, CT_BYTES, 1.1, _gateway_and_storescp, send),
-        *_received(scale, "receive small", 1000, SMALL_BYTES, 1.1, _gateway_and_storescp, send),
+        *_received(scale, "receive ct", 400, CT_BYTES, 1.1, sides, send),
+        *_received(scale, "receive small", 1000, SMALL_BYTES, 1.1, sides, send),
     ]
 
 

@@ -7,7 +7,7 @@ workload     what                                                               
 `small`      1,000 instances of 9 KB over one association, to one archive            socat, Orthanc
 `stock`      the same two, received only; DCMTK as Debian ships it, with Nagle's     storescp
              algorithm on
-`receive`    the same two, received only                                             storescp
+`receive`    the same two, received only                                             storescp, pynetdicom
 `churn`      200 small instances, an association each, received only                 storescp
 `fanout`     the CTs to three archives                                               the gateway, to one
 `parallel`   20 senders with 50 CTs each, at once                                    the gateway, one sender
