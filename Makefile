@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Debian packages of the tests' peers and tools; nothing of this is needed to run the gateway.
-TEST_PACKAGES := dcmtk orthanc strace iproute2 prometheus e2fsprogs
+# Debian packages: the peers and tools of tests and benchmarks; nothing of this is needed to run the gateway.
+PEER_PACKAGES := dcmtk orthanc socat strace iproute2 prometheus e2fsprogs
 
 .PHONY: help demo run test check lint bench bench-smoke chaos fuzz install install-tests install-peers clean
 
@@ -31,7 +31,7 @@ install: $(VENV)/.installed  ## the gateway in .venv
 install-tests: $(VENV)/.installed-tests install-peers
 
 install-peers:
-	@missing=""; for package in $(TEST_PACKAGES); do \
+	@missing=""; for package in $(PEER_PACKAGES); do \
 	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -39,7 +39,7 @@ install-peers:
 	echo "installing$$missing"; \
 	$$sudo apt-get -qq update >/dev/null && \
 	DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install -y --no-install-recommends $$missing >/dev/null || \
-	{ echo "could not install$$missing: the tests that need them will be skipped (and fail under CI=true)"; [ -z "$$CI" ]; }
+	{ echo "could not install$$missing: tests that need them will be skipped (and fail under CI=true), benchmarks fail"; [ -z "$$CI" ]; }
 
 demo: $(VENV)/.installed  ## the main job on sample data: two archives, the gateway, a sender
 	$(BIN)/gateway demo
@@ -58,7 +58,6 @@ lint: $(VENV)/.installed-tests  ## formatting, lint, types, floors
 
 check: lint test  ## lint and test
 
-bench-smoke bench: TEST_PACKAGES += socat
 bench-smoke: install-tests  ## every workload of the benchmark, once and small: does it run
 	$(BIN)/python -m bench --smoke
 
