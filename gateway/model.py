@@ -106,7 +106,8 @@ class Session:
 
 
 class InstanceLease(NamedTuple):
-    """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began."""
+    """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began. `revision` is of
+    the rules that were current when it was claimed."""
 
     instance_id: str
     seq: int
@@ -114,6 +115,7 @@ class InstanceLease(NamedTuple):
     received_at_ms: int
     payload: PayloadFile
     facts: AssociationFacts
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,13 +69,12 @@ class Router:
         while not stopping():
             beat()
             try:
-                plan = self._current_plan()
-                leases = self._claim() if plan is not None else []
+                leases = self._claim() if self._has_rules() else []
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
                 leases = []
-            if plan is not None and leases:
-                self._route(plan, leases, beat, stopping)
+            if leases:
+                self._route(leases, beat, stopping)
             if len(leases) < BATCH and not any(lease.attempt > 1 for lease in leases):
                 # Nothing else was to be had; what came since has sent a wake-up, which is not lost.
                 self._queue.wait_sync(IDLE_S)
@@ -83,13 +82,18 @@ class Router:
     def _claim(self) -> list[InstanceLease]:
         return self._ledger.claim_instances(self._session, BATCH, self._clock_ms())
 
+    def _has_rules(self) -> bool:
+        return self._plan is not None or bool(self._ledger.current_revision())
+
     def _route(
         self,
-        plan: Plan,
         leases: Sequence[InstanceLease],
         beat: Callable[[], None],
         stopping: Callable[[], bool],
     ) -> None:
+        plan = self._plan_of(leases[0].revision, beat, stopping)
+        if plan is None:
+            return
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
         for lease in leases:
@@ -132,15 +136,20 @@ class Router:
                 return None
             self._queue.wait_sync(IDLE_S)
 
-    def _current_plan(self) -> Plan | None:
-        revision = self._ledger.current_revision()
-        if not revision:
-            return None
-        if self._plan is None or self._plan.revision != revision:
-            self._plan = load(self._ledger.load_rules(revision).files, None)
-            telemetry.declare(
-                rules=[rule.name for rule in self._plan.rules]
-            )  # this process is the one that counts them
+    def _plan_of(self, revision: str, beat: Callable[[], None], stopping: Callable[[], bool]) -> Plan | None:
+        """The rules of a revision. None when stopping."""
+        while self._plan is None or self._plan.revision != revision:
+            try:
+                self._plan = load(self._ledger.load_rules(revision).files, None)
+            except LedgerBusy as error:
+                telemetry.problem("routing_waits_for_ledger", reason=str(error))
+                beat()
+                if stopping():
+                    return None
+                self._queue.wait_sync(IDLE_S)
+            else:
+                # This process is the one that counts them.
+                telemetry.declare(rules=[rule.name for rule in self._plan.rules])
         return self._plan
 
     def _record(

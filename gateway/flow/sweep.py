@@ -4,7 +4,8 @@ One process a host runs it (the console). Each turn:
 
   1. `begin_purge` (fully durable, checks every delivery and payload again) → the files are emptied or removed →
      `finish_purge`. What a crash left in `purging` comes again. An error of the commit touches no file.
-  2. The SQLite checkpoint, under the writers' lock.
+  2. The SQLite checkpoint, under the writers' lock: at most every CHECKPOINT_S and when CHECKPOINT_BYTES wait for it,
+     or every QUIET_CHECKPOINT_S. It holds up every writer for the time of two flushes, so a quiet gateway has few.
   3. Room: the ballast comes back when there is room for it; empty files that are kept for the pools go when inodes are
      scarce; gauges are set.
 """
@@ -23,6 +24,8 @@ from gateway.spool import Spool
 
 TURN_S = 1.0
 CHECKPOINT_S = 5.0
+CHECKPOINT_BYTES = 4 << 20
+QUIET_CHECKPOINT_S = 60.0
 PURGE_BATCH = 500
 
 
@@ -43,14 +46,14 @@ class Sweeper:
     async def run(self) -> None:
         """Serve until cancelled."""
         loop = asyncio.get_running_loop()
-        checkpoint_at = loop.time()
+        checkpoint_at = late_at = loop.time()
         while True:
             try:
                 while await self._purge() == PURGE_BATCH:
                     pass
-                if loop.time() >= checkpoint_at:
-                    await self._ledger.call(_checkpoint)
-                    checkpoint_at = loop.time() + CHECKPOINT_S
+                now = loop.time()
+                if now >= checkpoint_at and await self._checkpoint(0 if now >= late_at else CHECKPOINT_BYTES):
+                    checkpoint_at, late_at = now + CHECKPOINT_S, now + QUIET_CHECKPOINT_S
                 self.healthy = True
             except (LedgerError, SpoolError) as error:
                 if self.healthy:
@@ -77,6 +80,9 @@ class Sweeper:
         self._tell(failed)
         return len(items) if gone else 0
 
+    async def _checkpoint(self, at_least_bytes: int) -> bool:
+        return await self._ledger.call(lambda ledger: ledger.checkpoint(at_least_bytes))
+
     def _tell(self, failed: Mapping[str, SpoolError]) -> None:
         """Name files that cannot be removed, once each; they are tried again each turn, and hold up no others."""
         for path in failed.keys() - self._stuck:
@@ -94,7 +100,3 @@ class Sweeper:
             telemetry.problem("spool_room", reason=str(error))
             return
         telemetry.spool_room(free_bytes=room.free_bytes, total_bytes=room.total_bytes, low=room.low)
-
-
-def _checkpoint(ledger: Ledger) -> None:
-    ledger.checkpoint()

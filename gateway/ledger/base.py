@@ -369,8 +369,11 @@ class Ledger(Protocol):
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database, under the same lock as every writer. One process calls it."""
+    def checkpoint(self, at_least_bytes: int = 0) -> bool:
+        """Move the write-ahead log into the database, under the same lock as every writer. One process calls it.
+
+        :returns: False when less than `at_least_bytes` waited to be moved, and nothing was done.
+        """
 
     def check(self, quick: bool = False) -> list[str]:
         """Integrity problems in words; empty when all is well. `quick`: only damage of the database, for each start."""

@@ -545,7 +545,7 @@ class LedgerModel(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
-        self.ledger.checkpoint()
+        assert self.ledger.checkpoint()
 
     # ── what must agree ───────────────────────────────────────────────────────────────────────────────────────
 

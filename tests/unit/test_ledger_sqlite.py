@@ -162,8 +162,15 @@ def test_nothing_is_checkpointed_but_by_checkpoint(scene: Scene, path: Path) -> 
     size = path.stat().st_size
     scene.arrive(*(f"i{n}" for n in range(3000)))
     assert path.stat().st_size == size
-    scene.ledger.checkpoint()
+    assert not scene.ledger.checkpoint(at_least_bytes=1 << 30)
+    assert path.stat().st_size == size
+    assert scene.ledger.checkpoint(at_least_bytes=1 << 19)
     assert path.stat().st_size > size
+    # What waits is what came since, however long the log's file is.
+    assert not scene.ledger.checkpoint(at_least_bytes=1)
+    scene.arrive("one more")
+    assert scene.ledger.checkpoint(at_least_bytes=1) and not scene.ledger.checkpoint(at_least_bytes=1)
+    assert scene.ledger.checkpoint()
 
 
 def test_commits_that_change_something_are_counted(path: Path) -> None:

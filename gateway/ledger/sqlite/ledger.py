@@ -214,8 +214,11 @@ class SqliteLedger:
     def gauges(self) -> LedgerGauges:
         return self._database.read(_gauges.read)
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, at_least_bytes: int = 0) -> bool:
+        if at_least_bytes and self._database.waiting_bytes() < at_least_bytes:
+            return False
         self._database.checkpoint()
+        return True
 
     def check(self, quick: bool = False) -> list[str]:
         return self._database.read(lambda tx: _check.problems(tx, quick))

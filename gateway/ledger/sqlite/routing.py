@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from gateway.ledger import queries
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
+from gateway.ledger.sqlite import rules
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import OVERTAKEN, OVERTAKEN_REASON, UNCONFIGURED, UNCONFIGURED_REASON
@@ -45,6 +46,7 @@ def claim(tx: Transaction, session: Session, limit: int, now_ms: int) -> list[In
     lone: InstanceLease | None = None  # the oldest with an earlier attempt
     taken: set[int] = set()  # first_seq of twins that are all in this batch so far
     behind: set[int] = set()  # first_seq of twins of which an earlier one is not
+    revision = rules.current(tx)
     cursor = tx.execute(_SQL["received"])
     for row in cursor:
         seq, instance_id, attempts, received_at_ms, first_seq = row[:5]
@@ -61,7 +63,7 @@ def claim(tx: Transaction, session: Session, limit: int, now_ms: int) -> list[In
             behind.add(first_seq or 0)
             continue
         payload, facts = PayloadFile(*row[5:12]), AssociationFacts(*row[12:])
-        lease = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts)
+        lease = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts, revision)
         if not attempts:
             chosen.append(lease)
         elif _has_its_turn(attempts, now_ms - received_at_ms):
