@@ -20,7 +20,7 @@ association: it takes deliveries from the stock until there are none, waits a li
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from gateway.flow import dispatch
 from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder, tell
-from gateway.flow.send import Buffers, DataSet, calling_ae_title, context_of
+from gateway.flow.send import CHUNK_BYTES, Buffers, DataSet, calling_ae_title, context_of
 from gateway.flow.stock import Stock
 from gateway.flow.verdict import Verdicts
 from gateway.ledger.base import Ledger
@@ -47,7 +47,7 @@ from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session
 from gateway.net.driver import Ticker
 from gateway.net.requestor import ClientAssociation
-from gateway.spool import Spool
+from gateway.spool import Spool, bring_in
 
 CLAIM = 64
 LOW = 16
@@ -90,6 +90,7 @@ class DestinationQueue:
         self._stopping = False
         self._paused = saved is not None and saved.paused
         self._last_calling = ""
+        self._brought_in: set[int] = set()  # old deliveries whose files are in memory, or were a moment ago
 
     # ── from outside ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -204,7 +205,23 @@ class DestinationQueue:
             # What is marked `alone` is claimed when there is nothing else, and one by one: where a little comes all the
             # time, it has its chance once a second.
             self._more |= len(leases) == limit or leases[-1].alone or now - self._dry_at >= POLL_S
-        self._stock.add(leases)
+        try:
+            await self._bring_in(leases)
+        finally:
+            self._stock.add(leases)
+
+    async def _bring_in(self, leases: Sequence[DeliveryLease]) -> None:
+        """What came long ago may lie on the disk only, where even to open it takes long: a thread sees to a whole claim.
+        What is too large to be read at once has threads of its own."""
+        old = [lease for lease in leases if not self._is_fresh(lease) and lease.payload.length <= CHUNK_BYTES]
+        if old:
+            payloads = [lease.payload for lease in old]
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._tools.executor, bring_in, self._tools.spool, payloads)
+            self._brought_in.update(lease.delivery_id for lease in old)
+
+    def _is_fresh(self, lease: DeliveryLease) -> bool:
+        return self._tools.clock_ms() - lease.received_at_ms < FRESH_MS
 
     def _start_slots(self, tasks: asyncio.TaskGroup) -> None:
         while self._stock and len(self._slots) < self._health.window.associations:
@@ -226,6 +243,7 @@ class DestinationQueue:
         leases = self._stock.empty()
         if not leases:
             return
+        self._brought_in.clear()
         session, now_ms = self._tools.session, self._tools.clock_ms()
         try:
             await self._tools.ledger.call(lambda ledger: ledger.release_deliveries(session, leases, now_ms))
@@ -366,9 +384,9 @@ class DestinationQueue:
 
     async def _store(self, association: ClientAssociation, context_id: int, lease: DeliveryLease) -> int:
         payload = lease.payload
-        # What came long ago may lie on the disk only, and to open it there takes long: a thread's work.
-        fresh = self._tools.clock_ms() - lease.received_at_ms < FRESH_MS
-        buffer = self._tools.buffers.take(payload.length) if fresh else bytearray()
+        at_hand = lease.delivery_id in self._brought_in or self._is_fresh(lease)
+        self._brought_in.discard(lease.delivery_id)
+        buffer = self._tools.buffers.take(payload.length) if at_hand else bytearray()
         data_set = DataSet(self._tools.spool, payload, self._tools.executor)
         command = (context_id, payload.sop_class_uid, payload.sop_instance_uid)
         priority = self._destination.priority.code

@@ -31,7 +31,7 @@ Callers: flow/receive (Intake), flow/route and flow/forward (SpoolFile), flow/sw
 
 from gateway.spool.directory import Room, Spool
 from gateway.spool.intake import ArrivalMeta, Intake, SpoolWriter
-from gateway.spool.reader import SpoolFile, read_arrival
+from gateway.spool.reader import SpoolFile, bring_in, read_arrival
 from gateway.spool.scan import Found, FoundState, Removal, generations_of, instance_ids, remove_incomplete, scan
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Spool",
     "SpoolFile",
     "SpoolWriter",
+    "bring_in",
     "generations_of",
     "instance_ids",
     "read_arrival",

@@ -9,9 +9,11 @@ The checksum is the reader's caller's business: it is taken over the bytes that 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -58,6 +60,20 @@ def _open(path: str, relative: str) -> tuple[int, int]:
         os.close(fd)
         raise UnreadableFile(f"{relative} is not a regular file")
     return fd, found.st_size
+
+
+def bring_in(spool: Spool, payloads: Iterable[PayloadFile]) -> None:
+    """Have files looked up and read into memory by the kernel, as far as it likes. Blocking: call in a thread.
+
+    What cannot be opened is left to whoever reads it.
+    """
+    for payload in payloads:
+        with contextlib.suppress(SpoolError, OSError):
+            fd, _ = _open(spool.full_path(payload.path), payload.path)
+            try:
+                os.posix_fadvise(fd, payload.offset, payload.length, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(fd)
 
 
 class SpoolFile:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import SpoolCorrupt, SpoolMissing
 from gateway.flow import send
-from gateway.spool import read_arrival
+from gateway.spool import bring_in, read_arrival
 from tests.unit.spool_kit import files_in, make_intake, make_spool, payload_of, store
 
 
@@ -160,3 +160,14 @@ def test_what_lies_in_memory_is_read_at_once_and_checked_all_the_same(tmp_path: 
     else:
         assert data_set.read_cached(bytearray(10_000)) == b"content" * 1000
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_old_files_are_brought_in_and_what_is_not_there_is_left_to_its_reader(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    payload = payload_of(store(make_intake(spool), b"content" * 1000))
+    before = len(os.listdir("/proc/self/fd"))
+    bring_in(spool, [payload._replace(path="incoming/gone.dcm"), payload, payload._replace(path="incoming")])
+    assert len(os.listdir("/proc/self/fd")) == before
+    nobody = ThreadPoolExecutor(1)
+    data_set = send.DataSet(spool, payload, nobody)
+    assert data_set.read_cached(bytearray(10_000)) == b"content" * 1000
