@@ -211,7 +211,7 @@ class DestinationQueue:
             self._stock.add(leases)
 
     async def _bring_in(self, leases: Sequence[DeliveryLease]) -> None:
-        """What came long ago may lie on the disk only, where even to open it takes long: a thread sees to a whole claim.
+        """What came long ago may lie on the disk only, where even to open it takes long: a thread sees to all of it.
         What is too large to be read at once has threads of its own."""
         old = [lease for lease in leases if not self._is_fresh(lease) and lease.payload.length <= CHUNK_BYTES]
         if old:

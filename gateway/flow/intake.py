@@ -5,11 +5,10 @@ Two queues of the receiver:
   - `FlushGroup`: complete spool files wait for their flush. While one flush is under way in its thread, the files that
     become complete meanwhile gather, and are flushed together. Objects of more than `LARGE_BYTES` have a lane of their
     own, so that a gigabyte's flush holds up nobody. What is flushed is acknowledged at once.
-  - `Recorder`: arrivals wait for the ledger, and go there in batches: the first one after a pause at once, then one
-    batch each RECORD_INTERVAL_S. Every later stage works in these batches, so that under load its transactions and
-    wake-ups are shared by many. The spool is the promise, so a ledger that is busy holds up no acknowledgement until
-    MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they are written. A ledger that fails closes intake
-    for good: the next start checks it, and adopts what it does not know.
+  - `Recorder`: arrivals wait for the ledger, and go there in batches (see `pace`). Every later stage works in these
+    batches, so that under load its transactions and wake-ups are shared by many. The spool is the promise, so a ledger
+    that is busy holds up no acknowledgement until MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they
+    are written. A ledger that fails closes intake for good: the next start checks it, and adopts what it does not know.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from collections.abc import Callable, Sequence
 
 from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
+from gateway.flow.pace import Pace
 from gateway.ledger.base import Ledger, RecordedArrival
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Arrival, DuplicateKind
@@ -31,7 +31,6 @@ from gateway.spool import Spool, SpoolWriter
 LARGE_BYTES = 8 << 20
 MAX_UNRECORDED = 10_000
 RECORD_BATCH = 500
-RECORD_INTERVAL_S = 0.02
 BUSY_PAUSE_S = 0.2
 
 
@@ -169,14 +168,12 @@ class Recorder:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
-        next_at = loop.time()
+        pace = Pace()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if next_at > loop.time():
-                await asyncio.sleep(next_at - loop.time())
-            next_at = loop.time() + RECORD_INTERVAL_S
+            await pace.turn()
+            pace.went(len(self._waiting))
             while self._waiting and not self._failed:
                 batch = [self._waiting[i] for i in range(min(RECORD_BATCH, len(self._waiting)))]
                 await self._record(batch)

@@ -1,5 +1,4 @@
-"""Outcomes on their way into the ledger, in batches: the first one after a pause at once, then one batch each
-RECORD_INTERVAL_S.
+"""Outcomes on their way into the ledger, in batches (see `gateway.flow.pace`).
 
 The death of the process leaves at most one delivery an association that the peer has and the ledger will not know of:
 whoever has an outcome waits until it is recorded before it makes another, unless it is a delivery that the journal has
@@ -17,13 +16,13 @@ from collections.abc import Callable
 
 from gateway import telemetry
 from gateway.errors import LedgerError, LedgerFull
+from gateway.flow.pace import Pace
 from gateway.ledger.base import Ledger
 from gateway.ledger.journal import BEHIND, OutcomeJournal
 from gateway.ledger.thread import LedgerThread
 from gateway.model import DeliveryLease, DeliveryState, Outcome, Quarantine, Session
 
 RETRY_S = 1.0
-RECORD_INTERVAL_S = 0.02
 
 
 class OutcomeRecorder:
@@ -86,14 +85,12 @@ class OutcomeRecorder:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
-        next_at = loop.time()
+        pace = Pace()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if next_at > loop.time():
-                await asyncio.sleep(next_at - loop.time())
-            next_at = loop.time() + RECORD_INTERVAL_S
+            await pace.turn()
+            pace.went(len(self._outcomes))
             while self._outcomes or self._quarantines:
                 await self._record(list(self._outcomes), list(self._quarantines))
             self._idle.set()

@@ -25,7 +25,7 @@ from gateway.rules.plan import Plan, load
 from gateway.spool import Spool, SpoolFile
 from gateway.work.base import Stage, WorkQueue
 
-BATCH = 32
+BATCH = 64
 IDLE_S = 1.0
 
 

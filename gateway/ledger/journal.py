@@ -1,9 +1,9 @@
 """What was delivered and the ledger is still to be told of, kept where the death of the process does not reach.
 
 A forwarder goes on with the next delivery while the outcome of its last one waits for a transaction that it shares with
-others. Until that has committed, the outcome stands here: one write into a file of one page beside the ledger. Whoever
+others. Until that has committed, the outcome stands here: one write into a small file beside the ledger. Whoever
 voids the session of a dead forwarder reads it, and tells the ledger in the same transaction; so that a kill leaves no
-more deliveries untold than if each had waited. A power cut may take the page, as it may take the newest commits.
+more deliveries untold than if each had waited. A power cut may take it, as it may take the newest commits.
 
 The file is a ring of SLOTS outcomes, so that it never grows and needs no room once it is there. What is read from it
 may long be recorded: an outcome names its lease, and counts only while the delivery is still leased so. There is one
@@ -24,7 +24,7 @@ import xxhash
 from gateway.dicom.status import describe
 from gateway.model import DeliveryState, Outcome
 
-SLOTS = 64
+SLOTS = 512
 BEHIND = SLOTS // 2  # outcomes that may wait at once: a slot is written over only long after its outcome was recorded
 
 _PREFIX = "outcomes-"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.journal import BEHIND
+from gateway.flow.destination import CLAIM
 from tests.faults.crash_kit import scaled
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archive import Admission, Behaviour, StoreFacts
@@ -103,7 +103,7 @@ def test_a_forwarder_killed_after_the_peer_stored_makes_one_duplicate_at_most(tm
         assert max(len(copies) for copies in pacs.contents().values()) <= 2
 
 
-def test_a_forwarder_that_cannot_record_outcomes_stops_where_its_journal_ends(tmp_path: Path) -> None:
+def test_a_forwarder_that_cannot_record_outcomes_claims_no_more_and_its_journal_tells(tmp_path: Path) -> None:
     """The ledger is locked by somebody else while the archive answers Success, then the forwarder is killed.
 
     However much waits, an association has stored one instance at most that nobody will know of.
@@ -114,16 +114,16 @@ def test_a_forwarder_that_cannot_record_outcomes_stops_where_its_journal_ends(tm
         pacs.on_store = lambda facts: Behaviour(wait_for=gate)
         scene.start()
         scene.cli("pause", "pacs")
-        scene.send(make_instances(BEHIND + 8))
-        scene.wait_states("pacs", ready=BEHIND + 8)
+        scene.send(make_instances(CLAIM + 8))
+        scene.wait_states("pacs", ready=CLAIM + 8)
         scene.cli("resume", "pacs")
         wait_until(lambda: pacs.count == 1, 30, "the first to be stored")
-        scene.wait_states("pacs", leased=BEHIND + 8)
+        scene.wait_states("pacs", ready=8, leased=CLAIM)
         with _ledger_locked(scene.config.ledger_path):
             gate.set()
-            wait_until(lambda: pacs.count == BEHIND + 1, 30, "as many as the journal holds, and one")
+            wait_until(lambda: pacs.count == CLAIM, 30, "all that was claimed")
             with pytest.raises(AssertionError):  # there is all the time it needs to do more, and it must not
-                wait_until(lambda: pacs.count > BEHIND + 1, 1.0)
+                wait_until(lambda: pacs.count > CLAIM, 1.0)
             pid = scene.gateway.kill_role("forwarder")
         scene.gateway.wait_replaced("forwarder", pid)
         report = scene.judge_all_delivered()
