@@ -151,7 +151,8 @@ class LedgerView:
 
 
 def read_spool(directory: Path) -> list[SpoolCopy]:
-    """Every Part 10 file below `incoming`. Files that vanish meanwhile, and files without a file meta, are left out."""
+    """Every Part 10 file below `incoming`. Files that are purged meanwhile, and files without a file meta, are left
+    out: a purge empties a file, and then takes its name away."""
     problems = _not_adoptable(directory)
     found = []
     for path in sorted((directory / "incoming").rglob("*.dcm")):
@@ -159,6 +160,8 @@ def read_spool(directory: Path) -> list[SpoolCopy]:
         try:
             meta, offset = split_dataset(path)
             sha = sha256_from(path, offset)
+            if path.stat().st_size == 0:
+                continue
         except FileNotFoundError:
             continue
         except Exception:  # noqa: S112 - unreadable as Part 10: an empty pool file, or one that was never finished

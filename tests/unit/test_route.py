@@ -15,6 +15,7 @@ from gateway.telemetry import registry
 from gateway.telemetry.exposition import exposition
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
+from tests.contract.ledger_scene import arrival
 
 NOW_MS = 1_700_000_000_000
 
@@ -31,6 +32,7 @@ def test_the_rules_of_another_revision_are_counted_by_their_names_and_those_that
         """The counters of rules, after the worker has taken these and has routed an instance by each."""
         files = {"10.yaml": "rules:\n" + "".join(f'  - name: {name}\n    hold: "{name}"\n' for name in names)}
         ledger.store_rules(RuleSet(load(files, None).revision, files), NOW_MS)
+        ledger.record_arrivals([arrival(names[0])], NOW_MS)  # one without a file: it is quarantined
         turns = iter((False, True))
         queue.notify(Stage.ROUTE)
         router.run(lambda: None, lambda: next(turns))
