@@ -126,8 +126,19 @@ def send_at_once(shares: Sequence[Sequence[Path]], port: int, *, nagle: bool = F
         return list(pool.map(lambda share: _send(share, port, environment), shares))
 
 
-def _send(paths: Sequence[Path], port: int, environment: Mapping[str, str]) -> Run:
-    argv = [program("dcmsend"), "-v", "-dn", "-nuc", "-aec", "ANY", "127.0.0.1", str(port), *map(str, paths)]
+def send_with_every_context(path: Path, port: int) -> Run:
+    """Send a file with storescu, which proposes all the storage SOP classes that it knows (dcmsend: those it needs)."""
+    return _send([path], port, {**os.environ, "TCP_NODELAY": "1"}, ("storescu", "-v"))
+
+
+def _send(
+    paths: Sequence[Path],
+    port: int,
+    environment: Mapping[str, str],
+    sender: Sequence[str] = ("dcmsend", "-v", "-dn", "-nuc"),
+) -> Run:
+    name, *options = sender
+    argv = [program(name), *options, "-aec", "ANY", "127.0.0.1", str(port), *map(str, paths)]
     began, refused = 0.0, []
     with subprocess.Popen(
         argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -136,7 +147,7 @@ def _send(paths: Sequence[Path], port: int, environment: Mapping[str, str]) -> R
         for line in process.stdout:
             if not began and "Requesting Association" in line:
                 began = time.monotonic()
-            if line.startswith(("E:", "F:")) or ("Received C-STORE Response" in line and "Success" not in line):
+            if line.startswith(("E:", "F:")) or (" Response" in line and "Success" not in line):
                 refused.append(line.strip())
         ended = time.monotonic()
     assert process.returncode == 0 and not refused and began, (process.returncode, refused[:3])

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from bench.dcmsend import Run, make_files, send
+from bench.dcmsend import Run, make_files, send, send_with_every_context
 from bench.goals import Figures, Goal, Verdict
 from bench.measure import CT_BYTES, SMALL_BYTES, Meter, Scale, folder_of, tell
 from bench.peers import GatewaySide, PynetdicomSide, Side, StorescpSide
@@ -56,10 +56,10 @@ def receive(scale: Scale) -> list[Verdict]:
 
 
 def churn(scale: Scale) -> list[Verdict]:
-    """Small instances, an association each."""
+    """Small instances, an association each, and on each of them all the contexts that storescu knows."""
 
     def each_alone(paths: Sequence[Path], port: int) -> Run:
-        runs = [send([path], port) for path in paths]
+        runs = [send_with_every_context(path, port) for path in paths]
         return Run(runs[0].began_s, runs[0].began_s + sum(run.ended_s - run.began_s for run in runs))
 
     return _received(scale, "churn", 200, SMALL_BYTES, 1.1, _gateway_and_storescp, each_alone)
