@@ -8,7 +8,8 @@ workload     what                                                               
 `stock`      the same two, received only; DCMTK as Debian ships it, with Nagle's     storescp
              algorithm on
 `receive`    the same two, received only                                             storescp, pynetdicom
-`churn`      200 small instances, an association with every context each, received only storescp
+`churn`      200 small instances, an association each that proposes every context,   storescp
+             received only
 `fanout`     the CTs to three archives                                               the gateway, to one
 `parallel`   20 senders with 50 CTs each, at once                                    the gateway, one sender
 `large`      one instance of 1 GiB, and small ones beside it                         socat
