@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -81,7 +82,7 @@ class ClientAssociation:
         self._failure: PeerError | None = None
         self._loop = loop = asyncio.get_running_loop()
         self._waits_for, self._waits_s, self._waits_sending = "", 0.0, False
-        self._taken, self._ends_at = 0, 0.0
+        self._taken, self._ends_at = 0, math.inf  # never: nobody waits
         self._look_timer: asyncio.TimerHandle | None = None
         # From the start: the answer to the A-ASSOCIATE-RQ may be read before anybody awaits it.
         self._waiter: asyncio.Future[Command | None] | None = loop.create_future()
@@ -305,7 +306,7 @@ class ClientAssociation:
             self.abort("cancelled")
             raise
         finally:
-            self._waiter = None
+            self._waiter, self._ends_at = None, math.inf
 
     def _look_in(self, seconds: float) -> None:
         if self._look_timer is not None:
@@ -315,8 +316,8 @@ class ClientAssociation:
     def _look(self) -> None:
         """Once a second while there is something to wait for: no timer is made and cancelled for every message."""
         self._look_timer = None
-        if self._waiter is None or self._waiter.done():
-            return
+        if self._waiter is None or self._waiter.done() or self._ends_at == math.inf:
+            return  # what is being sent now has no deadline but its progress
         now, taken = self._loop.time(), self._taken_bytes()
         if taken - self._taken >= MIN_PROGRESS_BYTES or self._taken < taken == self.driver.bytes_out:
             self._taken, self._ends_at = taken, now + self._waits_s
