@@ -34,6 +34,7 @@ CONTROL_VARIABLE = "GATEWAY_CONTROL"
 CHILD_VARIABLE = "GATEWAY_CHILD"
 SOCKETS_VARIABLE = "GATEWAY_SOCKETS"
 MESSAGE_LIMIT = 256
+BEAT_EVERY_S = 1.0  # at most
 
 _PR_SET_PDEATHSIG = 1
 _DETACHED_BEAT_S = 5.0
@@ -92,7 +93,7 @@ class Control:
         """I live. For processes without an event loop: call it at least every `beat_interval_s`, or as often as is
         convenient."""
         now = time.monotonic()
-        if now - self._beat_at >= self.beat_interval_s / 2:
+        if now - self._beat_at >= min(BEAT_EVERY_S, self.beat_interval_s / 2):
             self._beat_at = now
             self._send("beat")
 

@@ -103,11 +103,11 @@ class Session:
     role: Role
     host: str
     pid: int
+    opened_at_ms: int = 0
 
 
 class InstanceLease(NamedTuple):
-    """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began. `revision` is of
-    the rules that were current when it was claimed."""
+    """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began."""
 
     instance_id: str
     seq: int
@@ -115,7 +115,6 @@ class InstanceLease(NamedTuple):
     received_at_ms: int
     payload: PayloadFile
     facts: AssociationFacts
-    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +210,13 @@ class Outcome(NamedTuple):
     uncertain: bool = False
     alone: bool = False
     counted: bool = True
+
+
+class LeftBehind(NamedTuple):
+    """What a process had delivered, and had not told the ledger when it died."""
+
+    opened_at_ms: int  # of its session: another ledger may have one of the same number
+    delivered: tuple[Outcome, ...]
 
 
 class Breaker(StrEnum):

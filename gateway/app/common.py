@@ -21,7 +21,7 @@ from gateway.ledger import journal
 from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Role, Session
+from gateway.model import LeftBehind, Role, Session
 from gateway.spool import Spool
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.work.base import Stage
@@ -191,9 +191,18 @@ async def open_session(process: Process, ledger: LedgerThread, role: Role, gener
 
 def void_session(config: Config, ledger: Ledger, session_id: int) -> Voided:
     """End the session of a process that is dead, or ends: what it had delivered is recorded, what it held is freed."""
-    voided = ledger.void_session(session_id, clock_ms(), journal.delivered(config.state_dir, session_id))
+    voided = ledger.void_session(session_id, clock_ms(), left_behind(config, session_id))
     journal.forget(config.state_dir, session_id)
     return voided
+
+
+def left_behind(config: Config, session_id: int) -> LeftBehind | None:
+    """What a dead process had delivered. Where that cannot be read, a few are delivered twice, and nobody waits."""
+    try:
+        return journal.left_behind(config.state_dir, session_id)
+    except OSError as error:
+        telemetry.problem("journal_not_read", error)
+        return None
 
 
 async def beat_ledger(

@@ -82,7 +82,7 @@ async def _serve(process: Process, share: Share) -> None:
 
 def _journal(config: Config, session: Session) -> OutcomeJournal | None:
     try:
-        return OutcomeJournal(config.state_dir, session.session_id)
+        return OutcomeJournal(config.state_dir, session)
     except OSError as error:
         telemetry.problem("outcomes_wait_for_ledger", reason=f"no journal in the state folder: {error.strerror}")
         return None

@@ -21,6 +21,7 @@ from gateway.app.common import (
     SNAPSHOT_VARIABLE,
     clock_ms,
     ledger_path,
+    left_behind,
     open_ledger_of,
     open_spool,
     process_counts,
@@ -118,9 +119,10 @@ def _prepare_ledger(config: Config, spool: Spool) -> None:
 
 def _void_all(ledger: Ledger, config: Config) -> None:
     """Free what the processes of an earlier run held, but for what they had delivered."""
-    left = journal.sessions(config.state_dir)
-    ledger.void_all(clock_ms(), {session_id: journal.delivered(config.state_dir, session_id) for session_id in left})
-    for session_id in left:
+    sessions = journal.sessions(config.state_dir)
+    found = {session_id: left_behind(config, session_id) for session_id in sessions}
+    ledger.void_all(clock_ms(), {session_id: left for session_id, left in found.items() if left is not None})
+    for session_id in sessions:
         journal.forget(config.state_dir, session_id)
 
 

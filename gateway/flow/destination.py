@@ -276,6 +276,7 @@ class DestinationQueue:
                         opened = await self._serve(slot, lease)
                     finally:
                         self._stock.done(lease)
+                        self._brought_in.discard(lease.delivery_id)
                     if not opened:
                         return
                 elif not await self._wait_for_work(slot):
@@ -385,7 +386,6 @@ class DestinationQueue:
     async def _store(self, association: ClientAssociation, context_id: int, lease: DeliveryLease) -> int:
         payload = lease.payload
         at_hand = lease.delivery_id in self._brought_in or self._is_fresh(lease)
-        self._brought_in.discard(lease.delivery_id)
         buffer = self._tools.buffers.take(payload.length) if at_hand else bytearray()
         data_set = DataSet(self._tools.spool, payload, self._tools.executor)
         command = (context_id, payload.sop_class_uid, payload.sop_instance_uid)

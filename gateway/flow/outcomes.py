@@ -51,6 +51,7 @@ class OutcomeRecorder:
         self._idle = asyncio.Event()
         self._idle.set()
         self._failing = False
+        self._journal_failing = False
 
     @property
     def open(self) -> bool:
@@ -68,13 +69,17 @@ class OutcomeRecorder:
 
     def _is_kept(self, outcome: Outcome) -> bool:
         """Put an outcome into the journal, if it is one for it and there is room."""
-        if self._journal is None or outcome.state is not DeliveryState.DELIVERED or len(self._outcomes) >= BEHIND:
+        delivered = outcome.state is DeliveryState.DELIVERED
+        if self._journal is None or not delivered or self._failing or len(self._outcomes) >= BEHIND:
             return False
         try:
             self._journal.write(outcome)
         except OSError as error:
-            telemetry.problem("outcomes_wait_for_ledger", reason=f"the journal cannot be written: {error.strerror}")
+            if not self._journal_failing:
+                telemetry.problem("outcomes_wait_for_ledger", reason=f"the journal cannot be written: {error.strerror}")
+            self._journal_failing = True
             return False
+        self._journal_failing = False
         return True
 
     def quarantine(self, verdict: Quarantine) -> None:

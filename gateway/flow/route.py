@@ -69,31 +69,39 @@ class Router:
         while not stopping():
             beat()
             try:
-                leases = self._claim() if self._has_rules() else []
+                leases = self._claim()
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
                 leases = []
-            if leases:
-                self._route(leases, beat, stopping)
+            if self._plan is not None and leases:
+                self._route(self._plan, leases, beat, stopping)
             if len(leases) < BATCH and not any(lease.attempt > 1 for lease in leases):
-                # Nothing else was to be had; what came since has sent a wake-up, which is not lost.
+                # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
+                # earlier one another worker had, or one for another try, waits for the next turn.
                 self._queue.wait_sync(IDLE_S)
 
     def _claim(self) -> list[InstanceLease]:
-        return self._ledger.claim_instances(self._session, BATCH, self._clock_ms())
-
-    def _has_rules(self) -> bool:
-        return self._plan is not None or bool(self._ledger.current_revision())
+        """A batch, if there is one, and the rules for it. They are read before anything is claimed: what keeps a worker
+        from having them is held against no instance."""
+        while True:
+            if self._plan is not None:
+                leases = self._ledger.claim_instances(self._session, BATCH, self._clock_ms(), self._plan.revision)
+                if leases:
+                    return leases
+            revision = self._ledger.current_revision()
+            if not revision or (self._plan is not None and self._plan.revision == revision):
+                return []
+            self._plan = load(self._ledger.load_rules(revision).files, None)
+            # This process is the one that counts them.
+            telemetry.declare(rules=[rule.name for rule in self._plan.rules])
 
     def _route(
         self,
+        plan: Plan,
         leases: Sequence[InstanceLease],
         beat: Callable[[], None],
         stopping: Callable[[], bool],
     ) -> None:
-        plan = self._plan_of(leases[0].revision, beat, stopping)
-        if plan is None:
-            return
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
         for lease in leases:
@@ -135,22 +143,6 @@ class Router:
             if stopping():
                 return None
             self._queue.wait_sync(IDLE_S)
-
-    def _plan_of(self, revision: str, beat: Callable[[], None], stopping: Callable[[], bool]) -> Plan | None:
-        """The rules of a revision. None when stopping."""
-        while self._plan is None or self._plan.revision != revision:
-            try:
-                self._plan = load(self._ledger.load_rules(revision).files, None)
-            except LedgerBusy as error:
-                telemetry.problem("routing_waits_for_ledger", reason=str(error))
-                beat()
-                if stopping():
-                    return None
-                self._queue.wait_sync(IDLE_S)
-            else:
-                # This process is the one that counts them.
-                telemetry.declare(rules=[rule.name for rule in self._plan.rules])
-        return self._plan
 
     def _record(
         self, routings: Sequence[Routing], quarantines: list[Quarantine], associations: Mapping[str, str]

@@ -37,6 +37,7 @@ from gateway.model import (
     InstanceLease,
     InstanceState,
     LedgerGauges,
+    LeftBehind,
     Outcome,
     Quarantine,
     Role,
@@ -184,19 +185,19 @@ class Ledger(Protocol):
     def beat(self, session: Session, now_ms: int) -> bool:
         """Count one heartbeat. False when the session was voided: the process must stop what it holds."""
 
-    def void_session(self, session_id: int, now_ms: int, delivered: Sequence[Outcome] = ()) -> Voided:
+    def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
         """End a session whose process is known to be dead (or that ends in order) and free what it claimed.
 
         Instances return to `received`, deliveries to `ready`, marked uncertain and alone. Idempotent.
 
-        :param delivered: outcomes that the process left behind (`gateway.ledger.journal`): recorded first, as far as
-            their leases hold.
+        :param left: what the process left behind (`gateway.ledger.journal`): recorded first, if it is of this session,
+            and as far as its leases hold.
         """
 
-    def void_all(self, now_ms: int, delivered: Mapping[int, Sequence[Outcome]]) -> Voided:
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
         """Void every open session: a supervisor has just started, and the state lock it holds proves them all dead.
 
-        :param delivered: by session id, as for `void_session`.
+        :param left: by session id, as for `void_session`.
         """
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,8 +219,12 @@ class Ledger(Protocol):
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def claim_instances(self, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
+    def claim_instances(
+        self, session: Session, limit: int, now_ms: int, revision: str | None = None
+    ) -> list[InstanceLease]:
         """Claim up to `limit` received instances, oldest first; each attempt is counted here.
+
+        :param revision: claim nothing unless these rules are the current ones.
 
         An instance comes only when every earlier arrival of its SOP Instance UID is routed, or in the same batch.
         One with an earlier attempt comes alone: when nothing fresh waits, or at an age of attempts² times

@@ -105,7 +105,7 @@ def clean(value: object) -> Any:
         return escape(str(value), TEXT_LIMIT)
     if isinstance(value, Mapping):
         return {escape(str(key)): clean(item) for key, item in list(value.items())[:_ITEMS_LIMIT]}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
         return [clean(item) for item in list(value)[:_ITEMS_LIMIT]]
     if isinstance(value, BaseException):
         return " ".join(describe(value).values())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import RETRY_PATIENCE_MS, Voided
+from gateway.ledger.base import RETRY_PATIENCE_MS, RuleSet, Voided
 from gateway.model import (
     DeliveryLease,
     DeliveryState,
     DuplicateKind,
     InstanceState,
+    LeftBehind,
     Outcome,
     Quarantine,
     Role,
     Routing,
+    Session,
     StudyFacts,
 )
 from tests.contract.ledger_scene import FACTS, Scene, arrival, decision
@@ -54,23 +56,25 @@ def test_a_start_frees_what_earlier_processes_held_under_whatever_host_name(scen
     assert states == ["ready", "ready", "ready"]
 
 
-def delivered(*leases: DeliveryLease) -> list[Outcome]:
-    return [Outcome(each.delivery_id, each.token, DeliveryState.DELIVERED, "success", status=0) for each in leases]
+def left_by(session: Session, *leases: DeliveryLease) -> LeftBehind:
+    outcomes = [Outcome(each.delivery_id, each.token, DeliveryState.DELIVERED, "success", status=0) for each in leases]
+    return LeftBehind(session.opened_at_ms, tuple(outcomes))
 
 
 def test_what_a_dead_forwarder_had_delivered_is_recorded_with_its_end(scene: Scene) -> None:
     scene.arrive("a", "b")
     scene.route()
     first, _ = scene.claim()
-    voided = scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms, delivered(first))
+    voided = scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms, left_by(scene.forwarder, first))
     assert voided == Voided(instances=0, deliveries=1)
     assert [state for _, _, state in scene.deliveries("a", "b")] == ["delivered", "ready"]
     assert scene.state("a") is InstanceState.SETTLED
     # The second time nothing is believed: the session is over, and what it had may be somebody else's.
     scene.forwarder = scene.session()
     (again,) = scene.claim()
-    assert scene.ledger.void_session(voided_id := scene.forwarder.session_id, scene.now_ms) == Voided(0, 1)
-    assert scene.ledger.void_session(voided_id, scene.now_ms, delivered(again)) == Voided(0, 0)
+    left = left_by(scene.forwarder, again)
+    assert scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms) == Voided(0, 1)
+    assert scene.ledger.void_session(scene.forwarder.session_id, scene.now_ms, left) == Voided(0, 0)
     assert [state for _, _, state in scene.deliveries("b")] == ["ready"]
 
 
@@ -80,9 +84,30 @@ def test_a_start_believes_what_a_session_left_of_its_own_leases_only(scene: Scen
     (mine,) = scene.claim(limit=1)
     other = scene.session()
     (theirs,) = scene.claim(limit=1, session=other)
-    left = {scene.forwarder.session_id: delivered(mine, theirs), 4711: delivered(theirs)}
+    left = {scene.forwarder.session_id: left_by(scene.forwarder, mine, theirs), 4711: left_by(other, theirs)}
     assert scene.ledger.void_all(5, left) == Voided(instances=0, deliveries=1)
     assert [state for _, _, state in scene.deliveries("a", "b")] == ["delivered", "ready"]
+
+
+def test_what_a_session_of_another_ledger_left_is_not_believed(scene: Scene) -> None:
+    """A ledger that was put in the place of this one has sessions, deliveries and leases of the same numbers."""
+    scene.arrive("a", "b")
+    scene.route()
+    first, second = scene.claim()
+    left = left_by(scene.forwarder, first, second)._replace(opened_at_ms=scene.forwarder.opened_at_ms + 1)
+    assert scene.ledger.void_session(scene.forwarder.session_id, 5, left) == Voided(0, 2)
+    scene.forwarder = scene.session()
+    left = left_by(scene.forwarder, *scene.claim())._replace(opened_at_ms=scene.forwarder.opened_at_ms + 1)
+    assert scene.ledger.void_all(6, {scene.forwarder.session_id: left}) == Voided(0, 1)
+    assert [state for _, _, state in scene.deliveries("a", "b")] == ["ready", "ready"]
+
+
+def test_nothing_is_claimed_for_rules_that_are_not_the_current_ones(scene: Scene) -> None:
+    scene.ledger.store_rules(RuleSet("new", {"1.yaml": ""}), 1)
+    scene.arrive("a")
+    assert scene.ledger.claim_instances(scene.worker, 10, 1, "old") == []
+    (lease,) = scene.ledger.claim_instances(scene.worker, 10, 1, "new")
+    assert (lease.instance_id, lease.attempt) == ("a", 1)
 
 
 def test_what_a_dead_worker_had_is_claimed_again_one_by_one(scene: Scene) -> None:

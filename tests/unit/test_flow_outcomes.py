@@ -37,7 +37,7 @@ def test_deliveries_go_on_as_far_as_the_journal_holds_them_and_all_else_waits(tm
     async def scenario() -> None:
         thread = LedgerThread(partial(SqliteLedger.open, path, busy_timeout_s=0.1))
         session = await thread.call(lambda ledger: ledger.open_session(Role.FORWARDER, "host", 1, 0))
-        written = OutcomeJournal(tmp_path, session.session_id)
+        written = OutcomeJournal(tmp_path, session)
         if broken:
             os.dup2(os.open("/dev/full", os.O_RDONLY), written._fd)
         recorder = OutcomeRecorder(thread, session, written, lambda: 1, lambda: None)
@@ -51,7 +51,9 @@ def test_deliveries_go_on_as_far_as_the_journal_holds_them_and_all_else_waits(tm
             waiting.append(await goes_on(recorder, outcome(BEHIND + 1)))
             waiting.append(await goes_on(recorder, outcome(BEHIND + 2, DeliveryState.DEFERRED)))
             assert waiting[-2] is not None and waiting[-1] is not None
-            kept = {each.delivery_id for each in journal.delivered(tmp_path, session.session_id)}
+            left = journal.left_behind(tmp_path, session.session_id)
+            assert left is not None and left.opened_at_ms == session.opened_at_ms
+            kept = {each.delivery_id for each in left.delivered}
             assert kept == (set() if broken else set(range(1, BEHIND + 1)))
             await until(lambda: not recorder.open)  # the ledger has said that it is busy
         await until(lambda: recorder.open)

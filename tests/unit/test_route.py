@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway import telemetry
+from gateway.flow import route
 from gateway.flow.route import Router
 from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Role
-from gateway.rules.plan import load
+from gateway.rules.plan import Plan, load
 from gateway.spool import Spool
 from gateway.telemetry import registry
 from gateway.telemetry.exposition import exposition
@@ -49,3 +52,29 @@ def test_the_rules_of_another_revision_are_counted_by_their_names_and_those_that
     finally:
         queue.close()
         ledger.close()
+
+
+def test_what_keeps_a_worker_from_having_the_rules_is_held_against_no_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory for them, or a newer version of the gateway that refuses the last good set: the worker ends."""
+    ledger = SqliteLedger.open(tmp_path / "ledger.db", create=True)
+    queue = LocalQueue(tmp_path / "run", Stage.ROUTE)
+    files = {"10.yaml": "rules:\n  - name: all\n    hold: all\n"}
+    ledger.store_rules(RuleSet(load(files, None).revision, files), NOW_MS)
+    ledger.record_arrivals([arrival("a"), arrival("b")], NOW_MS)
+
+    def no_memory(*_: object) -> Plan:
+        raise MemoryError
+
+    monkeypatch.setattr(route, "load", no_memory)
+    for _ in range(3):
+        session = ledger.open_session(Role.WORKER, "host", 1, NOW_MS)
+        router = Router(ledger, session, Spool(tmp_path / "spool", 0, 0), queue, lambda: NOW_MS, 60.0)
+        with pytest.raises(MemoryError):
+            router.run(lambda: None, lambda: False)
+        ledger.void_session(session.session_id, NOW_MS)
+    session = ledger.open_session(Role.WORKER, "host", 1, NOW_MS)
+    assert [lease.attempt for lease in ledger.claim_instances(session, 10, NOW_MS)] == [1, 1]
+    queue.close()
+    ledger.close()

@@ -21,7 +21,7 @@ import pytest
 from gateway import telemetry
 from gateway.console import metrics as host_metrics
 from gateway.errors import SpoolFull
-from gateway.model import DestinationState, LedgerGauges
+from gateway.model import DestinationState, LedgerGauges, StudyFacts
 from gateway.telemetry import log, registry
 from gateway.telemetry.exposition import exposition
 
@@ -198,6 +198,12 @@ def test_no_function_takes_patient_data() -> None:
 def test_a_field_named_like_patient_data_is_withheld(lines: io.BytesIO) -> None:
     telemetry.event("oops", patient_name="CANARY", StudyDate="x", study_date="CANARY", sop_instance_uid="CANARY")
     assert b"CANARY" not in lines.getvalue()
+
+
+def test_a_value_of_ours_that_holds_patient_data_is_named_not_shown(lines: io.BytesIO) -> None:
+    facts = StudyFacts(patient_id="CANARY", patient_name="CANARY^CANARY")
+    telemetry.event("x", facts=facts, many=[facts])
+    assert b"CANARY" not in lines.getvalue() and said(lines)[0]["facts"] == "<StudyFacts>"
 
 
 def test_words_of_foreign_exceptions_warnings_and_libraries_stay_out(lines: io.BytesIO) -> None:

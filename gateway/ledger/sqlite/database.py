@@ -219,6 +219,8 @@ class Database:
                 header = index.read(_INDEX_BYTES)
         except FileNotFoundError:
             return 0
+        except OSError:  # no descriptor, for example: the checkpoint itself will say
+            return WAL_TRUNCATE_BYTES
         if len(header) < _INDEX_BYTES:
             return 0
         page_bytes, frames = _INDEX_FRAMES.unpack_from(header, 14)

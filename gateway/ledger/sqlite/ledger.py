@@ -41,6 +41,7 @@ from gateway.model import (
     InstanceLease,
     InstanceState,
     LedgerGauges,
+    LeftBehind,
     Outcome,
     Quarantine,
     Role,
@@ -96,17 +97,19 @@ class SqliteLedger:
     def beat(self, session: Session, now_ms: int) -> bool:
         return self._database.write(lambda tx: _sessions.beat(tx, session, now_ms))
 
-    def void_session(self, session_id: int, now_ms: int, delivered: Sequence[Outcome] = ()) -> Voided:
+    def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
         def void(tx: Transaction) -> Voided:
-            _deliveries.record(tx, session_id, delivered, now_ms)
+            if left is not None and _sessions.opened_at(tx, session_id) == left.opened_at_ms:
+                _deliveries.record(tx, session_id, left.delivered, now_ms)
             return _sessions.void(tx, session_id, now_ms)
 
         return self._database.write(void)
 
-    def void_all(self, now_ms: int, delivered: Mapping[int, Sequence[Outcome]]) -> Voided:
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
         def void(tx: Transaction) -> Voided:
-            for session_id, outcomes in delivered.items():
-                _deliveries.record(tx, session_id, outcomes, now_ms)
+            for session_id, each in left.items():
+                if _sessions.opened_at(tx, session_id) == each.opened_at_ms:
+                    _deliveries.record(tx, session_id, each.delivered, now_ms)
             return _sessions.void_all(tx, now_ms)
 
         return self._database.write(void)
@@ -127,8 +130,10 @@ class SqliteLedger:
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def claim_instances(self, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
-        return self._database.write(lambda tx: _routing.claim(tx, session, limit, now_ms))
+    def claim_instances(
+        self, session: Session, limit: int, now_ms: int, revision: str | None = None
+    ) -> list[InstanceLease]:
+        return self._database.write(lambda tx: _routing.claim(tx, session, limit, now_ms, revision))
 
     def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
         # An order to discard must not be forgotten after the instance is gone.

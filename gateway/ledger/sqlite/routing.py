@@ -39,14 +39,17 @@ _HELD_REASONS = {"": "", UNCONFIGURED: UNCONFIGURED_REASON, OVERTAKEN: OVERTAKEN
 _NO_RULE = "discarded without a reason"
 
 
-def claim(tx: Transaction, session: Session, limit: int, now_ms: int) -> list[InstanceLease]:
+def claim(
+    tx: Transaction, session: Session, limit: int, now_ms: int, revision: str | None = None
+) -> list[InstanceLease]:
     """See `Ledger.claim_instances`."""
     require_open(tx, session)
+    if revision is not None and rules.current(tx) != revision:
+        return []
     chosen: list[InstanceLease] = []
     lone: InstanceLease | None = None  # the oldest with an earlier attempt
     taken: set[int] = set()  # first_seq of twins that are all in this batch so far
     behind: set[int] = set()  # first_seq of twins of which an earlier one is not
-    revision = rules.current(tx)
     cursor = tx.execute(_SQL["received"])
     for row in cursor:
         seq, instance_id, attempts, received_at_ms, first_seq = row[:5]
@@ -63,7 +66,7 @@ def claim(tx: Transaction, session: Session, limit: int, now_ms: int) -> list[In
             behind.add(first_seq or 0)
             continue
         payload, facts = PayloadFile(*row[5:12]), AssociationFacts(*row[12:])
-        lease = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts, revision)
+        lease = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts)
         if not attempts:
             chosen.append(lease)
         elif _has_its_turn(attempts, now_ms - received_at_ms):

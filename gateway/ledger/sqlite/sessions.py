@@ -16,7 +16,7 @@ def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int) 
     cursor = tx.execute(_SQL["open_session"], {"role": role.value, "host": host, "pid": pid, "now_ms": now_ms})
     if cursor.lastrowid is None:
         raise AssertionError("SQLite gives a key for each row inserted")
-    return Session(cursor.lastrowid, role, host, pid)
+    return Session(cursor.lastrowid, role, host, pid, now_ms)
 
 
 def beat(tx: Transaction, session: Session, now_ms: int) -> bool:
@@ -33,6 +33,12 @@ def require_open(tx: Transaction, session: Session) -> None:
 def is_open(tx: Transaction, session_id: int) -> bool:
     """Whether the session may still work."""
     return tx.value(_SQL["is_open"], (session_id,)) is not None
+
+
+def opened_at(tx: Transaction, session_id: int) -> int | None:
+    """When a session was opened, in milliseconds; None where there is none of this number."""
+    at_ms: int | None = tx.value(_SQL["opened_at"], (session_id,))
+    return at_ms
 
 
 def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:

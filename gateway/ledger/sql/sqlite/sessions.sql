@@ -8,6 +8,9 @@ WHERE session_id = :session_id AND voided_at_ms IS NULL;
 -- name: is_open
 SELECT 1 FROM session WHERE session_id = ? AND voided_at_ms IS NULL;
 
+-- name: opened_at
+SELECT opened_at_ms FROM session WHERE session_id = ?;
+
 -- name: open
 SELECT session_id FROM session WHERE voided_at_ms IS NULL ORDER BY session_id;
 
