@@ -60,7 +60,7 @@ class OutcomeJournal:
         self._next += 1
 
     def close(self) -> None:
-        """Remove the file: everything in it is recorded."""
+        """Remove the file: everything in it is recorded, or nothing was."""
         os.close(self._fd)
         with contextlib.suppress(OSError):  # one that stays means nothing without its session
             self._path.unlink()

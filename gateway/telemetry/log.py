@@ -201,8 +201,7 @@ class _Log:
         self._least = _LEVELS[level.lower()]
         self._stream = stream
         self._lost = lost
-        self._second = 0
-        self._second_text = ""
+        self._second = (0, "")  # and how it is written; one value, because threads share it
 
     def emit(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         """Write one line, if its level is wanted."""
@@ -235,12 +234,12 @@ class _Log:
 
     def _now(self) -> str:
         """The time as ISO 8601 has it, UTC."""
-        now_ns = time.time_ns()
-        second, rest_ns = divmod(now_ns, 1_000_000_000)
-        if second != self._second:
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            self._second = second
-        return f"{self._second_text}{rest_ns // 1000:06d}Z"
+        second, rest_ns = divmod(time.time_ns(), 1_000_000_000)
+        known, text = self._second
+        if second != known:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}{rest_ns // 1000:06d}Z"
 
 
 class _ConsoleLog(_Log):
