@@ -25,6 +25,7 @@ from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Arrival, AssociationFacts, InstanceState
 from gateway.spool import ArrivalMeta, Intake, Spool
 from tests.harness.data import make_instance
+from tests.harness.durable import flush
 from tests.harness.tools import free_port, wait_until
 from tests.load.backlog import fill
 
@@ -122,8 +123,7 @@ def _spooled(spool_dir: Path) -> Arrival:
     writer = intake.begin(ArrivalMeta(facts, *uids, received_at_ms=time.time_ns() // 1_000_000))
     writer.write(memoryview(instance.data))
     arrival = writer.finish()
-    assert spool.flush([writer]) == [None]
+    assert flush([writer]) == [None]
     writer.close()
     intake.close()
-    spool.close()
     return arrival

@@ -1,4 +1,4 @@
-"""1, 4 and 20 senders at once: rate, latency, fairness, and what a flush and a commit are shared by.
+"""1, 4 and 20 senders at once: rate, latency, fairness, and what a commit is shared by.
 
 Fairness is the slowest sender's rate over the fastest's, each with instances of its own. Flushes and commits are those
 that the metrics listener counts for the receiver. The senders are threads of one process beside the gateway.
@@ -67,14 +67,13 @@ def main(options: Sequence[str]) -> None:
                         spread([each["instances_a_second"] for each in saved[side]], 0),
                         f"{percentile(latencies, 50):.1f} / {percentile(latencies, 99):.1f}",
                         spread([one.fairness for one in found], 2),
-                        spread([one.counted.flushes_an_instance for one in found], 2),
                         spread([one.counted.commits_an_instance for one in found], 2),
                         spread([one.cpu_ms for one in found], 2),
                     )
                 )
-    columns = ("senders", "instances/s", "ms p50 / p99", "slowest/fastest", "flushes", "commits", "CPU ms")
+    columns = ("senders", "instances/s", "ms p50 / p99", "slowest/fastest", "commits", "CPU ms")
     show(
-        "senders at once; flushes, commits and CPU (whole gateway, until everything is delivered) an instance",
+        "senders at once; commits and CPU (whole gateway, until everything is delivered) an instance",
         columns,
         rows,
     )
@@ -100,7 +99,6 @@ def describe(one: Figures) -> dict[str, float]:
         "latency_p50_ms": percentile(one.sent.all_latencies_ms, 50),
         "latency_p99_ms": percentile(one.sent.all_latencies_ms, 99),
         "fairness": one.fairness,
-        "flushes_an_instance": one.counted.flushes_an_instance,
         "commits_an_instance": one.counted.commits_an_instance,
         "cpu_ms_an_instance": one.cpu_ms,
     }

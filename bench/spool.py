@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.model import AssociationFacts
-from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
+from gateway.spool import ArrivalMeta, Flusher, Intake, Spool, SpoolWriter
 
 FRAGMENT_BYTES = 16_372  # the data of one P-DATA-TF PDU of 16 KiB
 POOL_SIZE = 256
@@ -37,7 +37,7 @@ def receive(intake: Intake, data: memoryview) -> SpoolWriter:
     return writer
 
 
-def measure(intake: Intake, size: int, group: int, rounds: int) -> tuple[float, float]:
+def measure(intake: Intake, flusher: Flusher, size: int, group: int, rounds: int) -> tuple[float, float]:
     """Medians in µs: the work per instance without its flush, and the flush of one group."""
     data = memoryview(os.urandom(size))
     working: list[float] = []
@@ -48,7 +48,7 @@ def measure(intake: Intake, size: int, group: int, rounds: int) -> tuple[float, 
         started = time.perf_counter()
         writers = [receive(intake, data) for _ in range(group)]
         written = time.perf_counter()
-        if any(intake.spool.flush(writers)):
+        if any(flusher.flush(writers)):
             raise SystemExit("a flush failed")
         flushed = time.perf_counter()
         for writer in writers:
@@ -64,11 +64,12 @@ def main(options: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=options[0] if options else None) as folder:
         spool = Spool(Path(folder) / "spool", 0, 0)
         spool.prepare()
+        flusher = Flusher()
         intake = Intake(spool, "00000000-0001", POOL_SIZE)
         print(f"{'size':>8} {'group':>6} {'work µs/instance':>17} {'flush µs/group':>15} {'ms/instance':>12}")
         for size in (9_000, 525_000):
             for group, rounds in ((1, 400), (20, 60)):
-                work, flush = measure(intake, size, group, rounds)
+                work, flush = measure(intake, flusher, size, group, rounds)
                 print(f"{size:>8} {group:>6} {work:>17.1f} {flush:>15.0f} {(work + flush / group) / 1000:>12.3f}")
         intake.close()
-        spool.close()
+        flusher.close()

@@ -1,24 +1,18 @@
-"""Between the last fragment and the ledger: group flush, acknowledgement, recording.
+"""Between the last fragment and the ledger: flush, acknowledgement, recording.
 
-Two queues of the receiver:
-
-  - `FlushGroup`: complete spool files wait for their flush. While one flush is under way in its thread, the files that
-    become complete meanwhile gather, and are flushed together. Objects of more than `LARGE_BYTES` have a lane of their
-    own, so that a gigabyte's flush holds up nobody. What is flushed is acknowledged at once.
-  - `Recorder`: arrivals wait for the ledger, and go there in batches (see `pace`). Every later stage works in these
-    batches, so that under load its transactions and wake-ups are shared by many. The spool is the promise, so a ledger
-    that is busy holds up no acknowledgement until MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they
-    are written. A ledger that fails closes intake for good: the next start checks it, and adopts what it does not know.
+- `Flushes`: complete spool files are flushed, many at once, and each is acknowledged as soon as it is durable.
+- `Recorder`: arrivals wait for the ledger, and go there in batches (see `pace`). Every later stage works in these
+  batches, so that under load its transactions and wake-ups are shared by many. The spool is the promise, so a ledger
+  that is busy holds up no acknowledgement until MAX_UNRECORDED arrivals wait; then intake closes (0xA700) until they
+  are written. A ledger that fails closes intake for good: the next start checks it, and adopts what it does not know.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
@@ -26,96 +20,56 @@ from gateway.flow.pace import Pace
 from gateway.ledger.base import Ledger, RecordedArrival
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Arrival, DuplicateKind
-from gateway.spool import Spool, SpoolWriter
+from gateway.spool import Flusher, SpoolWriter
 
-LARGE_BYTES = 8 << 20
 MAX_UNRECORDED = 10_000
 RECORD_BATCH = 500
 BUSY_PAUSE_S = 0.2
-
 
 Flushed = Callable[[SpoolError | None], None]
 """Called from the event loop when a file's flush has ended; None means durable."""
 
 
-Waiting = list[tuple[SpoolWriter, Flushed]]
+class Flushes:
+    """Flushes complete spool files. Make it inside the running event loop.
 
-
-class FlushGroup:
-    """Flushes complete spool files in groups, one group at a time, in a thread. Make it inside the running event loop.
-
-    :param flushes_told: one cell, shared by a spool's lanes: how many of its flushes telemetry was told of.
+    :param discard: removes a file that did not become durable.
     """
 
-    def __init__(self, spool: Spool, name: str, flushes_told: list[int]) -> None:
-        self._spool = spool
-        self._flushes_told = flushes_told
+    def __init__(self, discard: Callable[[SpoolWriter], None]) -> None:
+        self._discard = discard
+        self._flusher = Flusher()
         self._loop = asyncio.get_running_loop()
-        self._waiting: Waiting = []
-        self._busy = False  # a group is under way, or about to be
-        self._groups: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._failed: asyncio.Future[None] = self._loop.create_future()
-        threading.Thread(target=self._serve, name=f"flush-{name}", daemon=True).start()
+        self._loop.add_reader(self._flusher.fileno(), self._serve)
 
     def submit(self, writer: SpoolWriter, flushed: Flushed) -> None:
         """Have a finished writer flushed."""
-        self._waiting.append((writer, flushed))
-        if not self._busy:
-            self._busy = True
-            self._loop.call_soon(self._begin)
+        began = time.monotonic()
+
+        def ended(error: SpoolError | None) -> None:
+            telemetry.spool_flushed(seconds=time.monotonic() - began)
+            if error is None:
+                writer.close()
+            else:
+                self._discard(writer)
+            flushed(error)
+
+        self._flusher.start(writer, ended)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises what is a bug: an error that is not a file's."""
         try:
             await self._failed
         finally:
-            self._groups.put(None)
-
-    def _begin(self) -> None:
-        group, self._waiting = self._waiting, []
-        self._groups.put(group)
+            self._loop.remove_reader(self._flusher.fileno())
 
     def _serve(self) -> None:
-        """The thread."""
-        while (group := self._groups.get()) is not None:
-            began = time.monotonic()
-            try:
-                errors = self._flush([writer for writer, _ in group])
-            except BaseException as error:  # noqa: BLE001 - raised by `run`
-                self._loop.call_soon_threadsafe(self._fail, error)
-                return
-            self._loop.call_soon_threadsafe(self._done, group, errors, time.monotonic() - began)
-            del group  # hold nothing while there is nothing to do
-
-    def _done(self, group: Waiting, errors: list[SpoolError | None], seconds: float) -> None:
-        if self._waiting:
-            self._begin()
-        else:
-            self._busy = False
         try:
-            self._count(errors.count(None), seconds)
-            for (_, flushed), error in zip(group, errors, strict=True):
-                flushed(error)
+            self._flusher.serve()
         except Exception as error:  # noqa: BLE001 - raised by `run`
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
-
-    def _count(self, durable: int, seconds: float) -> None:
-        flushes = self._spool.flush_calls
-        telemetry.spool_flushed(instances=durable, seconds=seconds, flushes=flushes - self._flushes_told[0])
-        self._flushes_told[0] = flushes
-
-    def _flush(self, writers: Sequence[SpoolWriter]) -> list[SpoolError | None]:
-        errors = self._spool.flush(writers)
-        for writer, error in zip(writers, errors, strict=True):
-            if error is None:
-                writer.close()
-            else:
-                writer.discard()
-        return errors
+            if not self._failed.done():
+                self._failed.set_exception(error)
 
 
 class Recorder:

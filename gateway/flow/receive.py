@@ -34,13 +34,14 @@ from gateway.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from gateway.dicom.status import UNRECOGNIZED_OPERATION
 from gateway.errors import SpoolError, SpoolFull
 from gateway.flow import admission
-from gateway.flow.intake import LARGE_BYTES, FlushGroup, Recorder
+from gateway.flow.intake import Flushed, Flushes, Recorder
 from gateway.flow.room import give_up_ballast
 from gateway.model import Arrival, AssociationFacts
 from gateway.net.served import ServerAssociation, Sink
 from gateway.spool import ArrivalMeta, Intake, Spool, SpoolWriter
 
 FILL_PAUSE_S = 0.2
+LARGE_BYTES = 8 << 20  # freeing more takes a file system so long that a thread does it
 POOL_PATIENCE_S = 10.0
 
 SUCCESS = 0x0000
@@ -88,9 +89,7 @@ class Receiver:
         self._intake = Intake(spool, generation, pool_size)
         self._pool_size = pool_size
         self._recorder = recorder
-        flushes_told = [0]
-        self._small = FlushGroup(spool, "small", flushes_told)
-        self._large = FlushGroup(spool, "large", flushes_told)
+        self._flushes = Flushes(self.discard)
         self._filler = ThreadPoolExecutor(1, thread_name_prefix="spool-pool")
         self._fill_wanted = asyncio.Event()
         self._beginning: deque[tuple[asyncio.Future[Sink], Callable[[], Sink]]] = deque()  # those that found no file
@@ -107,8 +106,7 @@ class Receiver:
     async def run(self) -> None:
         """Serve flushes, recording and the file pool until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._small.run(), name="flush small")
-            tasks.create_task(self._large.run(), name="flush large")
+            tasks.create_task(self._flushes.run(), name="flushes")
             tasks.create_task(self._recorder.run(), name="record arrivals")
             tasks.create_task(self._keep_pool(), name="fill the pool")
 
@@ -254,10 +252,9 @@ class Receiver:
         else:
             writer.discard()
 
-    def flush(self, writer: SpoolWriter, flushed: Callable[[SpoolError | None], None]) -> None:
-        """Have a finished file flushed, in the lane for its size."""
-        lane = self._large if writer.length > LARGE_BYTES else self._small
-        lane.submit(writer, flushed)
+    def flush(self, writer: SpoolWriter, flushed: Flushed) -> None:
+        """Have a finished file flushed."""
+        self._flushes.submit(writer, flushed)
 
     def stored(self, arrival: Arrival) -> None:
         """A durable, acknowledged arrival."""

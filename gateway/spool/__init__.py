@@ -11,31 +11,33 @@ from a peer becomes part of a path. One instance is one DICOM Part 10 file that 
 
 The way of an instance: `Intake.fill` (in a thread) creates empty files under their final names and makes the folders
 durable, once for many → `Intake.begin` takes one → `SpoolWriter.write` per fragment → `SpoolWriter.finish` fills in the
-record, last → `Spool.flush` (in a thread) makes one or many files durable with one flush → the sender may be answered
-with Success → `SpoolWriter.close`. There is no rename: a file whose header was
-never written to its end was never acknowledged.
+record, last → `Flusher.start` has it made durable by the kernel, with one flush → the sender may be answered with
+Success → `SpoolWriter.close`. There is no rename: a file whose header was never written to its end was never
+acknowledged.
 
 Rules:
-  - Success is sent only for a writer whose `flush` result was None. A failed flush is never tried again on that file:
+  - Success is sent only for a writer whose flush ended with None. A failed flush is never tried again on that file:
     `discard` it and answer 0xA700.
   - A complete file is never removed except by `Spool.unlink`, which the purge calls after its durable commit.
   - `remove_incomplete` touches only generations that the caller knows to be dead.
   - Reading is `pread`, never a memory map: a truncated mapped file kills the process.
   - Whatever the file system says comes out as SpoolFull, SpoolMissing, SpoolCorrupt or SpoolError; nothing here logs.
 
-Modules: `record` (the file format, pure), `system` (system calls that Python lacks), `directory` (folder, room,
-ballast, unlink), `flush` (one flush for many), `intake` (pool and writer), `reader`, `scan` (adoption and recovery).
-Callers: flow/receive (Intake), flow/route and flow/forward (SpoolFile), flow/sweep (unlink, ballast), adoption and
-`gateway recover` (scan, remove_incomplete).
+Modules: `record` (the file format, pure), `system` and `aio` (system calls that Python lacks), `directory` (folder,
+room, ballast, unlink), `flush` (how files become durable), `intake` (pool and writer), `reader`, `scan` (adoption and
+recovery). Callers: flow/receive (Intake), flow/intake (Flusher), flow/route and flow/forward (SpoolFile), flow/sweep
+(unlink, ballast), adoption and `gateway recover` (scan, remove_incomplete).
 """
 
 from gateway.spool.directory import Room, Spool
+from gateway.spool.flush import Flusher
 from gateway.spool.intake import ArrivalMeta, Intake, SpoolWriter
 from gateway.spool.reader import SpoolFile, bring_in, read_arrival
 from gateway.spool.scan import Found, FoundState, Removal, generations_of, instance_ids, remove_incomplete, scan
 
 __all__ = [
     "ArrivalMeta",
+    "Flusher",
     "Found",
     "FoundState",
     "Intake",

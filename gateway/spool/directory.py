@@ -1,4 +1,4 @@
-"""The spool folder: paths, room, ballast, removal, flushes.
+"""The spool folder: paths, room, ballast, removal.
 
 One `Spool` per process. `prepare` is called once by whoever may create folders (the supervisor, a receiver); readers
 need no preparation. Everything but `path` and the counters may block on the disk.
@@ -21,13 +21,12 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import SpoolError
 from gateway.spool import system
-from gateway.spool.flush import Flushable, Flusher
 from gateway.spool.free import FREE, FreeFiles
 
 INCOMING = "incoming"
@@ -60,7 +59,6 @@ class Spool:
         self.min_free_bytes = min_free_bytes
         self.ballast_bytes = ballast_bytes
         self._root = os.path.abspath(directory)
-        self._flusher = Flusher()
         self.free = FreeFiles(f"{self._root}/{FREE}")
         self._room: Room | None = None
         self._room_at = 0.0
@@ -75,14 +73,9 @@ class Spool:
             for name in (INCOMING, DERIVED, FREE):
                 os.makedirs(os.path.join(self._root, name), FOLDER_MODE, exist_ok=True)
             fsync_folder(self._root)
-            self._flusher.open(self._root)
         except OSError as error:
             raise system.spool_error(error, f"cannot prepare the spool {self._root}") from error
         self.restore_ballast()
-
-    def close(self) -> None:
-        """Release what `prepare` opened."""
-        self._flusher.close()
 
     def path(self, relative: str) -> Path:
         """The file at a path relative to the spool. Raises SpoolError for anything that is not one of ours."""
@@ -236,20 +229,6 @@ class Spool:
                     return
                 raise
             folder = os.path.dirname(folder)
-
-    # ── flush ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def flush(self, writers: Sequence[Flushable]) -> list[SpoolError | None]:
-        """Make finished writers durable, together: None for each that is, else why not. Blocking: call in a thread.
-
-        Never tried again on the same file: a writer that got an error can only be discarded.
-        """
-        return self._flusher.flush(writers)
-
-    @property
-    def flush_calls(self) -> int:
-        """Device flushes so far: one per fdatasync or syncfs."""
-        return self._flusher.flush_calls
 
 
 def fsync_folder(folder: str) -> None:

@@ -2,7 +2,7 @@
 
 An `Intake` belongs to one receiver process and its generation. `fill` blocks and runs in a thread; `begin`, the
 writer's `write`, `finish`, `discard` and `close` run on the event loop: they do a few short system calls and never wait
-for the disk (`Spool.flush` does, in a thread).
+for the disk (`Flusher` has the kernel do that).
 
 A fill makes one batch folder with `pool_size` empty files and makes the folder, the generation's folder and `incoming`
 durable; only then do the names enter the pool. So an acknowledgement needs no folder flush. When the room ends
@@ -256,7 +256,7 @@ class SpoolWriter:
             raise system.spool_error(error, f"cannot write {self.relative}") from error
 
     def finish(self) -> Arrival:
-        """Write what is left, then the record. Not durable yet: `Spool.flush` is next. Raises as `write` does."""
+        """Write what is left, then the record. Not durable yet: `Flusher.start` is next. Raises as `write` does."""
         self._require(WriterState.OPEN)
         meta = self._meta
         done = record.Record(
@@ -283,13 +283,13 @@ class SpoolWriter:
         return done.arrival(self.relative)
 
     def begin_flush(self) -> int:
-        """`Spool.flush` only: the descriptor to flush, this once."""
+        """`Flusher` only: the descriptor to flush, this once."""
         self._require(WriterState.FINISHED)
         self._state = WriterState.FLUSHING
         return self._fd
 
     def end_flush(self, error: SpoolError | None) -> None:
-        """`Spool.flush` only: what became of it."""
+        """`Flusher` only: what became of it."""
         self._state = WriterState.DURABLE if error is None else WriterState.FAILED
 
     def discard(self) -> bool:

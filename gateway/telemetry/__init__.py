@@ -199,12 +199,9 @@ def store_refused(*, source: str, status: int, reason: str, association_id: str)
     problem("store_refused", association_id=association_id, source=source, status=f"0x{status:04X}", reason=reason)
 
 
-def spool_flushed(*, instances: int, seconds: float | None = None, flushes: int = 1) -> None:
-    """The spool was flushed `flushes` times for `instances` instances. No line: there are too many."""
-    registry.spool_flushes.inc(flushes)
-    registry.spool_flushed_instances.inc(instances)
-    if seconds is not None:
-        registry.spool_flush_seconds.observe(seconds)
+def spool_flushed(*, seconds: float) -> None:
+    """An instance was flushed, or could not be. No line: there are too many."""
+    registry.spool_flush_seconds.observe(seconds)
 
 
 def ledger_committed(commits: int = 1) -> None:

@@ -102,9 +102,7 @@ class Scene:
 
     def orphans(self) -> list[str]:
         """Files of receivers that are dead which the ledger does not know. Of the live one's, its pool is no orphan."""
-        spool = Spool(self.config.spool_dir, 0, 0)
-        with contextlib.closing(spool):
-            found = list(scan(spool))
+        found = list(scan(Spool(self.config.spool_dir, 0, 0)))
         known = known_instances(self.config.ledger_path)
         newest = max((one.generation for one in found), default="")
         return [

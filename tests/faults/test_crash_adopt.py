@@ -13,15 +13,14 @@ from gateway.flow.adopt import Adoption, adopt
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.spool import Spool
-from tests.unit.spool_kit import close_spools, files_in, make_intake, make_meta, make_spool, store
+from tests.unit.spool_kit import files_in, make_intake, make_meta, make_spool, store
 
 DEAD, LIVING = "0123abcd-0001", "0123abcd-0002"
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    yield make_spool(tmp_path / "spool")
-    close_spools()
+def spool(tmp_path: Path) -> Spool:
+    return make_spool(tmp_path / "spool")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Arrival
 from tests.harness.gatewayprocess import GatewayConfig
 from tests.harness.machine import Tmpfs
-from tests.unit.spool_kit import close_spools, make_intake, make_meta, make_spool, store
+from tests.unit.spool_kit import make_intake, make_meta, make_spool, store
 
 COUNT = 300
 
@@ -31,7 +31,6 @@ def config(tmp_path: Path) -> Iterator[Config]:
         intake = make_intake(make_spool(tmp_path / "spool"), pool_size=COUNT)
         for number in range(COUNT):
             store(intake, b"data set", make_meta(sop_instance_uid=f"1.2.{number}"))
-        close_spools()
         yield load(written.write(), os.environ)
 
 

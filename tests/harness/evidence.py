@@ -177,15 +177,12 @@ def _not_adoptable(directory: Path) -> dict[str, tuple[str, str]]:
     from gateway.spool import Spool, scan
 
     spool = Spool(directory, min_free_bytes=0, ballast_bytes=0)
-    try:
-        return {
-            found.relative: ("", found.reason or str(found.state))
-            if found.arrival is None
-            else (found.arrival.sop_instance_uid, "")
-            for found in scan(spool, verify=True)
-        }
-    finally:
-        spool.close()
+    return {
+        found.relative: ("", found.reason or str(found.state))
+        if found.arrival is None
+        else (found.arrival.sop_instance_uid, "")
+        for found in scan(spool, verify=True)
+    }
 
 
 class Sinks:

@@ -24,6 +24,8 @@ from tests.harness.tools import Completed, program, require, run, wait_until
 
 _FS_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _SHUTDOWN_WITHOUT_FLUSH = 2
+_FIFREEZE = 0xC0045877  # _IOWR('X', 119, int)
+_FITHAW = 0xC0045878
 _numbers = itertools.count(os.getpid() % 200)
 
 
@@ -123,6 +125,19 @@ class LoopExt4(_Mounted):
         """After `power_cut`, with every process on it ended: unmount and mount what is left."""
         self.unmount()
         self.mount()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing is written to it meanwhile: a file system whose image lies in it has a disk that stands still."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, _FIFREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(descriptor, _FITHAW, 0)
+        finally:
+            os.close(descriptor)
 
     def force_read_only(self) -> None:
         """Report an error to ext4, which then turns itself read-only (errors=remount-ro): writes fail with EROFS."""

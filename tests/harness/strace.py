@@ -61,6 +61,10 @@ def inject(
     return text + (f":when={when}" if when != "" else "")
 
 
+FLUSHES_IN_THREADS = inject("io_submit", error="EAGAIN")
+"""The kernel takes no flush from the gateway, so that threads of its own call fdatasync, where faults can be met."""
+
+
 class Strace:
     """A strace that is attached to a process, or the words that start a command under one."""
 

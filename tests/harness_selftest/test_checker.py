@@ -26,6 +26,7 @@ from gateway.model import (
 from gateway.spool import ArrivalMeta, Intake, Spool
 from tests.harness.checker import Evidence, Report, check, find_canaries
 from tests.harness.data import Instance, make_instances
+from tests.harness.durable import flush
 from tests.harness.evidence import LedgerView, ProcessWatch, Sinks
 from tests.harness.sender import Journal, journal_of_files
 from tests.harness.tools import Process, wait_until
@@ -72,7 +73,7 @@ class World:
         )
         writer.write(instance.data if data is None else data)
         arrival = writer.finish()
-        assert self.spool.flush([writer]) == [None]
+        assert flush([writer]) == [None]
         writer.close()
         return arrival
 
@@ -120,7 +121,6 @@ class World:
 
     def close(self) -> None:
         self.ledger.close()
-        self.spool.close()
         self.journal.close()
 
 

@@ -22,7 +22,7 @@ from tests.harness.gatewayprocess import (
     send_everything_to,
 )
 from tests.harness.sender import Journal, JournalSender
-from tests.harness.strace import SYNC_CALLS, Strace, inject
+from tests.harness.strace import FLUSHES_IN_THREADS, SYNC_CALLS, Strace, inject
 from tests.harness.tools import require, wait_until
 
 
@@ -101,7 +101,7 @@ def test_a_role_is_traced_and_a_failing_flush_is_told_to_the_sender(
     require("strace")
     gateway, archive = running
     first, second = make_instances(2, pixel_bytes=4000)
-    failing = [inject(SYNC_CALLS[:3], error="EIO")]
+    failing = [FLUSHES_IN_THREADS, inject(SYNC_CALLS[:3], error="EIO")]
     with Journal(tmp_path / "journal.jsonl") as journal:
         with Strace.attach(gateway.pid_of("receiver"), tmp_path / "trace", injections=failing) as strace:
             refused = JournalSender(gateway.config.port, journal, [first], until_success=False).run()

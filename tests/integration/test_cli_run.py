@@ -19,7 +19,7 @@ from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.sender import Journal, JournalSender
 from tests.harness.tools import Completed, free_port, wait_until
 from tests.integration.cli_site import command
-from tests.unit.spool_kit import close_spools, make_intake, make_meta, make_spool, store
+from tests.unit.spool_kit import make_intake, make_meta, make_spool, store
 
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -201,7 +201,6 @@ def test_what_recover_names_is_there_after_the_next_start(config: GatewayConfig)
         byte = file.read(1)
         file.seek(300)
         file.write(bytes([byte[0] ^ 1]))
-    close_spools()
     said = command("recover", "--config", config.path, cwd=config.folder)
     assert said.returncode == 1
     (line,) = said.stderr.splitlines()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -35,24 +37,15 @@ class Growth:
 class Batching:
     """The receiver's counters."""
 
-    flushes: float
-    flushed_instances: float
+    flushed: float
     commits: float
 
     def __sub__(self, other: Batching) -> Batching:
-        return Batching(
-            self.flushes - other.flushes,
-            self.flushed_instances - other.flushed_instances,
-            self.commits - other.commits,
-        )
-
-    @property
-    def flushes_an_instance(self) -> float:
-        return self.flushes / self.flushed_instances
+        return Batching(self.flushed - other.flushed, self.commits - other.commits)
 
     @property
     def commits_an_instance(self) -> float:
-        return self.commits / self.flushed_instances
+        return self.commits / self.flushed
 
 
 def batching(gateway: GatewayProcess, process: str = "receiver-0") -> Batching:
@@ -62,8 +55,10 @@ def batching(gateway: GatewayProcess, process: str = "receiver-0") -> Batching:
         for sample in family.samples:
             if sample.labels.get("process") == process:
                 found[sample.name] = sample.value
-    return Batching(
-        found.get("gateway_spool_flushes_total", 0.0),
-        found.get("gateway_spool_flushed_instances_total", 0.0),
-        found.get("gateway_ledger_commits_total", 0.0),
-    )
+    return Batching(found.get("gateway_spool_flush_seconds_count", 0.0), found.get("gateway_ledger_commits_total", 0.0))
+
+
+def device_flushes(path: Path) -> int:
+    """How often the device below `path` was told to flush its cache, by the kernel's count (iostats, field 15)."""
+    device = os.stat(path).st_dev
+    return int(Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()[15])

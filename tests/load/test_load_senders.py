@@ -14,10 +14,11 @@ import pytest
 from tests.harness.archive import OurArchive
 from tests.harness.data import Instance, make_instance, make_instances
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
+from tests.harness.machine import LoopExt4
 from tests.harness.rawpeer import RawScu
 from tests.harness.sender import Journal, JournalSender, read_journal
-from tests.harness.tools import wait_until
-from tests.load.load_kit import Batching, batching
+from tests.harness.tools import require, wait_until
+from tests.load.load_kit import batching, device_flushes
 
 SENDERS = 20
 EACH = 40
@@ -114,31 +115,37 @@ def send_in_two_parts(instance: Instance, port: int, half_way: threading.Event, 
     return status
 
 
-def test_flushes_and_commits_an_instance_fall_as_senders_rise(gateway: GatewayProcess, journal: Journal) -> None:
-    """The metrics listener counts fewer of both for 4 senders than for 1, and fewer still for 20.
-
-    Tried again where a neighbour stalls the disk: behind a syncfs of 0.25 s files are flushed one by one for 5 s.
+def test_flushes_and_commits_an_instance_fall_as_senders_rise(tmp_path: Path, archive: OurArchive) -> None:
+    """Of the spool's own disk the kernel counts fewer flushes for 4 senders than for 1, and fewer still for 20; the
+    metrics listener likewise of commits. Tried again where others keep the machine from running them at once.
     """
-    told: list[str] = []
+    require("loop")
+    with LoopExt4(tmp_path / "disk") as disk, Journal(tmp_path / "journal") as journal:
+        config = GatewayConfig(tmp_path / "gateway", {"archive": archive.port}, spool={"dir": str(disk.path / "spool")})
+        with GatewayProcess(config) as gateway:
+            told: list[str] = []
 
-    def falls() -> bool:
-        series = [
-            measure(gateway, journal, senders, each, len(told)) for senders, each in ((1, 200), (4, 75), (20, 25))
-        ]
-        flushes = [one.flushes_an_instance for one in series]
-        commits = [one.commits_an_instance for one in series]
-        told.append(f"1, 4, 20 senders: flushes an instance {flushes}, commits an instance {commits}")
-        return all(one[1] < 0.9 * one[0] and one[2] < 0.8 * one[1] for one in (flushes, commits))
+            def falls() -> bool:
+                series = [
+                    measure(gateway, journal, disk.path, senders, each, len(told))
+                    for senders, each in ((1, 200), (4, 75), (20, 25))
+                ]
+                flushes, commits = zip(*series, strict=True)
+                told.append(f"1, 4, 20 senders: flushes an instance {flushes}, commits an instance {commits}")
+                return all(one[1] < 0.9 * one[0] and one[2] < 0.8 * one[1] for one in (flushes, commits))
 
-    wait_until(falls, 90, lambda: "\n".join(told))
+            wait_until(falls, 90, lambda: "\n".join(told))
 
 
-def measure(gateway: GatewayProcess, journal: Journal, senders: int, each: int, turn: int) -> Batching:
-    """The receiver's counters over `senders` × `each` small instances, all flushed, recorded and delivered."""
-    before = batching(gateway)
+def measure(
+    gateway: GatewayProcess, journal: Journal, disk: Path, senders: int, each: int, turn: int
+) -> tuple[float, float]:
+    """Flushes and commits an instance of `senders` × `each` small ones, all flushed, recorded and delivered."""
+    before, flushes = batching(gateway), device_flushes(disk)
     for sender in start_senders(gateway.config.port, journal, senders, each, seed=100 * turn + senders):
         sender.join(120)
+    flushes = device_flushes(disk) - flushes
     gateway.wait_idle(120)
     counted = batching(gateway) - before
-    assert counted.flushed_instances == senders * each
-    return counted
+    assert counted.flushed == senders * each
+    return flushes / counted.flushed, counted.commits_an_instance

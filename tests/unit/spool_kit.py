@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.model import Arrival, AssociationFacts, PayloadFile
 from gateway.spool import ArrivalMeta, Intake, Spool
+from tests.harness.durable import flush
 
 GENERATION = "0123abcd-0001"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -35,18 +36,8 @@ def make_meta(facts: AssociationFacts | None = None, **changes: object) -> Arriv
     return ArrivalMeta(**{**values, **changes})  # type: ignore[arg-type]
 
 
-SPOOLS: list[Spool] = []
-
-
-def close_spools() -> None:
-    """Close every spool made here: an open one keeps its file system from being unmounted."""
-    while SPOOLS:
-        SPOOLS.pop().close()
-
-
 def make_spool(folder: Path, min_free_bytes: int = 0, ballast_bytes: int = 0) -> Spool:
     spool = Spool(folder, min_free_bytes, ballast_bytes)
-    SPOOLS.append(spool)
     spool.prepare()
     return spool
 
@@ -64,7 +55,7 @@ def store(intake: Intake, data: bytes, meta: ArrivalMeta | None = None, fragment
     for at in range(0, len(data), fragment):
         writer.write(view[at : at + fragment])
     arrival = writer.finish()
-    assert intake.spool.flush([writer]) == [None]
+    assert flush([writer]) == [None]
     writer.close()
     return arrival
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.errors import SpoolError
 from gateway.model import Arrival
-from gateway.spool import Intake, Spool, SpoolFile, SpoolWriter
+from gateway.spool import Flusher, Intake, Spool, SpoolFile, SpoolWriter
 from tests.unit.spool_kit import GENERATION, make_meta, payload_of
 
 POOL_SIZE = 6
@@ -27,7 +27,7 @@ def tell(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def store_group(intake: Intake, first: int, count: int, size: int) -> list[Arrival]:
+def store_group(intake: Intake, flusher: Flusher, first: int, count: int, size: int) -> list[Arrival]:
     writers: list[SpoolWriter] = []
     arrivals: list[Arrival] = []
     for number in range(first, first + count):
@@ -46,7 +46,7 @@ def store_group(intake: Intake, first: int, count: int, size: int) -> list[Arriv
             tell("refused", number, type(error).__name__, error)
             writer.discard()
     stored = []
-    for writer, arrival, error in zip(writers, arrivals, intake.spool.flush(writers), strict=True):
+    for writer, arrival, error in zip(writers, arrivals, flusher.flush(writers), strict=True):
         if error is None:
             tell("acknowledged", arrival.instance_id)
             writer.close()
@@ -71,6 +71,7 @@ def main(folder: str, steps: list[str]) -> None:
     spool.prepare()
     intake = Intake(spool, GENERATION, POOL_SIZE)
     intake.fill()
+    flusher = Flusher()
     tell("ready")
     sys.stdin.readline()
     stored: list[Arrival] = []
@@ -86,7 +87,7 @@ def main(folder: str, steps: list[str]) -> None:
             read_all(spool, stored)
         else:
             count, size = (1, 300_032) if step == "large" else (int(step), 9_216)
-            stored += store_group(intake, number, count, size)
+            stored += store_group(intake, flusher, number, count, size)
             number += count
     tell("done")
     os._exit(0)

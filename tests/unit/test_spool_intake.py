@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.errors import SpoolError, SpoolFull
 from gateway.spool import FoundState, Intake, SpoolFile, read_arrival, scan
 from gateway.spool.intake import GATHER_BYTES, WriterState
+from tests.harness.durable import flush
 from tests.unit.spool_kit import (
     GENERATION,
     files_in,
@@ -76,7 +77,7 @@ def test_any_fragments_end_as_the_same_bytes(tmp_path_factory: pytest.TempPathFa
         at += size
     assert writer.length == len(data)
     arrival = writer.finish()
-    assert spool.flush([writer]) == [None]
+    assert flush([writer]) == [None]
     writer.close()
     assert arrival.checksum == xxhash.xxh3_128_digest(data)
     assert arrival.length == len(data)
@@ -140,7 +141,7 @@ def test_a_durable_file_can_not_be_discarded(tmp_path: Path) -> None:
     writer = intake.begin(make_meta())
     writer.write(b"data")
     writer.finish()
-    assert spool.flush([writer]) == [None]
+    assert flush([writer]) == [None]
     assert writer.state is WriterState.DURABLE
     with pytest.raises(RuntimeError):
         writer.discard()
@@ -155,15 +156,15 @@ def test_calls_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     writer = make_intake(spool).begin(make_meta())
     with pytest.raises(RuntimeError):
-        spool.flush([writer])
+        flush([writer])
     writer.finish()
     with pytest.raises(RuntimeError):
         writer.write(b"late")
     with pytest.raises(RuntimeError):
         writer.finish()
-    assert spool.flush([writer]) == [None]
+    assert flush([writer]) == [None]
     with pytest.raises(RuntimeError):
-        spool.flush([writer])
+        flush([writer])
     writer.close()
 
 
@@ -176,7 +177,7 @@ def test_close_removes_what_was_not_used_and_keeps_what_was(tmp_path: Path) -> N
     assert [path.name for path in files_in(spool)] == sorted([f"{arrival.instance_id}.dcm", f"{begun.instance_id}.dcm"])
     begun.write(b"still works")
     last = begun.finish()
-    assert spool.flush([begun]) == [None]
+    assert flush([begun]) == [None]
     begun.close()
     assert read_arrival(spool.path(last.path), last.path, verify=True) == last
     with pytest.raises(SpoolError):

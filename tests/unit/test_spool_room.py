@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SpoolError, SpoolFull
-from gateway.spool import FoundState, Intake, Spool, read_arrival, scan
-from gateway.spool.flush import syncfs_is_sound
+from gateway.spool import FoundState, Intake, read_arrival, scan
+from tests.harness.durable import flush
 from tests.harness.tools import program, require, run
 from tests.unit.spool_kit import (
     GENERATION,
-    close_spools,
     files_in,
     folders_in,
     make_intake,
@@ -46,7 +45,6 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     try:
         yield folder
     finally:
-        close_spools()
         run([umount, folder]).check()
 
 
@@ -175,7 +173,7 @@ def test_a_disk_full_in_mid_object_leaves_nothing_and_recovers(small_disk: Path)
         for _ in range(100):
             writer.write(os.urandom(100_000))
         writer.finish()
-        raise spool.flush([writer])[0] or AssertionError("4 MiB went into 2")
+        raise flush([writer])[0] or AssertionError("4 MiB went into 2")
     with pytest.raises(RuntimeError):
         writer.finish()
     assert writer.discard()
@@ -284,39 +282,3 @@ def test_unlink_of_missing_files_is_fine_and_takes_folders_along(tmp_path: Path)
     (tmp_path / "derived" / "x" / "y.dcm").write_bytes(b"")
     spool.unlink(["derived/x/y.dcm"])
     assert list((tmp_path / "derived").iterdir()) == []
-
-
-def test_one_or_two_writers_are_flushed_each_and_many_together(tmp_path: Path) -> None:
-    spool = make_spool(tmp_path)
-    if not syncfs_is_sound(str(tmp_path)):
-        pytest.skip("the file system of the temporary folder is flushed file by file")
-    calls = {}
-    for count in (1, 2, 3, 20):
-        before = spool.flush_calls
-        flush_many(spool, count)
-        calls[count] = spool.flush_calls - before
-    assert calls == {1: 1, 2: 2, 3: 1, 20: 1}
-
-
-def test_without_prepare_each_file_is_flushed_by_itself(tmp_path: Path) -> None:
-    make_spool(tmp_path)
-    spool = Spool(tmp_path, 0, 0)
-    flush_many(spool, 5)
-    assert spool.flush_calls == 5
-
-
-def flush_many(spool: Spool, count: int) -> None:
-    intake = make_intake(spool, pool_size=count)
-    writers = [intake.begin(make_meta()) for _ in range(count)]
-    for writer in writers:
-        writer.write(b"data")
-        writer.finish()
-    assert spool.flush(writers) == [None] * count
-    for writer in writers:
-        writer.close()
-
-
-def test_nothing_to_flush_is_nothing(tmp_path: Path) -> None:
-    spool = make_spool(tmp_path)
-    assert spool.flush([]) == []
-    assert spool.flush_calls == 0

@@ -12,6 +12,7 @@ from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Arrival, AssociationFacts, Decision, InstanceState, Role, Routing, StudyFacts
 from gateway.spool import ArrivalMeta, Intake, Spool
+from tests.harness.durable import flush
 
 FACTS = AssociationFacts("a1", "main", "ct1", "CT1", "GATEWAY", "127.0.0.1")
 NOW_MS = 1_700_000_000_000
@@ -23,7 +24,7 @@ def store(spool: Spool, intake: Intake, uid: str) -> Arrival:
     writer = intake.begin(meta)
     writer.write(b"data set of " + uid.encode())
     arrival = writer.finish()
-    assert spool.flush([writer]) == [None]
+    assert flush([writer]) == [None]
     writer.close()
     return arrival
 
@@ -89,4 +90,3 @@ def test_a_file_that_cannot_be_removed_holds_up_no_other(tmp_path: Path) -> None
     assert with_ledger.check() == []
     with_ledger.close()
     intake.close()
-    spool.close()
