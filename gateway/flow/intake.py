@@ -73,7 +73,7 @@ class Flushes:
 
 
 class Recorder:
-    """Tells the ledger of arrivals, in batches.
+    """Tells the ledger of arrivals, in batches. Make it inside the running event loop.
 
     :param recorded: called after each commit, to wake the worker.
     :param no_room: called when the ledger found no room on its file system.
@@ -91,6 +91,7 @@ class Recorder:
         self._recorded = recorded
         self._no_room = no_room
         self._waiting: deque[Arrival] = deque()
+        self._pace = Pace()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,6 +113,10 @@ class Recorder:
         self._idle.clear()
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Nobody sends any more: what waits need not wait for what comes next."""
+        self._pace.hurry()
+
     def close_intake(self, error: LedgerError) -> None:
         """The ledger failed: acknowledge nothing more. What waits is in the spool, for the next start to adopt."""
         if self._failed:
@@ -122,12 +127,11 @@ class Recorder:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        pace = Pace()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await pace.turn()
-            pace.went(len(self._waiting))
+            await self._pace.turn()
+            self._pace.went(len(self._waiting))
             while self._waiting and not self._failed:
                 batch = [self._waiting[i] for i in range(min(RECORD_BATCH, len(self._waiting)))]
                 await self._record(batch)

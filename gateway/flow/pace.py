@@ -20,12 +20,24 @@ class Pace:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._next_at = self._loop.time()
+        self._turn: asyncio.Future[None] | None = None
 
     async def turn(self) -> None:
         """Wait until the next batch may go."""
         if self._next_at > self._loop.time():
-            await asyncio.sleep(self._next_at - self._loop.time())
+            self._turn = turn = self._loop.create_future()
+            timer = self._loop.call_at(self._next_at, self.hurry)
+            try:
+                await turn
+            finally:
+                timer.cancel()
 
     def went(self, size: int) -> None:
         """A batch of so many goes now."""
         self._next_at = self._loop.time() + min(LONGEST_S, size * AN_ITEM_S)
+
+    def hurry(self) -> None:
+        """Nothing more is to be expected: the next batch may go at once."""
+        self._next_at = self._loop.time()
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)

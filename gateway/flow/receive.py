@@ -196,6 +196,8 @@ class Receiver:
             result=result,
             seconds=asyncio.get_running_loop().time() - association.opened_at,
         )
+        if not association.acceptor.associations:
+            self._recorder.hurry()
 
     def connection_ended(self, association: ServerAssociation, text: str) -> None:
         telemetry.association_closed(

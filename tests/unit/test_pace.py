@@ -26,3 +26,22 @@ def test_the_wait_follows_the_size_of_the_last_batch_up_to_a_bound() -> None:
     assert after_one >= AN_ITEM_S * 0.9
     assert after_ten >= 10 * AN_ITEM_S * 0.9
     assert after_many >= LONGEST_S * 0.9
+
+
+def test_who_hurries_waits_for_nothing() -> None:
+    async def waits() -> list[float]:
+        loop = asyncio.get_running_loop()
+        pace = Pace()
+        found = []
+        for early in (False, True):
+            pace.went(10_000)
+            if early:
+                pace.hurry()
+            else:
+                loop.call_soon(pace.hurry)
+            began = loop.time()
+            await pace.turn()
+            found.append(loop.time() - began)
+        return found
+
+    assert max(asyncio.run(waits())) < LONGEST_S / 2
