@@ -1,32 +1,25 @@
 """Rule files as people write them to typed rules, with every mistake found and placed.
 
 A file holds `rules:` and `tests:`, both lists. The keys of a rule: `name`, `match`, and what to do: `send_to`, `stop`,
-`priority`, or `hold: reason`, or `discard: reason`. `match` maps attributes and facts to conditions; all of them must
-hold, and so must `any:` (a list of such maps, one is enough), `all:` (a list) and `not:` (a map that must not
-hold). Attributes go by keyword, `(gggg,eeee)` or `ggggeeee`, those of a sequence's items as `Sequence.Attribute`.
-
-Conditions: a text is a glob, a list means any of, `{regex: …}`, `{equals: …}`, `{present: true}`, `{absent: true}`;
-what they mean stands in `gateway.rules.match`. `{present: false}` is `{absent: true}`, and the other way round.
+`priority`, or `hold: reason`, or `discard: reason`. What `match` holds is read by `gateway.rules.conditions`.
 
 `gateway.rules.plan` calls; nothing raises here, problems are collected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from ipaddress import ip_network
 
-from gateway.document import Items, Node, Place, Scalar, Table
-from gateway.errors import Problem
+from gateway.document import Node, Place, Scalar, Table
 from gateway.rules import match
-from gateway.rules.names import is_bulk, is_known_uid_text, resolve, uid_of
+from gateway.rules.conditions import MatchReader
+from gateway.rules.names import resolve, uid_of
+from gateway.rules.nodes import NodeReader, suggestion
 
 _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
 _TEST_KEYS = ("name", "instance", "expect")
 _OUTCOMES = ("destinations", "held", "discarded")
-_CONDITIONS = ("regex", "equals", "present", "absent")
 _PRIORITIES = {"high": 1, "normal": 0, "low": -1}
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -66,13 +59,14 @@ class TestCase:
     expect: Expectation
 
 
-class RuleReader:
+class RuleReader(NodeReader):
     """Turns the documents of a set of rule files into rules and tests. `destinations` None allows any name."""
 
     def __init__(self, destinations: Collection[str] | None) -> None:
+        super().__init__([])
         self.rules: list[Rule] = []
         self.tests: list[TestCase] = []
-        self.problems: list[Problem] = []
+        self._match = MatchReader(self.problems).read
         self._destinations = destinations
         self._names: dict[str, Place] = {}
 
@@ -136,7 +130,7 @@ class RuleReader:
                 self._problem(text.place, f"the destination {text.text!r} stands here twice")
             seen.add(text.text)
             if self._destinations is not None and text.text not in self._destinations:
-                hint = _suggestion(text.text, self._destinations)
+                hint = suggestion(text.text, self._destinations)
                 self._problem(text.place, f"there is no destination {text.text!r} in the configuration{hint}")
 
     def _reason(self, table: Table, key: str) -> str | None:
@@ -148,12 +142,6 @@ class RuleReader:
             return None
         return node.text.strip()
 
-    def _flag(self, table: Table, key: str) -> bool:
-        node = table.get(key)
-        if node is not None and not (isinstance(node, Scalar) and node.text in {"true", "false"}):
-            self._problem(node.place, f"{key} is true or false")
-        return isinstance(node, Scalar) and node.text == "true"
-
     def _priority(self, table: Table) -> int | None:
         node = table.get("priority")
         if node is None:
@@ -162,100 +150,6 @@ class RuleReader:
             self._problem(node.place, "priority is high, normal or low")
             return None
         return _PRIORITIES[node.text]
-
-    # ── match ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _match(self, node: Node) -> match.Matcher:
-        parts: list[match.Matcher] = []
-        if not isinstance(node, Table):
-            self._problem(node.place, "match maps attributes to conditions")
-            return match.All(parts)
-        if not node.entries:
-            self._problem(node.place, "an empty map matches everything: leave match out if that is meant")
-        for key, value in node:
-            if key in {"any", "all"}:
-                inner = [self._match(each) for each in self._items(value, key, must_hold=True)]
-                parts.append(match.Any(inner) if key == "any" else match.All(inner))
-            elif key == "not":
-                words = ", ".join(value.entries) if isinstance(value, Table) else ""
-                parts.append(match.Not(self._match(value), words))
-            else:
-                parts.append(self._attribute(key, node.keys[key], value))
-        return parts[0] if len(parts) == 1 else match.All(parts)
-
-    def _attribute(self, name: str, place: Place, value: Node) -> match.Matcher:
-        resolved = resolve(name)
-        if isinstance(resolved, match.PatternError):
-            self._problem(place, str(resolved))
-            resolved = ()
-        elif is_bulk(resolved) and not (isinstance(value, Table) and value.entries.keys() <= {"present", "absent"}):
-            self._problem(
-                value.place,
-                f"{name} has no text: ask for {{present: true}} or {{absent: true}}, or for an attribute of its items",
-            )
-        return match.Attribute(name, resolved, self._condition(resolved, value))
-
-    def _condition(self, key: match.Key, node: Node) -> match.Condition:
-        if isinstance(node, Scalar):
-            return self._glob(key, node)
-        if isinstance(node, Table):
-            return self._special(node)
-        if not node.nodes:
-            self._problem(node.place, "an empty list matches nothing")
-        literals = []
-        others: list[match.Condition] = []
-        for each in node:
-            if isinstance(each, Items):
-                self._problem(each.place, "a list of conditions holds no further lists")
-            elif isinstance(each, Scalar) and not _has_wildcards(each.text) and "/" not in each.text:
-                self._check_literal(key, each)
-                literals.append(each.text)
-            else:
-                others.append(self._condition(key, each))
-        if literals:
-            others.insert(0, match.Literals(literals))
-        return others[0] if len(others) == 1 else match.OneOf(others)
-
-    def _glob(self, key: match.Key, node: Scalar) -> match.Condition:
-        if key == "host" and "/" in node.text:
-            try:
-                return match.Networks([ip_network(node.text)])
-            except ValueError as error:
-                self._problem(node.place, f"not a network: {error}")
-        self._check_literal(key, node)
-        if _has_wildcards(node.text):
-            return self._compiled(node, match.Glob)
-        return match.Literals([node.text])
-
-    def _check_literal(self, key: match.Key, node: Scalar) -> None:
-        if node.is_null or not node.text:
-            self._problem(node.place, "no text to compare with: write {absent: true} for an attribute without a value")
-        elif key in {"sop_class", "transfer_syntax"} and not _has_wildcards(node.text):
-            hint = is_known_uid_text(node.text)
-            if hint is not None:
-                self._problem(node.place, f"{node.text!r} is no UID, keyword or name that DICOM knows{hint}")
-
-    def _special(self, node: Table) -> match.Condition:
-        conditions: list[match.Condition] = []
-        if len(node.entries) != 1:
-            self._problem(node.place, f"a condition has one key: {', '.join(_CONDITIONS)}")
-        for key, value in node:
-            if key in {"present", "absent"}:
-                conditions.append(match.Present(self._flag(node, key) == (key == "present")))
-            elif key == "equals":
-                conditions.append(match.Equals([text.text for text in self._texts(value, "equals")]))
-            elif key == "regex":
-                conditions += [self._compiled(text, match.Regex) for text in self._texts(value, "regex")]
-            else:
-                self._problem(node.keys[key], f"there is no condition {key!r}{_suggestion(key, _CONDITIONS)}")
-        return conditions[0] if len(conditions) == 1 else match.OneOf(conditions)
-
-    def _compiled(self, node: Scalar, make: Callable[[str], match.Condition]) -> match.Condition:
-        try:
-            return make(node.text)
-        except match.PatternError as error:
-            self._problem(node.place, f"not a usable pattern: {error}")
-            return match.Present(True)
 
     # ── tests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -297,55 +191,9 @@ class RuleReader:
                 if not isinstance(value, Scalar) or value.text == "false":
                     self._problem(value.place, f"{key} is true, or the reason")
                 return Expectation(key, reason="" if any_reason else getattr(value, "text", ""))
-            self._problem(table.keys[key], f"there is no outcome {key!r}{_suggestion(key, _OUTCOMES)}")
+            self._problem(table.keys[key], f"there is no outcome {key!r}{suggestion(key, _OUTCOMES)}")
         return Expectation("")
-
-    # ── nodes ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _problem(self, place: Place, message: str) -> None:
-        problem = place.problem(message)
-        if problem not in self.problems:
-            self.problems.append(problem)
-
-    def _table(self, node: Node, keys: Collection[str], what: str) -> Table | None:
-        if not isinstance(node, Table):
-            self._problem(node.place, f"{what} is a map with {', '.join(keys)}")
-            return None
-        for key in node.entries:
-            if key not in keys:
-                self._problem(node.keys[key], f"{what} has no key {key!r}{_suggestion(key, keys)}")
-        return node
-
-    def _items(self, node: Node | None, what: str, *, must_hold: bool = False) -> tuple[Node, ...]:
-        if node is None or (isinstance(node, Scalar) and node.is_null and not must_hold):
-            return ()
-        if not isinstance(node, Items):
-            self._problem(node.place, f"{what} is a list")
-            return ()
-        if must_hold and not node.nodes:
-            self._problem(node.place, f"{what} has an empty list")
-        return node.nodes
-
-    def _texts(self, node: Node | None, what: str, *, may_be_empty: bool = False) -> tuple[Scalar, ...]:
-        """A text or a list of texts."""
-        if node is None:
-            return ()
-        nodes = node.nodes if isinstance(node, Items) else (node,)
-        texts = tuple(each for each in nodes if isinstance(each, Scalar) and (may_be_empty or not each.is_null))
-        if len(texts) != len(nodes) or not (nodes or may_be_empty):
-            bad = next((each for each in nodes if each not in texts), node)
-            self._problem(bad.place, f"{what} is a text or a list of texts")
-        return texts
 
 
 def _is_name(text: str) -> bool:
     return text[0].isalnum() and len(text) <= 128 and _NAME_CHARACTERS.issuperset(text)
-
-
-def _has_wildcards(text: str) -> bool:
-    return "*" in text or "?" in text
-
-
-def _suggestion(word: str, known: Collection[str]) -> str:
-    close = get_close_matches(word, known, n=1)
-    return f"; is {close[0]!r} meant?" if close else ""
