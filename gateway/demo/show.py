@@ -31,13 +31,13 @@ from rich.text import Text
 
 from gateway.config.values import Destination
 from gateway.demo.archive import Archive, Stored
-from gateway.dicom.header import AttributePath, Wanted, read_header
+from gateway.dicom.header import Wanted, read_header
 from gateway.errors import HeaderError, UsageError
 from gateway.flow.scu import FileToSend, Sent, find_files, look_at, send_files
 
 READY_S = 20.0
 ARRIVE_S = 60.0
-MODALITY: AttributePath = (0x00080060,)
+MODALITY = 0x00080060
 CROSS_SECTIONAL = {"CT", "MR"}
 RULE_OF = {"pacs": "all-to-pacs", "dr": "ct-mr-to-dr"}
 GOOD = "unaltered"
@@ -195,13 +195,13 @@ def samples() -> list[Expected]:
         data = file.path.read_bytes()[file.part10.offset :]
         try:
             source = _Bytes(data)
-            header = read_header(source, file.part10.transfer_syntax_uid, Wanted.of([MODALITY]))
+            header = read_header(source, file.part10.transfer_syntax_uid, Wanted.of([(MODALITY,)]))
         except HeaderError:
             continue  # some of pydicom's files are broken on purpose
         same = (header.sop_instance_uid, header.sop_class_uid)
         if same != (file.part10.sop_instance_uid, file.part10.sop_class_uid):
             continue
-        modality = header.text(MODALITY[0])
+        modality = header.text(MODALITY)
         found.setdefault(header.sop_instance_uid, Expected(file, hashlib.sha256(data).hexdigest(), modality))
     return list(found.values())
 

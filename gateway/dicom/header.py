@@ -5,8 +5,8 @@ refused and what cannot be seen are written), keeps the attributes that `Wanted`
 instance is filed under, and gives a `Header`. Values are decoded when they are asked for, once.
 
 Presence: `get` gives None where an attribute is absent, () where it is present and empty. The attribute of a
-sequence's items gives the values of all items. Of values longer than 64 KiB the first 64 KiB count. Which attributes
-are private is not looked into: a private element goes by its number.
+sequence's items gives the values of all items, or of the one that the path numbers. Of values longer than 64 KiB the
+first 64 KiB count. A private element goes by its number, or by its creator (`gateway.dicom.paths`).
 
 Pure: the bytes come from a `ByteSource`. Workers call, and rules read the result. Exception texts hold no values.
 """
@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.dicom.scan import SPECIFIC_CHARACTER_SET, AttributePath, Kept, Scan, Scanner
+from gateway.dicom.kept import Kept, Scan
+from gateway.dicom.paths import SPECIFIC_CHARACTER_SET, AttributePath, Branch, branch_of
+from gateway.dicom.scan import Scanner
 from gateway.dicom.text import decode_value
 from gateway.dicom.window import ByteSource, Inflated
 from gateway.model import StudyFacts
@@ -44,34 +46,26 @@ _STUDY_FACTS = {
     "modality": 0x00080060,
     "instance_number": 0x00200013,
 }
-_ALWAYS = frozenset({SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID, *_STUDY_FACTS.values()})
+_ALWAYS = frozenset((tag,) for tag in (SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID, *_STUDY_FACTS.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The attributes whose values a header keeps, besides those of `StudyFacts` and the SOP UIDs.
 
-    A path is (tag,) for an attribute of the data set, (sequence tag, tag) for one of a sequence's items.
+    What a path is stands in `gateway.dicom.paths`: (tag,) for an attribute of the data set, (sequence tag, tag) for one
+    of a sequence's items, and so on inwards.
     """
 
     paths: frozenset[AttributePath] = frozenset()
-    top: frozenset[int] = field(init=False, repr=False, compare=False)
-    within: Mapping[int, frozenset[int]] = field(init=False, repr=False, compare=False)
+    root: Branch = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if any(len(path) not in (1, 2) for path in self.paths):
-            raise ValueError("an attribute path is (tag,) or (sequence tag, tag)")
-        within: dict[int, set[int]] = {}
-        for path in self.paths:
-            if len(path) == 2:
-                # PS3.5 7.5.3: an item may have a character set of its own.
-                within.setdefault(path[0], {SPECIFIC_CHARACTER_SET}).add(path[1])
-        object.__setattr__(self, "top", _ALWAYS | {path[0] for path in self.paths if len(path) == 1})
-        object.__setattr__(self, "within", {tag: frozenset(tags) for tag, tags in within.items()})
+        object.__setattr__(self, "root", branch_of(self.paths | _ALWAYS))
 
     @classmethod
     def of(cls, paths: Iterable[AttributePath] = ()) -> Wanted:
-        """The given paths. :raises ValueError: a path has not one or two tags."""
+        """The given paths. :raises ValueError: one of them is too long, or leads to no attribute."""
         return cls(frozenset(paths))
 
 
@@ -116,8 +110,8 @@ class Header:
         return self.text(SOP_INSTANCE_UID)
 
     def _decode(self, path: AttributePath) -> tuple[str, ...] | None:
-        if len(path) == 1 and path[0] in self._scan.items:
-            items = self._scan.items[path[0]]
+        items = self._scan.items.get(path)
+        if items is not None:
             return (f"[{items} items]",) if items else ()
         elements = self._scan.elements.get(path)
         if elements is None:
@@ -146,8 +140,7 @@ def read_header(source: ByteSource, transfer_syntax_uid: str, wanted: Wanted) ->
         Inflated(source) if transfer_syntax_uid in _DEFLATED else source,
         implicit=transfer_syntax_uid in _IMPLICIT,
         big_endian=transfer_syntax_uid in _BIG_ENDIAN,
-        top=wanted.top,
-        within=wanted.within,
+        wanted=wanted.root,
     )
     return Header(scanner.run())
 

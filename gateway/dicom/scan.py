@@ -17,31 +17,27 @@ Not found, because nothing in the data set tells: a cut exactly between two top-
 mark). Only a data set that ends behind a group length is known to be cut there. That the last fragment of a message
 came is the upper layer's knowledge.
 
+What is wanted is a tree of paths (`gateway.dicom.paths`), followed beside the walk: every container knows the branches
+that it is on.
+
 Bounds: 64 levels of nesting (a stack, no recursion), 1,000,000 elements, items and fragments, 64 KiB of one value
 (longer ones are kept cut), 32 MiB of kept values, each counted with 256 bytes more. `gateway.dicom.header` calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from struct import Struct
 
-from pydicom.datadict import DicomDictionary, dictionary_VR
+from pydicom.datadict import DicomDictionary
 
+from gateway.dicom.kept import MAX_VALUE_BYTES, Kept, Scan, vr_of_unknown
+from gateway.dicom.paths import FIRST_BLOCK, LAST_BLOCK, SPECIFIC_CHARACTER_SET, AttributePath, Branch
 from gateway.dicom.window import SKIP_WINDOW_BYTES, ByteSource, Window
 from gateway.errors import HeaderError
 
 MAX_DEPTH = 64
 MAX_ELEMENTS = 1_000_000
-MAX_VALUE_BYTES = 64 * 1024
-MAX_KEPT_BYTES = 32 * 1024 * 1024
-KEPT_COST_BYTES = (
-    256  # what keeping a value costs beside its bytes: many empty ones are no cheaper than a few long ones
-)
 FRAGMENT_WINDOW_BYTES = 16
-
-SPECIFIC_CHARACTER_SET = 0x00080005
 
 _UNDEFINED = 0xFFFFFFFF
 _NO_END = 1 << 63
@@ -49,8 +45,10 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 Table 7.1-1
+_VR_NAMES = {vr: vr.decode() for vr in _SHORT_VRS | _LONG_VRS}
 _BYTE_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
 _BYTE_VRS_RAW = frozenset(vr.encode() for vr in _BYTE_VRS)
+_UNKNOWN_VRS = (b"", b"UN")
 _SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 _ITEM_BYTES = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little, big endian
 
@@ -58,45 +56,38 @@ _EXPLICIT = (Struct("<HH2sH").unpack_from, Struct(">HH2sH").unpack_from)
 _IMPLICIT = (Struct("<HHI").unpack_from, Struct(">HHI").unpack_from)
 _LENGTH = (Struct("<I").unpack_from, Struct(">I").unpack_from)
 
-AttributePath = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A wanted element: its VR ("UN" when not known), its value as encoded, and what is needed to decode it.
-
-    `length_bytes` is the element's own length (the value may be kept cut, and of bulk data not at all);
-    `character_set` is the encoded Specific Character Set of the item it stands in, None for that of the data set.
-    """
-
-    vr: str
-    value: bytes
-    length_bytes: int
-    big_endian: bool
-    character_set: bytes | None
-
-
-@dataclass(slots=True)
-class Scan:
-    """What a walk has found: the kept elements by path, and the number of items of the wanted sequences."""
-
-    elements: dict[AttributePath, list[Kept]] = field(default_factory=dict)
-    items: dict[int, int] = field(default_factory=dict)
-
 
 class _Frame:
-    """A container being walked: the data set, a sequence (`lists_items`), or an item."""
+    """A container being walked: the data set, a sequence (`lists_items`), or an item.
 
-    __slots__ = ("big_endian", "character_set", "end", "implicit", "keep", "lists_items", "sequence", "wanted_within")
+    `branches` are what is wanted of it (of a sequence: of any of its items), `keep` the tags to stop at. A sequence has
+    besides: what is wanted of some items by their `numbered`, the paths under which its items are `counted`, and how
+    many there were (only where some are numbered).
+    """
+
+    __slots__ = (
+        "big_endian",
+        "branches",
+        "character_set",
+        "counted",
+        "end",
+        "implicit",
+        "items",
+        "keep",
+        "lists_items",
+        "numbered",
+    )
 
     def __init__(self, end: int, lists_items: bool, implicit: bool, big_endian: bool) -> None:
         self.end = end
         self.lists_items = lists_items
         self.implicit = implicit
         self.big_endian = big_endian
-        self.sequence = 0  # the top-level sequence this belongs to
-        self.keep: frozenset[int] = frozenset()
-        self.wanted_within: frozenset[int] = frozenset()
+        self.branches: tuple[Branch, ...] = ()
+        self.keep: frozenset[int] = _NOTHING
+        self.numbered: tuple[tuple[int, Branch], ...] = ()
+        self.counted: tuple[AttributePath, ...] = ()
+        self.items = 0
         self.character_set: bytes | None = None
 
 
@@ -104,27 +95,15 @@ _NOTHING: frozenset[int] = frozenset()
 
 
 class Scanner:
-    """One walk over one data set. `top` are wanted top-level tags, `within` the wanted tags by sequence."""
+    """One walk over one data set, keeping what is `wanted` of it."""
 
-    def __init__(
-        self,
-        source: ByteSource,
-        *,
-        implicit: bool,
-        big_endian: bool,
-        top: frozenset[int],
-        within: Mapping[int, frozenset[int]],
-    ) -> None:
-        self._top = top
-        self._within = within
-        self._interesting = top | frozenset(within)
+    def __init__(self, source: ByteSource, *, implicit: bool, big_endian: bool, wanted: Branch) -> None:
         self._found = Scan()
-        self._kept_bytes = 0
         self._count = 0
         self._window = Window(source)
         self._stack: list[_Frame] = []
         self._frame = _Frame(_NO_END, False, self._detect_implicit(0, implicit), big_endian)
-        self._frame.keep = self._interesting
+        self._frame.branches, self._frame.keep = (wanted,), wanted.keep
 
     def run(self) -> Scan:
         """Walk to the end. :raises HeaderError: the data set does not hold together, or is past a bound."""
@@ -188,12 +167,17 @@ class Scanner:
                     return
                 raise HeaderError("command elements (group 0000) stand in the data set")
             last_tag, last_length = tag, length
-            if length == _UNDEFINED or vr == b"SQ" or (vr in (b"", b"UN") and tag in _SEQUENCE_TAGS):
+            if length == _UNDEFINED or vr == b"SQ" or (vr in _UNKNOWN_VRS and tag in _SEQUENCE_TAGS):
                 self._count = count
                 at, frame = self._open(tag, vr, value_at, length, frame)
                 buffer, base, size, count = window.buffer, window.base, len(window.buffer), self._count
                 continue
             if tag in frame.keep:
+                if vr in _UNKNOWN_VRS and self._is_sequence(tag, value_at, frame):
+                    self._count = count
+                    at, frame = self._open(tag, vr, value_at, length, frame)
+                    buffer, base, size, count = window.buffer, window.base, len(window.buffer), self._count
+                    continue
                 self._keep(tag, vr, value_at, length, frame)
                 buffer, base, size = window.buffer, window.base, len(window.buffer)
             at = value_at + length
@@ -217,11 +201,14 @@ class Scanner:
         if undefined and (tag in _PIXEL_TAGS or vr in _BYTE_VRS_RAW):
             end = self._skip_fragments(at, frame)
             if tag in frame.keep:
-                self._note(tag, Kept("OB", b"", end - at, frame.big_endian, None), frame)
+                kept = Kept("OB", b"", end - at, frame.big_endian, None)
+                self._found.note(tag, kept, frame.branches, not self._stack)
             return end, frame
-        at_top = not self._stack
-        if at_top and tag in self._top:
-            self._found.items.setdefault(tag, 0)
+        counted: tuple[AttributePath, ...] = ()
+        if tag in frame.keep:
+            counted = tuple([branch.values[tag] for branch in frame.branches if tag in branch.values])
+            for path in counted:
+                self._found.items.setdefault(path, 0)
         first = self._window.bytes_at(at, 4)
         if not undefined:
             if at + length > frame.end:
@@ -235,12 +222,21 @@ class Scanner:
         inner = _Frame(at + length if not undefined else _NO_END, True, frame.implicit or vr == b"UN", big_endian)
         if vr == b"UN" and not frame.implicit:
             inner.implicit = False  # each item tells by its first element
-        if at_top:
-            inner.sequence = tag
-            inner.wanted_within = self._within.get(tag, _NOTHING)
+        inner.character_set, inner.counted = frame.character_set, counted
+        if tag in frame.keep:
+            inside = [each for branch in frame.branches for each in branch.sequences.get(tag, ())]
+            _follow(inner, tuple([branch for number, branch in inside if not number]))
+            inner.numbered = tuple([each for each in inside if each[0]])
         self._stack.append(frame)
         self._frame = inner
         return at, inner
+
+    def _is_sequence(self, tag: int, at: int, frame: _Frame) -> bool:
+        """Whether an element of unknown VR is a sequence: its items are wanted, and it has some.
+
+        Nothing but the wish tells, where a private sequence of defined length stands in implicit VR.
+        """
+        return any(tag in branch.sequences for branch in frame.branches) and self._window.bytes_at(at, 4) in _ITEM_BYTES
 
     def _item(self, at: int, frame: _Frame) -> tuple[int, _Frame]:
         """Read one item header of a sequence, or the sequence's end."""
@@ -253,9 +249,14 @@ class Scanner:
             end = _NO_END if length == _UNDEFINED else at + length
             implicit = frame.implicit or (length != 0 and self._detect_implicit(at, False))
             inner = _Frame(end, False, implicit, frame.big_endian)
-            inner.sequence, inner.keep = frame.sequence, frame.wanted_within
-            if frame.sequence in self._found.items and len(self._stack) == 1:
-                self._found.items[frame.sequence] += 1
+            inner.branches, inner.keep, inner.character_set = frame.branches, frame.keep, frame.character_set
+            if frame.numbered:
+                frame.items += 1
+                ours = [branch for number, branch in frame.numbered if number == frame.items]
+                if ours:
+                    _follow(inner, (*frame.branches, *ours))
+            for path in frame.counted:
+                self._found.items[path] += 1
             self._stack.append(frame)
             self._frame = inner
             return at, inner
@@ -356,11 +357,9 @@ class Scanner:
     # ── values ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _keep(self, tag: int, raw_vr: bytes, at: int, length: int, frame: _Frame) -> None:
-        if not self._stack and tag not in self._top:
-            return
-        vr = raw_vr.decode("ascii") or "UN"
+        vr = _VR_NAMES.get(raw_vr, "UN")
         if vr == "UN":
-            vr = _dictionary_vr(tag)
+            vr = vr_of_unknown(tag, frame.branches)
         value = b""
         if vr not in _BYTE_VRS:
             if at + length > frame.end:
@@ -368,27 +367,27 @@ class Scanner:
             value = self._window.bytes_at(at, min(length, MAX_VALUE_BYTES))
             if len(value) < min(length, MAX_VALUE_BYTES):
                 raise HeaderError("a length goes past the end of the data set")
-        self._kept_bytes += len(value) + KEPT_COST_BYTES
-        if self._kept_bytes > MAX_KEPT_BYTES:
-            raise HeaderError(f"the attributes that rules look at hold more than {MAX_KEPT_BYTES} bytes")
         if tag == SPECIFIC_CHARACTER_SET and self._stack:
+            self._found.charge(value)  # every value of the item holds on to it
             frame.character_set = value
-        self._note(tag, Kept(vr, value, length, frame.big_endian, frame.character_set), frame)
+        if tag & 0xFFFF <= LAST_BLOCK and tag >> 16 & 1:
+            self._reserve(tag, value, frame)
+        kept = Kept(vr, value, length, frame.big_endian, frame.character_set)
+        self._found.note(tag, kept, frame.branches, not self._stack)
 
-    def _note(self, tag: int, kept: Kept, frame: _Frame) -> None:
-        if not self._stack:
-            if tag in self._top:
-                self._found.elements[(tag,)] = [kept]  # of a repeated element the last counts
+    def _reserve(self, tag: int, value: bytes, frame: _Frame) -> None:
+        """A private creator reserves its block: from here on its attributes have tags (PS3.5 7.8.1)."""
+        block = tag & 0xFFFF
+        creator = value.decode("iso8859_1").strip(" \0")
+        if block < FIRST_BLOCK:
             return
-        self._found.elements.setdefault((frame.sequence, tag), []).append(kept)
+        ours = [branch.private.get((tag >> 16, creator)) for branch in frame.branches]
+        found = [branch.at_block(block) for branch in ours if branch is not None]
+        if new := [branch for branch in found if branch not in frame.branches]:
+            _follow(frame, (*frame.branches, *new))
 
 
-def _dictionary_vr(tag: int) -> str:
-    """The VR that PS3.6 gives an attribute; where it leaves a choice the one that suits a reader of text."""
-    try:
-        vr = str(dictionary_VR(tag))
-    except KeyError:
-        return "UN"
-    if vr == "US or SS":
-        return "US"
-    return "OW" if " or " in vr else vr
+def _follow(frame: _Frame, branches: tuple[Branch, ...]) -> None:
+    """From here on the container is on these branches."""
+    frame.branches = branches
+    frame.keep = branches[0].keep if len(branches) == 1 else _NOTHING.union(*[branch.keep for branch in branches])

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pydicom.datadict import DicomDictionary, dictionary_VR, tag_for_keyword
 from pydicom.uid import UID_dictionary
 
+from gateway.dicom.paths import tag_of
 from gateway.rules.match import FACTS, Key, PatternError
 
 _TAG = re.compile(r"\(([0-9A-Fa-f]{4}),\s*([0-9A-Fa-f]{4})\)|([0-9A-Fa-f]{4})([0-9A-Fa-f]{4})")
@@ -44,7 +45,7 @@ def resolve(name: str) -> Key | PatternError:
 
 def is_bulk(key: Key) -> bool:
     """Whether the key is an attribute without text: a sequence, or bulk data such as Pixel Data."""
-    return not isinstance(key, str) and bool(key) and _vr(key[-1]) in _BULK_VRS
+    return not isinstance(key, str) and bool(key) and _vr(tag_of(key[-1])) in _BULK_VRS
 
 
 def uid_of(text: str) -> str:

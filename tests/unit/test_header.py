@@ -590,11 +590,6 @@ def test_a_sample_with_bytes_changed_gives_a_header_or_a_header_error(each: Samp
     study_facts(header)
 
 
-def test_a_path_is_of_one_or_two_tags() -> None:
-    with pytest.raises(ValueError, match="attribute path"):
-        Wanted.of([(1, 2, 3)])
-
-
 # ── whatever pydicom writes ───────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=12)
