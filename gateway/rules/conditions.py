@@ -1,8 +1,8 @@
 """What stands below `match` in a rule, to a compiled matcher, with every mistake found and placed.
 
 `match` maps attributes and facts to conditions; all of them must hold, and so must `any:` (a list of such maps, one is
-enough), `all:` (a list) and `not:` (a map that must not hold). Attributes go by keyword, `(gggg,eeee)` or `ggggeeee`,
-those of a sequence's items as `Sequence.Attribute`.
+enough), `all:` (a list) and `not:` (a map that must not hold). What attributes and facts are called stands in
+`gateway.rules.names`.
 
 Conditions: a text is a glob, a list means any of, `{regex: …}`, `{equals: …}`, `{present: true}`, `{absent: true}`;
 what they mean stands in `gateway.rules.match`. `{present: false}` is `{absent: true}`, and the other way round.
@@ -19,6 +19,7 @@ from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.rules import match
 from gateway.rules.names import is_bulk, is_known_uid_text, resolve
 from gateway.rules.nodes import NodeReader, suggestion
+from gateway.rules.subject import Key
 
 _CONDITIONS = ("regex", "equals", "present", "absent")
 
@@ -57,7 +58,7 @@ class MatchReader(NodeReader):
             )
         return match.Attribute(name, resolved, self._condition(resolved, value))
 
-    def _condition(self, key: match.Key, node: Node) -> match.Condition:
+    def _condition(self, key: Key, node: Node) -> match.Condition:
         if isinstance(node, Scalar):
             return self._glob(key, node)
         if isinstance(node, Table):
@@ -78,7 +79,7 @@ class MatchReader(NodeReader):
             others.insert(0, match.Literals(literals))
         return others[0] if len(others) == 1 else match.OneOf(others)
 
-    def _glob(self, key: match.Key, node: Scalar) -> match.Condition:
+    def _glob(self, key: Key, node: Scalar) -> match.Condition:
         if key == "host" and "/" in node.text:
             try:
                 return match.Networks([ip_network(node.text)])
@@ -89,7 +90,7 @@ class MatchReader(NodeReader):
             return self._compiled(node, match.Glob)
         return match.Literals([node.text])
 
-    def _check_literal(self, key: match.Key, node: Scalar) -> None:
+    def _check_literal(self, key: Key, node: Scalar) -> None:
         if node.is_null or not node.text:
             self._problem(node.place, "no text to compare with: write {absent: true} for an attribute without a value")
         elif key in {"sop_class", "transfer_syntax"} and not _has_wildcards(node.text):

@@ -1,8 +1,7 @@
 """Compiled conditions: does an instance, with the way it came here, match?
 
-A `Subject` is what a rule can look at, by key: the attributes of a `Header` (by path) and the facts of the association
-(by name). A key gives a tuple of texts, () where the attribute is empty, None where it is absent. A condition looks at
-the values of one key and holds when **any** of them fits:
+A condition looks at the values that a `gateway.rules.subject.Subject` has for one key, and holds when **any** of them
+fits:
 
   - `Literals`   text without wildcards, whole value, upper and lower case alike;
   - `Glob`       `*` any characters, `?` one character, whole value, upper and lower case alike;
@@ -24,68 +23,21 @@ matchers, `gateway.rules.plan` runs them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 import re2
-from pydicom.uid import UID_dictionary
 
-from gateway.dicom.header import AttributePath, Header
-from gateway.model import AssociationFacts
+from gateway.rules.subject import Key, Subject, Values
 
 MAX_PROGRAM_SIZE = 1000
 MAX_SEARCHED_BYTES = 16 * 1024
 VALUE_COST_BYTES = 4
 _MAX_PATTERN_MEMORY_BYTES = 1 << 20
 
-Key = AttributePath | str
-Values = tuple[str, ...] | None
-FACTS = frozenset(
-    {
-        "calling_ae_title",
-        "called_ae_title",
-        "source",
-        "host",
-        "listener",
-        "transfer_syntax",
-        "sop_class",
-    }
-)
-
 
 class PatternError(ValueError):
     """A pattern cannot be compiled; the text says why."""
-
-
-class Subject(dict[Key, Values]):
-    """What rules look at, read when it is asked for. Patient data: never log one."""
-
-    __slots__ = ("_header",)
-
-    def __init__(self, header: Header, facts: AssociationFacts, transfer_syntax_uid: str, sop_class_uid: str) -> None:
-        super().__init__()
-        self._header = header
-        self["calling_ae_title"] = (facts.calling_ae_title,) if facts.calling_ae_title else ()
-        self["called_ae_title"] = (facts.called_ae_title,) if facts.called_ae_title else ()
-        self["source"] = (facts.source,) if facts.source else ()
-        self["host"] = (facts.peer_host,) if facts.peer_host else ()
-        self["listener"] = (facts.listener,) if facts.listener else ()
-        self["transfer_syntax"] = uid_names(transfer_syntax_uid)
-        self["sop_class"] = uid_names(sop_class_uid)
-
-    def __missing__(self, key: Key) -> Values:
-        values = self[key] = None if isinstance(key, str) else self._header.get(key)
-        return values
-
-
-@lru_cache(maxsize=1024)
-def uid_names(uid: str) -> tuple[str, ...]:
-    """A UID, with the keyword and the name that PS3.6 gives it; () for none."""
-    if not uid:
-        return ()
-    entry = UID_dictionary.get(uid)
-    return (uid, str(entry[4]), str(entry[0])) if entry else (uid,)
 
 
 # ── conditions on the values of one key ───────────────────────────────────────────────────────────────────────

@@ -18,8 +18,8 @@ from gateway import document
 from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
-from gateway.rules.match import Subject
 from gateway.rules.schema import Rule, RuleReader, TestCase
+from gateway.rules.subject import Subject
 
 NO_RULE_MATCHES = "no rule matches"
 _REVISION_DIGITS = 16

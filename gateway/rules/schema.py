@@ -16,6 +16,7 @@ from gateway.rules import match
 from gateway.rules.conditions import MatchReader
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
+from gateway.rules.subject import Key
 
 _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
 _TEST_KEYS = ("name", "instance", "expect")
@@ -55,7 +56,7 @@ class TestCase:
 
     name: str
     place: Place
-    instance: Mapping[match.Key, tuple[str, ...]]
+    instance: Mapping[Key, tuple[str, ...]]
     expect: Expectation
 
 
@@ -167,8 +168,8 @@ class RuleReader(NodeReader):
         if isinstance(name, Scalar) and isinstance(instance, Table) and isinstance(expect, Table):
             self.tests.append(TestCase(name.text, table.place, self._instance(instance), self._expect(expect)))
 
-    def _instance(self, table: Table) -> dict[match.Key, tuple[str, ...]]:
-        instance: dict[match.Key, tuple[str, ...]] = {}
+    def _instance(self, table: Table) -> dict[Key, tuple[str, ...]]:
+        instance: dict[Key, tuple[str, ...]] = {}
         for key, value in table:
             resolved = resolve(key)
             if isinstance(resolved, match.PatternError):

@@ -1,20 +1,23 @@
 """Runs the tests that people write beside their rules.
 
 A test's instance is made of text: the attributes it names, the facts it names (the others are empty), and nothing
-else. It passes when the plan decides as expected; the order of destinations does not matter. `gateway rules test` and
-`gateway check` call.
+else. An attribute of a sequence's items stands in the first item unless it is written with another. A test passes
+when the plan decides as expected; the order of destinations does not matter. `gateway rules test` and `gateway check`
+call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.dicom.header import SOP_CLASS_UID, Header
+from gateway.dicom.header import SOP_CLASS_UID, AttributePath, Header
+from gateway.dicom.paths import PathStep, Step, tag_of
 from gateway.document import Place
 from gateway.model import AssociationFacts, Decision
-from gateway.rules.match import Key
 from gateway.rules.plan import Plan
 from gateway.rules.schema import Expectation, TestCase
+from gateway.rules.subject import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ def run_tests(plan: Plan) -> list[TestResult]:
 
 
 def _run(plan: Plan, case: TestCase) -> TestResult:
-    attributes = {key: values for key, values in case.instance.items() if not isinstance(key, str)}
+    given = {key: values for key, values in case.instance.items() if not isinstance(key, str)}
+    attributes = {path: values for path in plan.wanted.paths if (values := _values(path, given)) is not None}
     facts = AssociationFacts(
         association_id="",
         listener=_fact(case, "listener"),
@@ -52,6 +56,35 @@ def _run(plan: Plan, case: TestCase) -> TestResult:
     decision = plan.decide(Header.of(attributes), facts, _fact(case, "transfer_syntax"), sop_class_uid)
     passed = _is_expected(decision, case.expect)
     return TestResult(case.name, case.place, passed, _describe_expected(case.expect), _describe(decision))
+
+
+def _values(wanted: AttributePath, given: Mapping[AttributePath, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """What the reader of headers would find under a path in a data set with the given attributes."""
+    found: list[str] = []
+    items: set[int] = set()
+    is_there = False
+    for path, values in given.items():
+        if not all(map(_leads, wanted, path)) or len(path) < len(wanted):
+            continue
+        is_there = True
+        if len(path) == len(wanted):
+            found += values
+        else:
+            items.add(_item(path[len(wanted) - 1]))
+    if items:
+        return (f"[{max(items)} items]",)
+    return tuple(found) if is_there else None
+
+
+def _leads(wanted: PathStep, given: PathStep) -> bool:
+    if isinstance(wanted, int):
+        return wanted == tag_of(given) and not (isinstance(given, Step) and given.creator)
+    same = wanted.tag == tag_of(given) and wanted.creator == (given.creator if isinstance(given, Step) else "")
+    return same and wanted.item in (0, _item(given))
+
+
+def _item(given: PathStep) -> int:
+    return (given.item if isinstance(given, Step) else 0) or 1
 
 
 def _fact(case: TestCase, key: Key) -> str:

@@ -54,8 +54,24 @@ MISTAKES = {
     rule("match: {modality: CT}"): "3:13: there is no attribute or fact 'modality'; is 'Modality' meant?",
     rule("match: {TransferSyntaxUID: x}"): "3:13: 'TransferSyntaxUID' is no part of a data set",
     rule("match: {PatientID.CodeValue: x}"): "3:13: 'PatientID' is no sequence",
-    rule("match: {A.B.C: x}"): "3:13: 'A.B.C' goes too deep",
-    rule("match: {ContentSequence.ContentSequence: x}"): "3:13: 'ContentSequence' is a sequence",
+    rule("match: {" + "ContentSequence." * 8 + "TextValue: x}"): "3:13: 'ContentSequence.ContentSequence.",
+    rule(
+        "match: {ContentSequence.TextValu: x}"
+    ): "3:13: there is no attribute or fact 'TextValu'; is 'TextValue' meant?",
+    rule("match: {ContentSequence.ContentSequence: x}"): "3:46: ContentSequence.ContentSequence has no text",
+    rule(
+        "match: {'ContentSequence[0].TextValue': x}"
+    ): "3:13: '[0].TextValue' numbers no item: write [1] for the first",
+    rule("match: {'ContentSequence[1.TextValue': x}"): "3:13: '[1.TextValue' numbers no item",
+    rule("match: {'ContentSequence[1]TextValue': x}"): "3:13: 'TextValue' follows 'ContentSequence[1]': a dot goes on",
+    rule("match: {'ContentSequence[1]': {present: true}}"): "3:13: 'ContentSequence[1]' is an item: go on with a dot",
+    rule("match: {'ImageType[1]': x}"): "3:13: 'ImageType' is no sequence",
+    rule("match: {'(0009,1002,ACME)': x}"): "3:13: '(0009,1002,ACME)': the block of a private attribute is its "
+    "sender's choice: write '(0009,xx02,ACME)'",
+    rule("match: {'(0009,xx02)': x}"): "3:13: '(0009,xx02)': the block of a private attribute is its sender's choice: "
+    "write '(0009,xx02,CREATOR)'",
+    rule("match: {'(0008,xx02,ACME)': x}"): "3:13: '(0008,xx02,ACME)' is not private: private attributes have an odd",
+    rule("match: {'(0009,xx02,ACME': x}"): "3:13: there is no attribute or fact '(0009,xx02,ACME'",
     rule("match: {ContentSequence: x}"): "3:30: ContentSequence has no text",
     rule("match: {PixelData: x}"): "3:24: PixelData has no text",
     rule("match: {Modality: }"): "3:22: no text to compare with",
