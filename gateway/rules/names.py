@@ -3,7 +3,9 @@
 An attribute goes by its keyword (PS3.6), as `(gggg,eeee)` or `ggggeeee`, a private one by its creator as
 `(gggg,xxee,CREATOR)`: xx is the block that the creator has reserved, whichever that is (PS3.5 7.8.1). Steps into the
 items of sequences are divided by dots: `Sequence.Sequence.Attribute`, with the number of an item, counted from 1, in
-brackets where not any of them will do: `Sequence[1].Attribute`. Lower-case names are facts of the association.
+brackets where not any of them will do: `Sequence[1].Attribute`. Behind a `#` stands a part of a person's name:
+`PatientName#family`, `PatientName#ideographic`, `PatientName#ideographic.family`. Lower-case names are facts of the
+association.
 `gateway.rules.conditions` and `gateway.rules.schema` call.
 """
 
@@ -17,9 +19,9 @@ from pydicom.datadict import DicomDictionary, dictionary_VR, tag_for_keyword
 from pydicom.uid import UID_dictionary
 
 from gateway.dicom.kept import private_vr
-from gateway.dicom.paths import MAX_STEPS, PathStep, Step, step
+from gateway.dicom.paths import MAX_STEPS, AttributePath, PathStep, Step, step
 from gateway.rules.match import PatternError
-from gateway.rules.subject import FACTS, Key
+from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS, Key, NamePart, path_of
 
 _TAG = re.compile(r"\(([0-9A-Fa-f]{4}),\s*([0-9A-Fa-f]{4})\)|([0-9A-Fa-f]{4})([0-9A-Fa-f]{4})")
 _PRIVATE = re.compile(r"\(([0-9A-Fa-f]{4}),\s*([0-9A-Fa-f]{2}|[xX]{2})([0-9A-Fa-f]{2})(?:,\s*([^,].*?)\s*)?\)")
@@ -33,6 +35,7 @@ def resolve(name: str) -> Key | PatternError:
     """The key that a name stands for, or (returned, not raised) what is wrong with the name."""
     if name in FACTS:
         return name
+    name, mark, part = _divided(name)
     try:
         words = _words(name)
         path = tuple([_step(word, item) for word, item in words])
@@ -45,12 +48,42 @@ def resolve(name: str) -> Key | PatternError:
             return PatternError(f"{word!r} is no sequence")
     if words[-1][1]:
         return PatternError(f"{name!r} is an item: go on with a dot and an attribute of it")
-    return path
+    return _name_part(path, name, part) if mark else path
+
+
+def _divided(name: str) -> tuple[str, str, str]:
+    """A name, `#`, and the part of a person's name behind it; a `#` may also stand in a creator, in brackets."""
+    before, mark, part = name.rpartition("#")
+    return (before, mark, part) if mark and ")" not in part else (name, "", "")
+
+
+def _name_part(path: AttributePath, name: str, part: str) -> NamePart | PatternError:
+    if _vr(path[-1]) not in {"PN", ""}:
+        return PatternError(f"{name!r} is no person's name: it has no part {part!r}")
+    group, _, component = part.partition(".")
+    if component or group in NAME_GROUPS:
+        groups, components = [group], [component] if component else []
+    else:
+        groups, components = [], [group]
+    for word, known in ((groups, NAME_GROUPS), (components, NAME_COMPONENTS)):
+        if word and word[0] not in known:
+            close = get_close_matches(word[0], (*NAME_GROUPS, *NAME_COMPONENTS), n=1)
+            hint = f"; is {close[0]!r} meant?" if close else ""
+            return PatternError(
+                f"a person's name has no part {part!r}: after # stand {', '.join(NAME_COMPONENTS)}, or one of "
+                f"{', '.join(NAME_GROUPS)}, alone or with a dot and one of the others{hint}"
+            )
+    return NamePart(
+        path,
+        NAME_GROUPS.index(groups[0]) if groups else None,
+        NAME_COMPONENTS.index(components[0]) if components else None,
+    )
 
 
 def vr_of(key: Key) -> str:
     """The VR that PS3.6 or a creator's dictionary gives a key; "" for a fact and where nothing is known."""
-    return "" if isinstance(key, str) or not key else _vr(key[-1])
+    path = path_of(key)
+    return _vr(path[-1]) if path else ""
 
 
 def is_bulk(key: Key) -> bool:

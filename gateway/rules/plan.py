@@ -19,7 +19,7 @@ from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
 from gateway.rules.schema import Rule, RuleReader, TestCase
-from gateway.rules.subject import Subject
+from gateway.rules.subject import Subject, path_of
 
 NO_RULE_MATCHES = "no rule matches"
 _REVISION_DIGITS = 16
@@ -133,5 +133,5 @@ def load(files: Mapping[str, str], destinations: Collection[str] | None = None) 
     if problems:
         raise ConfigurationError(problems)
     keys = {key for rule in reader.rules if rule.match is not None for key in rule.match.looks_at()}
-    wanted = Wanted.of(key for key in keys if not isinstance(key, str))
+    wanted = Wanted.of(path for key in keys if (path := path_of(key)) is not None)
     return Plan(revision_of(files), wanted, tuple(reader.rules), tuple(reader.tests))

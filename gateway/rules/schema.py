@@ -16,7 +16,7 @@ from gateway.rules import match
 from gateway.rules.conditions import MatchReader
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
-from gateway.rules.subject import Key
+from gateway.rules.subject import Key, NamePart
 
 _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
 _TEST_KEYS = ("name", "instance", "expect")
@@ -174,6 +174,9 @@ class RuleReader(NodeReader):
             resolved = resolve(key)
             if isinstance(resolved, match.PatternError):
                 self._problem(table.keys[key], str(resolved))
+                continue
+            if isinstance(resolved, NamePart):
+                self._problem(table.keys[key], f"an instance has whole names: write {key.rpartition('#')[0]}: A^B=C^D")
                 continue
             texts = tuple(text.text for text in self._texts(value, key, may_be_empty=True))
             if resolved in {"sop_class", "transfer_syntax"}:

@@ -1,12 +1,13 @@
 """What a rule can look at: the attributes of a data set, the facts of the association, by key.
 
 A `Subject` gives a tuple of texts for a key, () where the attribute is empty, None where it is absent. A key is the
-path of an attribute (`gateway.dicom.paths`) or the name of a fact; `gateway.rules.names` makes keys of what people
-write.
+path of an attribute (`gateway.dicom.paths`), a `NamePart` of one, or the name of a fact; `gateway.rules.names` makes
+keys of what people write.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from pydicom.uid import UID_dictionary
@@ -14,8 +15,38 @@ from pydicom.uid import UID_dictionary
 from gateway.dicom.header import AttributePath, Header
 from gateway.model import AssociationFacts
 
-Key = AttributePath | str
 Values = tuple[str, ...] | None
+NAME_GROUPS = ("alphabetic", "ideographic", "phonetic")
+NAME_COMPONENTS = ("family", "given", "middle", "prefix", "suffix")
+
+
+@dataclass(frozen=True, slots=True)
+class NamePart:
+    """A part of a person's name (PS3.5 6.2.1): of one component group or of all, one component or the whole group.
+
+    `group` counts in `NAME_GROUPS`, `component` in `NAME_COMPONENTS`; None is all of them.
+    """
+
+    path: AttributePath
+    group: int | None
+    component: int | None
+
+    def of(self, names: Values) -> Values:
+        """This part of some names; names that do not have it give nothing."""
+        if names is None:
+            return None
+        found = []
+        for name in names:
+            groups = name.split("=")
+            for group in groups if self.group is None else groups[self.group : self.group + 1]:
+                components = [group] if self.component is None else group.split("^")[self.component :]
+                # PS3.5 6.2.1.2: delimiters of trailing empty components mean nothing.
+                if components and (text := components[0].rstrip("^").strip(" ")):
+                    found.append(text)
+        return tuple(found)
+
+
+Key = AttributePath | NamePart | str
 FACTS = frozenset(
     {
         "calling_ae_title",
@@ -46,8 +77,19 @@ class Subject(dict[Key, Values]):
         self["sop_class"] = uid_names(sop_class_uid)
 
     def __missing__(self, key: Key) -> Values:
-        values = self[key] = None if isinstance(key, str) else self._header.get(key)
+        if isinstance(key, NamePart):
+            values = key.of(self[key.path])
+        else:
+            values = None if isinstance(key, str) else self._header.get(key)
+        self[key] = values
         return values
+
+
+def path_of(key: Key) -> AttributePath | None:
+    """The path of the attribute that a key looks at; None for a fact."""
+    if isinstance(key, NamePart):
+        return key.path
+    return None if isinstance(key, str) else key
 
 
 @lru_cache(maxsize=1024)

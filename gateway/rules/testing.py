@@ -39,7 +39,7 @@ def run_tests(plan: Plan) -> list[TestResult]:
 
 
 def _run(plan: Plan, case: TestCase) -> TestResult:
-    given = {key: values for key, values in case.instance.items() if not isinstance(key, str)}
+    given = {key: values for key, values in case.instance.items() if isinstance(key, tuple)}
     attributes = {path: values for path in plan.wanted.paths if (values := _values(path, given)) is not None}
     facts = AssociationFacts(
         association_id="",

@@ -71,6 +71,14 @@ MISTAKES = {
     rule("match: {'(0009,xx02)': x}"): "3:13: '(0009,xx02)': the block of a private attribute is its sender's choice: "
     "write '(0009,xx02,CREATOR)'",
     rule("match: {'(0008,xx02,ACME)': x}"): "3:13: '(0008,xx02,ACME)' is not private: private attributes have an odd",
+    rule("match: {PatientID#family: x}"): "3:13: 'PatientID' is no person's name: it has no part 'family'",
+    rule("match: {PatientName#famly: x}"): "3:13: a person's name has no part 'famly': after # stand family, given,",
+    rule("match: {PatientName#ideografic.family: x}"): "3:13: a person's name has no part 'ideografic.family'",
+    rule("match: {PatientName#family.ideographic: x}"): "3:13: a person's name has no part 'family.ideographic'",
+    rule("match: {PatientName#: x}"): "3:13: a person's name has no part ''",
+    rule("match: {Modality.PatientName#family: x}"): "3:13: 'Modality' is no sequence",
+    "tests:\n  - {name: t, instance: {PatientName#given: y}, expect: {held: true}}\n": "2:26: an instance has whole "
+    "names: write PatientName",
     rule("match: {'(0009,xx02,ACME': x}"): "3:13: there is no attribute or fact '(0009,xx02,ACME'",
     rule("match: {ContentSequence: x}"): "3:30: ContentSequence has no text",
     rule("match: {PixelData: x}"): "3:24: PixelData has no text",
