@@ -4,8 +4,10 @@
 enough), `all:` (a list) and `not:` (a map that must not hold). What attributes and facts are called stands in
 `gateway.rules.names`.
 
-Conditions: a text is a glob, a list means any of, `{regex: …}`, `{equals: …}`, `{present: true}`, `{absent: true}`;
-what they mean stands in `gateway.rules.match`. `{present: false}` is `{absent: true}`, and the other way round.
+Conditions: a text is a glob, a list means any of, and a map is one of
+  - `{equals: …}`, `{like: …}` (a glob), `{regex: …}`, with `fold: [case, accents]` beside it where that is alike;
+  - `{present: true}`, `{absent: true}`; `{present: false}` is `{absent: true}`, and the other way round.
+What they mean stands in `gateway.rules.match` and `gateway.rules.patterns`.
 
 `gateway.rules.schema` calls; nothing raises here, problems are collected.
 """
@@ -19,9 +21,11 @@ from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.rules import match
 from gateway.rules.names import is_bulk, is_known_uid_text, resolve
 from gateway.rules.nodes import NodeReader, suggestion
+from gateway.rules.patterns import CASELESS, EXACT, FOLDS, Equals, Glob, Literals, PatternError, Regex
 from gateway.rules.subject import Key
 
-_CONDITIONS = ("regex", "equals", "present", "absent")
+_TEXTS = ("equals", "like", "regex")
+_CONDITIONS = (*_TEXTS, "present", "absent")
 
 
 class MatchReader(NodeReader):
@@ -48,7 +52,7 @@ class MatchReader(NodeReader):
 
     def _attribute(self, name: str, place: Place, value: Node) -> match.Matcher:
         resolved = resolve(name)
-        if isinstance(resolved, match.PatternError):
+        if isinstance(resolved, PatternError):
             self._problem(place, str(resolved))
             resolved = ()
         elif is_bulk(resolved) and not (isinstance(value, Table) and value.entries.keys() <= {"present", "absent"}):
@@ -76,7 +80,7 @@ class MatchReader(NodeReader):
             else:
                 others.append(self._condition(key, each))
         if literals:
-            others.insert(0, match.Literals(literals))
+            others.insert(0, Literals(literals))
         return others[0] if len(others) == 1 else match.OneOf(others)
 
     def _glob(self, key: Key, node: Scalar) -> match.Condition:
@@ -87,8 +91,8 @@ class MatchReader(NodeReader):
                 self._problem(node.place, f"not a network: {error}")
         self._check_literal(key, node)
         if _has_wildcards(node.text):
-            return self._compiled(node, match.Glob)
-        return match.Literals([node.text])
+            return self._compiled(node, Glob)
+        return Literals([node.text])
 
     def _check_literal(self, key: Key, node: Scalar) -> None:
         if node.is_null or not node.text:
@@ -99,24 +103,51 @@ class MatchReader(NodeReader):
                 self._problem(node.place, f"{node.text!r} is no UID, keyword or name that DICOM knows{hint}")
 
     def _special(self, node: Table) -> match.Condition:
-        conditions: list[match.Condition] = []
-        if len(node.entries) != 1:
+        unknown = [key for key in node.entries if key not in {*_CONDITIONS, "fold"}]
+        for key in unknown:
+            self._problem(node.keys[key], f"there is no condition {key!r}{suggestion(key, (*_CONDITIONS, 'fold'))}")
+        keys = [key for key in node.entries if key != "fold"]
+        if len(keys) != 1 and not unknown:
             self._problem(node.place, f"a condition has one key: {', '.join(_CONDITIONS)}")
-        for key, value in node:
-            if key in {"present", "absent"}:
-                conditions.append(match.Present(self._flag(node, key) == (key == "present")))
-            elif key == "equals":
-                conditions.append(match.Equals([text.text for text in self._texts(value, "equals")]))
-            elif key == "regex":
-                conditions += [self._compiled(text, match.Regex) for text in self._texts(value, "regex")]
-            else:
-                self._problem(node.keys[key], f"there is no condition {key!r}{suggestion(key, _CONDITIONS)}")
+        key = "".join(keys[:1])
+        if "fold" in node.entries and key not in _TEXTS and not unknown:
+            self._problem(node.keys["fold"], f"fold goes with {', '.join(_TEXTS)}")
+        if key in {"present", "absent"}:
+            return match.Present(self._flag(node, key) == (key == "present"))
+        if key in _TEXTS:
+            return self._text(node, key)
+        return match.OneOf([])
+
+    def _text(self, node: Table, key: str) -> match.Condition:
+        """`equals`, `like` or `regex`, and what is alike: of a glob the case, unless `fold` says otherwise."""
+        alike = self._fold(node, CASELESS if key == "like" else EXACT)
+        texts = self._texts(node.get(key), key)
+        whole = [text.text for text in texts if key == "equals" or (key == "like" and not _has_wildcards(text.text))]
+        conditions: list[match.Condition] = [Equals(whole, alike)] if whole else []
+        for text in texts:
+            if key == "regex":
+                conditions.append(self._compiled(text, lambda pattern: Regex(pattern, alike)))
+            elif key == "like" and _has_wildcards(text.text):
+                conditions.append(self._compiled(text, lambda pattern: Glob(pattern, alike)))
         return conditions[0] if len(conditions) == 1 else match.OneOf(conditions)
+
+    def _fold(self, node: Table, otherwise: frozenset[str]) -> frozenset[str]:
+        value = node.get("fold")
+        if value is None:
+            return otherwise
+        if isinstance(value, Items) and not value.nodes:
+            return EXACT
+        names = self._texts(value, "fold")
+        for name in names:
+            if name.text not in FOLDS:
+                hint = suggestion(name.text, FOLDS)
+                self._problem(name.place, f"fold is {' or '.join(FOLDS)}, or a list of them{hint}")
+        return frozenset(name.text for name in names)
 
     def _compiled(self, node: Scalar, make: Callable[[str], match.Condition]) -> match.Condition:
         try:
             return make(node.text)
-        except match.PatternError as error:
+        except PatternError as error:
             self._problem(node.place, f"not a usable pattern: {error}")
             return match.Present(True)
 

@@ -20,7 +20,7 @@ from pydicom.uid import UID_dictionary
 
 from gateway.dicom.kept import private_vr
 from gateway.dicom.paths import MAX_STEPS, AttributePath, PathStep, Step, step
-from gateway.rules.match import PatternError
+from gateway.rules.patterns import PatternError
 from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS, Key, NamePart, path_of
 
 _TAG = re.compile(r"\(([0-9A-Fa-f]{4}),\s*([0-9A-Fa-f]{4})\)|([0-9A-Fa-f]{4})([0-9A-Fa-f]{4})")

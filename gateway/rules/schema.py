@@ -16,6 +16,7 @@ from gateway.rules import match
 from gateway.rules.conditions import MatchReader
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
+from gateway.rules.patterns import PatternError
 from gateway.rules.subject import Key, NamePart
 
 _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
@@ -172,7 +173,7 @@ class RuleReader(NodeReader):
         instance: dict[Key, tuple[str, ...]] = {}
         for key, value in table:
             resolved = resolve(key)
-            if isinstance(resolved, match.PatternError):
+            if isinstance(resolved, PatternError):
                 self._problem(table.keys[key], str(resolved))
                 continue
             if isinstance(resolved, NamePart):

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from gateway.dicom.header import Header
 from gateway.model import AssociationFacts
-from gateway.rules.match import (
+from gateway.rules.match import Networks, Present
+from gateway.rules.patterns import (
+    EXACT,
     MAX_SEARCHED_BYTES,
     VALUE_COST_BYTES,
     Equals,
     Glob,
     Literals,
-    Networks,
     PatternError,
-    Present,
     Regex,
-    Subject,
-    _searched,
+    searched,
 )
 from gateway.rules.plan import load
+from gateway.rules.subject import Subject
 
 FACTS = AssociationFacts("", "", "", "", "", "")
 
@@ -54,6 +54,20 @@ def matches(condition: str, values: tuple[str, ...] | None) -> bool:
         ("{equals: CT}", [("CT",), ("x", "CT")], [("ct",), None, ()]),
         ("{equals: 'C*'}", [("C*",)], [("CT",)]),
         ("{equals: [CT, MR]}", [("MR",)], [("mr",)]),
+        ("{equals: muller, fold: case}", [("MULLER",)], [("Müller",), ("muller x",)]),
+        ("{equals: muller, fold: accents}", [("müller",), ("muller",)], [("Müller",)]),
+        ("{equals: [x, MÜLLER], fold: [case, accents]}", [("muller",), ("Mu\u0308ller",)], [("mueller",)]),
+        ("{equals: STRASSE, fold: [case]}", [("Straße",)], [("Strase",)]),
+        ("{equals: Lodz, fold: accents}", [("Łódź",)], [("ŁÓDŹ",)]),
+        ("{equals: か, fold: [case, accents]}", [("か",)], [("が",)]),
+        ("{like: 'mu?l*'}", [("MULLER",), ("muéler",), ("mull",)], [("mul",), ("x muller",)]),
+        ("{like: 'mu?l*', fold: []}", [("muller",)], [("MULLER",)]),
+        ("{like: 'MÜ*', fold: [accents, case]}", [("muller",), ("Mürr",)], [("a mu",)]),
+        ("{like: [a, 'b*']}", [("A",), ("bcd",)], [("ab",)]),
+        ("{regex: 'mull\\w', fold: case}", [("MULLER",)], [("MULL-",), ("MÜLLE",)]),
+        ("{regex: '^É\\S', fold: accents}", [("Eva",), ("Éva",)], [("eva",), ("E a",)]),
+        ("{regex: '^ev', fold: [case, accents]}", [("Éva",)], [("Nèva",)]),
+        ("[CT, {like: 'M*', fold: []}]", [("ct",), ("MR",)], [("mr",)]),
         ("{present: true}", [("CT",), ("", "x")], [None, (), ("",), ("", "")]),
         ("{absent: true}", [None, (), ("",)], [("CT",)]),
         ("{present: false}", [None, ()], [("CT",)]),
@@ -186,6 +200,6 @@ def test_a_subject_without_facts_has_none() -> None:
 
 @pytest.mark.parametrize("condition", [Glob("*x*y*z*"), Regex("x.*y")])
 def test_a_value_that_is_nothing_but_separators_is_looked_at_up_to_the_bound(condition: Glob | Regex) -> None:
-    looked_at = sum(1 for _ in _searched(("",) * 65_535, folded=False))
+    looked_at = sum(1 for _ in searched(("",) * 65_535, EXACT))
     assert looked_at <= MAX_SEARCHED_BYTES / VALUE_COST_BYTES
     assert not condition.holds(("",) * 65_535 + ("xyz",))

@@ -86,7 +86,16 @@ MISTAKES = {
     rule("match: {Modality: ''}"): "3:23: no text to compare with",
     rule("match: {Modality: []}"): "3:23: an empty list matches nothing",
     rule("match: {Modality: [[CT]]}"): "3:24: a list of conditions holds no further lists",
-    rule("match: {Modality: {}}"): "3:23: a condition has one key: regex, equals, present, absent",
+    rule("match: {Modality: {}}"): "3:23: a condition has one key: equals, like, regex, ",
+    rule("match: {Modality: {equals: x, regex: y}}"): "3:23: a condition has one key: equals, like, regex, ",
+    rule("match: {Modality: {fold: case}}"): "3:23: a condition has one key: equals, like, regex, ",
+    rule("match: {Modality: {present: true, fold: case}}"): "3:39: fold goes with equals, like, regex",
+    rule(
+        "match: {Modality: {like: x, fold: cases}}"
+    ): "3:39: fold is case or accents, or a list of them; is 'case' mea",
+    rule("match: {Modality: {like: x, fold: [case, [accents]]}}"): "3:46: fold is a text or a list of texts",
+    rule("match: {Modality: {like: []}}"): "3:30: like is a text or a list of texts",
+    rule("match: {Modality: {lik: x, fold: case}}"): "3:24: there is no condition 'lik'; is 'like' meant?",
     rule("match: {Modality: {regexp: x}}"): "3:24: there is no condition 'regexp'; is 'regex' meant?",
     rule("match: {Modality: {regex: '('}}"): "3:31: not a usable pattern: missing ): (",
     rule("match: {Modality: {regex: 'a{999}b{999}'}}"): "3:31: not a usable pattern: the pattern is too large",

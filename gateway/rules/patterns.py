@@ -1,0 +1,164 @@
+"""Text compared with values: whole texts, globs and regular expressions, with what counts as alike.
+
+  - `Literals`   text without wildcards, whole value, upper and lower case alike;
+  - `Glob`       `*` any characters, `?` one character, whole value, upper and lower case alike;
+  - `Regex`      RE2 syntax, found anywhere in a value, case-sensitive (`(?i)` changes that);
+  - `Equals`     exactly this text.
+
+Of the last three it can be said what is alike otherwise: `CASE` (Unicode's case folding, so ß is ss too) and `ACCENTS`
+(marks on Latin, Greek and Cyrillic letters, strokes through letters, ligatures: é is e, ø is o, æ is ae; not the marks
+that make another kana). Any value that fits is enough.
+
+Bounds: patterns are RE2 (no backtracking), compile to at most 1,000 instructions, and look at no more than the
+first 16 KiB of an attribute's values, each value counted with 4 bytes more, so that the worst pattern takes tens of
+milliseconds, also on a value that is nothing but separators. The regular-expression
+engine's own log is off, since it may quote what it looked at. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from unicodedata import normalize
+
+import re2
+
+from gateway.rules.subject import Values
+
+MAX_PROGRAM_SIZE = 1000
+MAX_SEARCHED_BYTES = 16 * 1024
+VALUE_COST_BYTES = 4
+_MAX_PATTERN_MEMORY_BYTES = 1 << 20
+
+CASE, ACCENTS = "case", "accents"
+FOLDS = (CASE, ACCENTS)
+EXACT: frozenset[str] = frozenset()
+CASELESS = frozenset({CASE})
+
+_MARKS = dict.fromkeys(range(0x0300, 0x0370))  # combining diacritical marks
+_STROKES = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ŧ": "t",
+                          "Ŧ": "T", "ı": "i", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"})  # fmt: skip
+
+
+class PatternError(ValueError):
+    """A pattern cannot be compiled; the text says why."""
+
+
+class Literals:
+    """Any value is one of some texts, upper and lower case alike."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = tuple(texts)
+        self.folded = frozenset(text.casefold() for text in self._texts)
+
+    def holds(self, values: Values) -> bool:
+        if not values:
+            return False
+        if len(values) == 1:
+            return values[0].casefold() in self.folded
+        return any(value.casefold() in self.folded for value in values)
+
+    def describe(self) -> str:
+        return "is " + " or ".join(repr(text) for text in self._texts)
+
+
+class Equals:
+    """Any value is exactly one of some texts, but for what is `alike`."""
+
+    def __init__(self, texts: Iterable[str], alike: frozenset[str] = EXACT) -> None:
+        self._shown = tuple(texts)
+        self._alike = alike
+        self.texts = frozenset(fold(text, alike) for text in self._shown)
+
+    def holds(self, values: Values) -> bool:
+        return values is not None and any(fold(value, self._alike) in self.texts for value in values)
+
+    def describe(self) -> str:
+        return "is exactly " + " or ".join(repr(text) for text in self._shown) + _said(self._alike)
+
+
+class Glob:
+    """Any value fits a text with wildcards, but for what is `alike`. :raises PatternError: too large."""
+
+    def __init__(self, text: str, alike: frozenset[str] = CASELESS) -> None:
+        self._text = text
+        self._alike = alike
+        wildcards = {"*": ".*", "?": "."}
+        parts = [wildcards.get(character) or re2.escape(character) for character in fold(text, alike)]
+        self._pattern = _compile("(?s)" + "".join(parts))
+
+    def holds(self, values: Values) -> bool:
+        return any(self._pattern.fullmatch(part) is not None for part in searched(values, self._alike))
+
+    def describe(self) -> str:
+        return f"is like {self._text!r}" + ("" if self._alike == CASELESS else _said(self._alike) or ", exactly")
+
+
+class Regex:
+    """A regular expression is found in any value, but for what is `alike`.
+
+    :raises PatternError: not RE2 syntax, or too large.
+    """
+
+    def __init__(self, text: str, alike: frozenset[str] = EXACT) -> None:
+        self._text = text
+        self._alike = alike
+        # Folding the case of a pattern would turn \\W into \\w: RE2 does that itself.
+        self._folds = alike - {CASE}
+        self._pattern = _compile(fold(text, self._folds), caseless=CASE in alike)
+
+    def holds(self, values: Values) -> bool:
+        return any(self._pattern.search(part) is not None for part in searched(values, self._folds))
+
+    def describe(self) -> str:
+        return f"has the regular expression {self._text!r}" + _said(self._alike)
+
+
+def fold(text: str, alike: frozenset[str]) -> str:
+    """The text in the form that all texts have in common that are alike."""
+    if CASE in alike:
+        text = text.casefold()
+    if ACCENTS in alike and not text.isascii():
+        text = normalize("NFC", normalize("NFD", text.translate(_STROKES)).translate(_MARKS))
+    return text
+
+
+def bounded(values: Values) -> Iterator[str]:
+    """The values that are looked at: as many as the bound on searched bytes allows, the last one cut there."""
+    left = MAX_SEARCHED_BYTES
+    for value in values or ():
+        yield value[:left]
+        left -= len(value) + VALUE_COST_BYTES
+        if left <= 0:
+            return
+
+
+def searched(values: Values, alike: frozenset[str]) -> Iterator[bytes]:
+    """The values as a pattern sees them, up to the bound."""
+    left = MAX_SEARCHED_BYTES
+    for value in values or ():
+        part = fold(value[:left], alike).encode("utf-8", "replace")[:left]
+        yield part
+        left -= len(part) + VALUE_COST_BYTES
+        if left <= 0:
+            return
+
+
+def _said(alike: frozenset[str]) -> str:
+    words = [word for name, word in ((CASE, "capitals"), (ACCENTS, "accents")) if name in alike]
+    return f", {' and '.join(words)} aside" if words else ""
+
+
+def _compile(pattern: str, *, caseless: bool = False) -> re2._Regexp:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = _MAX_PATTERN_MEMORY_BYTES
+    options.case_sensitive = not caseless
+    try:
+        compiled = re2.compile(pattern.encode(), options)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0] if error.args else "not a regular expression"
+        raise PatternError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None
+    if compiled.programsize > MAX_PROGRAM_SIZE:
+        raise PatternError("the pattern is too large: write a shorter one, or smaller repetitions")
+    return compiled
