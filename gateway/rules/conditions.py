@@ -6,8 +6,10 @@ enough), `all:` (a list) and `not:` (a map that must not hold). What attributes 
 
 Conditions: a text is a glob, a list means any of, and a map is one of
   - `{equals: …}`, `{like: …}` (a glob), `{regex: …}`, with `fold: [case, accents]` beside it where that is alike;
+  - `{gt: …}`, `{ge: …}`, `{lt: …}`, `{le: …}`, two of them where they are two ends, `{between: [least, most]}`;
+  - `{all: CONDITION}`, `{any: CONDITION}`, `{count: N}`, `{count: {ge: N}}`, of the values;
   - `{present: true}`, `{absent: true}`; `{present: false}` is `{absent: true}`, and the other way round.
-What they mean stands in `gateway.rules.match` and `gateway.rules.patterns`.
+What they mean stands in `gateway.rules.match`, `gateway.rules.patterns` and `gateway.rules.compare`.
 
 `gateway.rules.schema` calls; nothing raises here, problems are collected.
 """
@@ -15,17 +17,31 @@ What they mean stands in `gateway.rules.match` and `gateway.rules.patterns`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.rules import match
-from gateway.rules.names import is_bulk, is_known_uid_text, resolve
+from gateway.rules.compare import WHOLE_NUMBER, WORDS, Bound, Compared, Count, LiteralError, Read, Reader, reader_of
+from gateway.rules.names import is_bulk, is_known_uid_text, resolve, vr_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import CASELESS, EXACT, FOLDS, Equals, Glob, Literals, PatternError, Regex
-from gateway.rules.subject import Key
+from gateway.rules.subject import Key, NamePart
 
 _TEXTS = ("equals", "like", "regex")
-_CONDITIONS = (*_TEXTS, "present", "absent")
+_LOW, _HIGH = ("gt", "ge"), ("lt", "le")
+_ENDS = (*_LOW, *_HIGH)
+_OF_VALUES = ("all", "any", "count")
+_CONDITIONS = (*_TEXTS, *_ENDS, "between", *_OF_VALUES, "present", "absent")
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a condition is about: a key, its name as written; `single` where one value of it is looked at alone."""
+
+    name: str
+    key: Key
+    single: bool = False
 
 
 class MatchReader(NodeReader):
@@ -60,13 +76,13 @@ class MatchReader(NodeReader):
                 value.place,
                 f"{name} has no text: ask for {{present: true}} or {{absent: true}}, or for an attribute of its items",
             )
-        return match.Attribute(name, resolved, self._condition(resolved, value))
+        return match.Attribute(name, resolved, self._condition(_About(name, resolved), value))
 
-    def _condition(self, key: Key, node: Node) -> match.Condition:
+    def _condition(self, about: _About, node: Node) -> match.Condition:
         if isinstance(node, Scalar):
-            return self._glob(key, node)
+            return self._glob(about.key, node)
         if isinstance(node, Table):
-            return self._special(node)
+            return self._special(about, node)
         if not node.nodes:
             self._problem(node.place, "an empty list matches nothing")
         literals = []
@@ -75,10 +91,10 @@ class MatchReader(NodeReader):
             if isinstance(each, Items):
                 self._problem(each.place, "a list of conditions holds no further lists")
             elif isinstance(each, Scalar) and not _has_wildcards(each.text) and "/" not in each.text:
-                self._check_literal(key, each)
+                self._check_literal(about.key, each)
                 literals.append(each.text)
             else:
-                others.append(self._condition(key, each))
+                others.append(self._condition(about, each))
         if literals:
             others.insert(0, Literals(literals))
         return others[0] if len(others) == 1 else match.OneOf(others)
@@ -102,11 +118,13 @@ class MatchReader(NodeReader):
             if hint is not None:
                 self._problem(node.place, f"{node.text!r} is no UID, keyword or name that DICOM knows{hint}")
 
-    def _special(self, node: Table) -> match.Condition:
+    def _special(self, about: _About, node: Table) -> match.Condition:
         unknown = [key for key in node.entries if key not in {*_CONDITIONS, "fold"}]
         for key in unknown:
             self._problem(node.keys[key], f"there is no condition {key!r}{suggestion(key, (*_CONDITIONS, 'fold'))}")
         keys = [key for key in node.entries if key != "fold"]
+        if keys and set(keys) <= {*_ENDS, "between"}:
+            return self._compared(about, node)
         if len(keys) != 1 and not unknown:
             self._problem(node.place, f"a condition has one key: {', '.join(_CONDITIONS)}")
         key = "".join(keys[:1])
@@ -116,6 +134,8 @@ class MatchReader(NodeReader):
             return match.Present(self._flag(node, key) == (key == "present"))
         if key in _TEXTS:
             return self._text(node, key)
+        if key in _OF_VALUES:
+            return self._of_values(about, node, key)
         return match.OneOf([])
 
     def _text(self, node: Table, key: str) -> match.Condition:
@@ -143,6 +163,69 @@ class MatchReader(NodeReader):
                 hint = suggestion(name.text, FOLDS)
                 self._problem(name.place, f"fold is {' or '.join(FOLDS)}, or a list of them{hint}")
         return frozenset(name.text for name in names)
+
+    # ── comparing and counting ────────────────────────────────────────────────────────────────────────────────
+
+    def _compared(self, about: _About, node: Table) -> match.Condition:
+        if "fold" in node.entries:
+            self._problem(node.keys["fold"], f"fold goes with {', '.join(_TEXTS)}")
+        vr = vr_of(about.key)
+        reader = None if isinstance(about.key, str | NamePart) else reader_of(vr)
+        if reader is None:
+            what = f"{about.name} ({vr})" if vr else about.name
+            self._problem(node.place, f"{what} is text: numbers, dates, times and ages are more or less, text is not")
+            return match.OneOf([])
+        bounds, reads = self._bounds(node, reader, about.name, vr)
+        if len(set(reads)) > 1:
+            self._problem(node.place, "one end has an offset from UTC and the other has none: give both the same")
+        return Compared(bounds, reads[0]) if reads else match.OneOf([])
+
+    def _bounds(self, node: Table, reader: Reader, name: str, vr: str) -> tuple[list[Bound], list[Read]]:
+        """The ends that a table gives. Checked: each has the form, none stands twice, and something lies between."""
+        literals: list[tuple[str, Node]] = []
+        for key, value in node:
+            if key == "between":
+                ends = value.nodes if isinstance(value, Items) else ()
+                if len(ends) != 2 or len(node.entries) > 1:
+                    self._problem(value.place, "between stands alone and has two ends: [least, most]")
+                    continue
+                literals += zip(("ge", "le"), ends, strict=True)
+            elif key in _ENDS:
+                literals.append((key, value))
+        for one, other in (_LOW, _HIGH):
+            if {one, other} <= node.entries.keys():
+                self._problem(node.keys[other], f"{one} and {other} are the same end: take one out")
+        bounds, reads = [], []
+        for key, value in literals:
+            try:
+                text = value.text if isinstance(value, Scalar) else ""
+                span, read = reader.literal_of(text)
+            except LiteralError as error:
+                shown = value.shown if isinstance(value, Scalar) else "this"
+                of = f", as {name} ({vr}) holds it" if vr else ""
+                self._problem(value.place, f"{shown} is not {error}{of}")
+                continue
+            bounds.append(Bound(key, span, text))
+            reads.append(read)
+        low, high = ([bound for bound in bounds if bound.operator in ends] for ends in (_LOW, _HIGH))
+        if low and high and low[0].span[0] > high[0].span[1]:
+            self._problem(node.place, f"nothing {WORDS[low[0].operator]} {low[0].text} and at most {high[0].text}")
+        return bounds, reads
+
+    def _of_values(self, about: _About, node: Table, key: str) -> match.Condition:
+        value = node.entries[key]
+        if about.single:
+            self._problem(node.keys[key], f"{key} asks about all values: it cannot stand where one value is looked at")
+        if key != "count":
+            inner = self._condition(replace(about, single=True), value)
+            return match.Every(inner) if key == "all" else inner
+        if isinstance(value, Scalar):
+            value = Table({"ge": value, "le": value}, {"ge": value.place, "le": value.place}, value.place)
+        table = self._table(value, (*_ENDS, "between"), "count")
+        bounds = self._bounds(table, WHOLE_NUMBER, "count", "")[0] if table else []
+        if not bounds:
+            self._problem(value.place, "count is a whole number, or a map such as {ge: 2}")
+        return Count(bounds)
 
     def _compiled(self, node: Scalar, make: Callable[[str], match.Condition]) -> match.Condition:
         try:

@@ -1,11 +1,12 @@
 """Compiled conditions: does an instance, with the way it came here, match?
 
 A condition looks at the values that a `gateway.rules.subject.Subject` has for one key, and holds when **any** of them
-fits: those of `gateway.rules.patterns`, and here
+fits: those of `gateway.rules.patterns` and `gateway.rules.compare`, and here
 
   - `Present`    there is a value: an empty attribute counts as absent, as type 2 attributes are empty when unknown;
   - `Networks`   the host's address lies in one of these networks;
-  - `OneOf`      any of several conditions.
+  - `OneOf`      any of several conditions;
+  - `Every`      each value fits.
 
 Matchers join conditions to a question about a subject. `describe` says in words what a condition wants; with what it
 met is told only when asked. `gateway.rules.conditions` makes matchers, `gateway.rules.plan` runs them.
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
+from gateway.rules.patterns import bounded
 from gateway.rules.subject import Key, Subject, Values
 
 # ── conditions on the values of one key ───────────────────────────────────────────────────────────────────────
@@ -76,6 +78,19 @@ class OneOf:
 
     def describe(self) -> str:
         return " or ".join(condition.describe() for condition in self._conditions)
+
+
+class Every:
+    """There are values, and each of them alone fits a condition; of very many the first ones are looked at."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    def holds(self, values: Values) -> bool:
+        return bool(values) and all(self._condition.holds((value,)) for value in bounded(values))
+
+    def describe(self) -> str:
+        return f"in every value {self._condition.describe()}"
 
 
 # ── conditions on a subject ───────────────────────────────────────────────────────────────────────────────────
