@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from gateway.cli.common import (
@@ -21,7 +22,9 @@ from gateway.flow.reload import read_rules
 from gateway.flow.scu import FileToSend, look_at
 from gateway.model import AssociationFacts, Decision
 from gateway.rules.plan import Explanation, load
+from gateway.rules.subject import Received
 from gateway.rules.testing import run_tests
+from gateway.rules.windows import read_received
 
 
 def add_commands(commands: Commands) -> None:
@@ -42,6 +45,12 @@ def add_commands(commands: Commands) -> None:
     explain.add_argument("--source", default="", metavar="NAME", help="entry of `sources` to suppose")
     explain.add_argument("--host", default="", metavar="ADDRESS", help="address of the sender to suppose")
     explain.add_argument("--listener", default="", metavar="NAME", help="listener to suppose")
+    explain.add_argument(
+        "--received",
+        default="",
+        metavar="TIME",
+        help="when to suppose it came, as in '2026-01-31 19:30' (default: now)",
+    )
     for parser in (test, explain):
         add_config(parser)
         add_json(parser)
@@ -111,10 +120,10 @@ def _explain(arguments: argparse.Namespace) -> int:
         called_ae_title=arguments.called or config.ae_title,
         peer_host=arguments.host,
     )
-    decision = plan.decide(header, facts, file.part10.transfer_syntax_uid, file.part10.sop_class_uid)
-    explained = plan.explain(
-        header, facts, file.part10.transfer_syntax_uid, file.part10.sop_class_uid, show_values=True
-    )
+    received = _received(arguments.received)
+    way = (facts, file.part10.transfer_syntax_uid, file.part10.sop_class_uid, received)
+    decision = plan.decide(header, *way)
+    explained = plan.explain(header, *way, show_values=True)
     if arguments.json:
         show_json(
             {
@@ -132,6 +141,17 @@ def _explain(arguments: argparse.Namespace) -> int:
     show_table("rules, in order", ("rule", "", "because"), rows, "there are no rules")
     print(_sentence(decision))
     return 0
+
+
+def _received(text: str) -> Received:
+    if not text:
+        return time.time_ns() // 1_000_000
+    received = read_received(text)
+    if received is None:
+        raise UsageError(
+            f"--received {text}: not a date and time, as in '2026-01-31 19:30' or '2026-01-31 19:30+01:00'"
+        )
+    return received
 
 
 def _verdict(item: Explanation) -> str:

@@ -201,6 +201,8 @@ def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:
         return bad("the data set's SOP Instance UID is not the one in the C-STORE command")
     if header.sop_class_uid != payload.sop_class_uid:
         return bad("the data set's SOP Class UID is not the one in the C-STORE command")
-    decision = plan.decide(header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid)
+    decision = plan.decide(
+        header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid, lease.received_at_ms
+    )
     routing = Routing(lease.instance_id, decision, study_facts(header), plan.priority(decision))
     return Route(routing, None)

@@ -1,8 +1,9 @@
 """What stands below `match` in a rule, to a compiled matcher, with every mistake found and placed.
 
 `match` maps attributes and facts to conditions; all of them must hold, and so must `any:` (a list of such maps, one is
-enough), `all:` (a list) and `not:` (a map that must not hold). What attributes and facts are called stands in
-`gateway.rules.names`.
+enough), `all:` (a list), `not:` (a map that must not hold), and `received:` (a window of time, or a list of which one
+is enough: `weekdays`, `from`, `to`, `zone`; see `gateway.rules.windows`). What attributes and facts are called stands
+in `gateway.rules.names`.
 
 Conditions: a text is a glob, a list means any of, and a map is one of
   - `{equals: …}`, `{like: …}` (a glob), `{regex: …}`, with `fold: [case, accents]` beside it where that is alike;
@@ -19,19 +20,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from zoneinfo import ZoneInfo
 
 from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.rules import match
 from gateway.rules.compare import WHOLE_NUMBER, WORDS, Bound, Compared, Count, LiteralError, Read, Reader, reader_of
-from gateway.rules.names import is_bulk, is_known_uid_text, resolve, vr_of
+from gateway.rules.names import RECEIVED, is_bulk, is_known_uid_text, resolve, vr_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import CASELESS, EXACT, FOLDS, Equals, Glob, Literals, PatternError, Regex
-from gateway.rules.subject import Key, NamePart
+from gateway.rules.subject import WEEKDAYS, Clock, Key
+from gateway.rules.windows import END_OF_DAY, MIDNIGHT, Window, is_time_of_day, zone_of
 
 _TEXTS = ("equals", "like", "regex")
 _LOW, _HIGH = ("gt", "ge"), ("lt", "le")
 _ENDS = (*_LOW, *_HIGH)
 _OF_VALUES = ("all", "any", "count")
+_WINDOW_KEYS = ("weekdays", "from", "to", "zone")
 _CONDITIONS = (*_TEXTS, *_ENDS, "between", *_OF_VALUES, "present", "absent")
 
 
@@ -62,9 +66,54 @@ class MatchReader(NodeReader):
             elif key == "not":
                 words = ", ".join(value.entries) if isinstance(value, Table) else ""
                 parts.append(match.Not(self.read(value), words))
+            elif key == RECEIVED:
+                windows = [self._window(each) for each in (value if isinstance(value, Items) else (value,))]
+                parts.append(windows[0] if len(windows) == 1 else match.Any(windows))
+                if not windows:
+                    self._problem(value.place, "received has an empty list")
             else:
                 parts.append(self._attribute(key, node.keys[key], value))
         return parts[0] if len(parts) == 1 else match.All(parts)
+
+    def _window(self, node: Node) -> match.Matcher:
+        nothing = match.Attribute(RECEIVED, Clock(None), match.Present(True))
+        table = self._table(node, _WINDOW_KEYS, RECEIVED)
+        if table is None:
+            return nothing
+        if not table.entries.keys() & {"weekdays", "from", "to"}:
+            self._problem(table.place, "received says when: weekdays, from and to, or some of them")
+        weekdays = self._texts(table.get("weekdays"), "weekdays")
+        for day in weekdays:
+            if day.text not in WEEKDAYS:
+                hint = suggestion(day.text.casefold(), WEEKDAYS)
+                self._problem(day.place, f"{day.shown} is no weekday: they are {', '.join(WEEKDAYS)}{hint}")
+        start, end = self._time_of_day(table, "from", MIDNIGHT), self._time_of_day(table, "to", END_OF_DAY)
+        if start == end:
+            self._problem(table.place, f"from {start} to {end} is no time at all: leave both out if the day is meant")
+        elif start == END_OF_DAY:
+            self._problem(table.place, "a day begins at 00:00: write from 00:00")
+        clock = Clock(self._zone(table.get("zone")))
+        name = f"{RECEIVED} ({clock.zone.key})" if clock.zone else RECEIVED
+        return match.Attribute(name, clock, Window([day.text for day in weekdays], start, end))
+
+    def _time_of_day(self, table: Table, key: str, otherwise: str) -> str:
+        node = table.get(key)
+        if node is None:
+            return otherwise
+        if not isinstance(node, Scalar) or not is_time_of_day(node.text):
+            self._problem(node.place, f"{key} is a time of day with two digits each, as in 06:30 or 18:00")
+            return otherwise
+        return node.text
+
+    def _zone(self, node: Node | None) -> ZoneInfo | None:
+        if node is None:
+            return None
+        zone = zone_of(node.text) if isinstance(node, Scalar) else ""
+        if isinstance(zone, ZoneInfo):
+            return zone
+        hint = f"; is {zone!r} meant?" if zone else ""
+        self._problem(node.place, f"zone is the name of a time zone, as in Europe/Berlin{hint}")
+        return None
 
     def _attribute(self, name: str, place: Place, value: Node) -> match.Matcher:
         resolved = resolve(name)
@@ -170,7 +219,7 @@ class MatchReader(NodeReader):
         if "fold" in node.entries:
             self._problem(node.keys["fold"], f"fold goes with {', '.join(_TEXTS)}")
         vr = vr_of(about.key)
-        reader = None if isinstance(about.key, str | NamePart) else reader_of(vr)
+        reader = None if not isinstance(about.key, tuple) else reader_of(vr)
         if reader is None:
             what = f"{about.name} ({vr})" if vr else about.name
             self._problem(node.place, f"{what} is text: numbers, dates, times and ages are more or less, text is not")

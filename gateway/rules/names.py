@@ -28,6 +28,7 @@ _PRIVATE = re.compile(r"\(([0-9A-Fa-f]{4}),\s*([0-9A-Fa-f]{2}|[xX]{2})([0-9A-Fa-
 _WORD = re.compile(r"\(.*?\)(?=\[\d+\]|\.|$)|[^.\[]*", re.DOTALL)
 _ITEM = re.compile(r"[1-9][0-9]{0,5}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+RECEIVED = "received"
 _BULK_VRS = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "OB or OW"})
 
 
@@ -172,7 +173,7 @@ def _vr(one: PathStep) -> str:
 
 
 def _suggestion(part: str) -> str:
-    known = [*FACTS, *(str(entry[4]) for entry in DicomDictionary.values() if entry[4])]
+    known = [*FACTS, RECEIVED, *(str(entry[4]) for entry in DicomDictionary.values() if entry[4])]
     by_folded = {name.casefold(): name for name in known}
     close = get_close_matches(part.casefold(), by_folded, n=1, cutoff=0.7)
     return f"; is {by_folded[close[0]]!r} meant?" if close else ""

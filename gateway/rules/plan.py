@@ -19,7 +19,7 @@ from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
 from gateway.rules.schema import Rule, RuleReader, TestCase
-from gateway.rules.subject import Subject, path_of
+from gateway.rules.subject import Received, Subject, path_of
 
 NO_RULE_MATCHES = "no rule matches"
 _REVISION_DIGITS = 16
@@ -48,15 +48,23 @@ class Plan:
     rules: tuple[Rule, ...]
     tests: tuple[TestCase, ...] = ()
 
-    def decide(self, header: Header, facts: AssociationFacts, transfer_syntax_uid: str, sop_class_uid: str) -> Decision:
+    def decide(
+        self,
+        header: Header,
+        facts: AssociationFacts,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        received: Received | None = None,
+    ) -> Decision:
         """Where an instance goes.
 
         :param header: read with this plan's `wanted`.
         :param facts: of the association that brought it.
         :param transfer_syntax_uid: what it was received in.
         :param sop_class_uid: that of the C-STORE command.
+        :param received: when it was received; None where that is not known: no window of time holds then.
         """
-        subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid)
+        subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid, received)
         matched: list[str] = []
         destinations: dict[str, None] = {}
         tried = 0
@@ -85,11 +93,12 @@ class Plan:
         facts: AssociationFacts,
         transfer_syntax_uid: str,
         sop_class_uid: str,
+        received: Received | None = None,
         *,
         show_values: bool = False,
     ) -> list[Explanation]:
         """Why `decide` decides so, rule by rule. Values (patient data) are told only with `show_values`."""
-        subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid)
+        subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid, received)
         explanations: list[Explanation] = []
         ended = False
         for rule in self.rules:

@@ -17,7 +17,8 @@ from gateway.rules.conditions import MatchReader
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import PatternError
-from gateway.rules.subject import Key, NamePart
+from gateway.rules.subject import Key, NamePart, Received
+from gateway.rules.windows import read_received
 
 _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
 _TEST_KEYS = ("name", "instance", "expect")
@@ -59,6 +60,7 @@ class TestCase:
     place: Place
     instance: Mapping[Key, tuple[str, ...]]
     expect: Expectation
+    received: Received | None = None
 
 
 class RuleReader(NodeReader):
@@ -167,11 +169,24 @@ class RuleReader(NodeReader):
         if not isinstance(expect, Table) or len(expect.entries) != 1:
             self._problem(expect.place if expect else table.place, f"a test expects one of {', '.join(_OUTCOMES)}")
         if isinstance(name, Scalar) and isinstance(instance, Table) and isinstance(expect, Table):
-            self.tests.append(TestCase(name.text, table.place, self._instance(instance), self._expect(expect)))
+            received = self._received(instance)
+            case = TestCase(name.text, table.place, self._instance(instance), self._expect(expect), received)
+            self.tests.append(case)
+
+    def _received(self, table: Table) -> Received | None:
+        node = table.get("received")
+        if node is None:
+            return None
+        received = read_received(node.text) if isinstance(node, Scalar) else None
+        if received is None:
+            self._problem(node.place, "received is a date and time, as in 2026-01-31 19:30")
+        return received
 
     def _instance(self, table: Table) -> dict[Key, tuple[str, ...]]:
         instance: dict[Key, tuple[str, ...]] = {}
         for key, value in table:
+            if key == "received":
+                continue
             resolved = resolve(key)
             if isinstance(resolved, PatternError):
                 self._problem(table.keys[key], str(resolved))

@@ -1,14 +1,16 @@
 """What a rule can look at: the attributes of a data set, the facts of the association, by key.
 
 A `Subject` gives a tuple of texts for a key, () where the attribute is empty, None where it is absent. A key is the
-path of an attribute (`gateway.dicom.paths`), a `NamePart` of one, or the name of a fact; `gateway.rules.names` makes
-keys of what people write.
+path of an attribute (`gateway.dicom.paths`), a `NamePart` of one, the name of a fact, or a `Clock`;
+`gateway.rules.names` makes keys of what people write.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from pydicom.uid import UID_dictionary
 
@@ -46,7 +48,27 @@ class NamePart:
         return tuple(found)
 
 
-Key = AttributePath | NamePart | str
+# When an instance was received: milliseconds since 1970, or what the clock is to show, whatever zone is asked for.
+Received = int | datetime
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What a clock showed when the instance was received; `zone` None is the host's own."""
+
+    zone: ZoneInfo | None
+
+    def at(self, received: Received | None) -> Values:
+        """Weekday, date and time, as in "sat 2026-01-31 19:30"; None where it is not known when."""
+        if received is None:
+            return None
+        if isinstance(received, int):
+            received = datetime.fromtimestamp(received / 1000, UTC).astimezone(self.zone)
+        return (f"{WEEKDAYS[received.weekday()]} {received:%Y-%m-%d %H:%M}",)
+
+
+Key = AttributePath | NamePart | Clock | str
 FACTS = frozenset(
     {
         "calling_ae_title",
@@ -63,11 +85,19 @@ FACTS = frozenset(
 class Subject(dict[Key, Values]):
     """What rules look at, read when it is asked for. Patient data: never log one."""
 
-    __slots__ = ("_header",)
+    __slots__ = ("_header", "_received")
 
-    def __init__(self, header: Header, facts: AssociationFacts, transfer_syntax_uid: str, sop_class_uid: str) -> None:
+    def __init__(
+        self,
+        header: Header,
+        facts: AssociationFacts,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        received: Received | None = None,
+    ) -> None:
         super().__init__()
         self._header = header
+        self._received = received
         self["calling_ae_title"] = (facts.calling_ae_title,) if facts.calling_ae_title else ()
         self["called_ae_title"] = (facts.called_ae_title,) if facts.called_ae_title else ()
         self["source"] = (facts.source,) if facts.source else ()
@@ -77,19 +107,22 @@ class Subject(dict[Key, Values]):
         self["sop_class"] = uid_names(sop_class_uid)
 
     def __missing__(self, key: Key) -> Values:
-        if isinstance(key, NamePart):
+        values: Values
+        if isinstance(key, tuple):
+            values = self._header.get(key)
+        elif isinstance(key, NamePart):
             values = key.of(self[key.path])
         else:
-            values = None if isinstance(key, str) else self._header.get(key)
+            values = key.at(self._received) if isinstance(key, Clock) else None
         self[key] = values
         return values
 
 
 def path_of(key: Key) -> AttributePath | None:
-    """The path of the attribute that a key looks at; None for a fact."""
+    """The path of the attribute that a key looks at; None for a fact or a clock."""
     if isinstance(key, NamePart):
         return key.path
-    return None if isinstance(key, str) else key
+    return key if isinstance(key, tuple) else None
 
 
 @lru_cache(maxsize=1024)

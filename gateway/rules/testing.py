@@ -53,7 +53,7 @@ def _run(plan: Plan, case: TestCase) -> TestResult:
     sop_class_uid = _fact(case, "sop_class") or _fact(case, (SOP_CLASS_UID,))
     if sop_class_uid:
         attributes.setdefault((SOP_CLASS_UID,), (sop_class_uid,))
-    decision = plan.decide(Header.of(attributes), facts, _fact(case, "transfer_syntax"), sop_class_uid)
+    decision = plan.decide(Header.of(attributes), facts, _fact(case, "transfer_syntax"), sop_class_uid, case.received)
     passed = _is_expected(decision, case.expect)
     return TestResult(case.name, case.place, passed, _describe_expected(case.expect), _describe(decision))
 

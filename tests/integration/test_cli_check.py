@@ -289,6 +289,22 @@ def test_rules_explain_says_rule_by_rule_what_becomes_of_a_file(config: GatewayC
     assert [(rule["rule"], rule["matched"]) for rule in report["rules"]] == [("phantoms", False), ("images", True)]
 
 
+def test_rules_explain_supposes_a_time_and_otherwise_now(config: GatewayConfig, tmp_path: Path) -> None:
+    (config.rules_dir / "00-when.yaml").write_text(
+        "rules:\n"
+        "  - name: saturday\n    match: {received: {weekdays: sat}}\n    hold: saturday\n"
+        "  - name: any-time\n    match: {received: {from: 00:00}}\n    hold: some other day\n"
+    )
+    image = write_part10(tmp_path / "ct.dcm", make_instance(seed=38))
+    for received, outcome in (("2026-01-31 19:30", "saturday"), ("2026-01-30 19:30", "some other day")):
+        explained = on(config, "rules", "explain", image, "--received", received).check().stdout
+        assert explained.endswith(f"held: {outcome}\n")
+    assert "held: s" in on(config, "rules", "explain", image).check().stdout
+    wrong = on(config, "rules", "explain", image, "--received", "tomorrow")
+    assert wrong.returncode == 2
+    assert "--received tomorrow: not a date and time, as in '2026-01-31 19:30'" in wrong.stderr
+
+
 def test_rules_explain_says_what_it_cannot_read(config: GatewayConfig, tmp_path: Path) -> None:
     whole = write_part10(tmp_path / "ct.dcm", make_instance(seed=37)).read_bytes()
     (tmp_path / "cut.dcm").write_bytes(whole[:-100])

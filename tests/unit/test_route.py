@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from gateway.flow import route
 from gateway.flow.route import Router
 from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.model import Role
+from gateway.model import InstanceLease, PayloadFile, Role
 from gateway.rules.plan import Plan, load
 from gateway.spool import Spool
 from gateway.telemetry import registry
@@ -19,6 +20,8 @@ from gateway.telemetry.exposition import exposition
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
 from tests.contract.ledger_scene import arrival
+from tests.harness.data import make_instance
+from tests.unit.spool_kit import make_intake, make_meta, make_spool, store
 
 NOW_MS = 1_700_000_000_000
 
@@ -52,6 +55,24 @@ def test_the_rules_of_another_revision_are_counted_by_their_names_and_those_that
     finally:
         queue.close()
         ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("received", "hold"), [("2026-01-31T22:30:00+00:00", "night"), ("2026-01-31T12:30:00+00:00", "day")]
+)
+def test_the_time_that_counts_is_when_the_instance_was_received(tmp_path: Path, received: str, hold: str) -> None:
+    spool = make_spool(tmp_path / "spool")
+    one = make_instance(Modality="CT")
+    meta = make_meta(sop_class_uid=one.sop_class_uid, sop_instance_uid=one.sop_instance_uid)
+    stored = store(make_intake(spool), one.data, meta)
+    window = "{received: {from: '22:00', to: '06:00', zone: UTC}}"
+    plan = load({"10.yaml": f"rules: [{{name: a, match: {window}, hold: night}}, {{name: b, hold: day}}]"}, None)
+    received_at_ms = int(datetime.fromisoformat(received).timestamp() * 1000)
+    payload = PayloadFile(*stored[1:8])
+    lease = InstanceLease(stored.instance_id, 1, 1, received_at_ms, payload, stored.facts)
+    routing = route.route_instance(plan, spool, lease).routing
+    assert routing is not None
+    assert routing.decision.hold == hold
 
 
 def test_what_keeps_a_worker_from_having_the_rules_is_held_against_no_instance(
