@@ -8,6 +8,7 @@ with options of their own: `python -m bench ledger --waiting 1000`.
 `spool`         what an acknowledgement costs the spool
 `upper_layer`   codecs and hot paths beside pynetdicom
 `ledger`        CPU and latency of the ledger beside a backlog
+`rules`         what a decision costs with 10, 100 and 500 rules
 `scrape`        /metrics with 10^6 deliveries waiting
 `senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
 ==============  ========================================================================================
@@ -26,7 +27,7 @@ from bench.measure import SMOKE, Scale
 from bench.report import heading
 from bench.workloads import WORKLOADS, run
 
-PARTS = ("spool", "upper_layer", "ledger", "scrape", "senders")
+PARTS = ("spool", "upper_layer", "ledger", "rules", "scrape", "senders")
 
 
 def main(words: Sequence[str]) -> int:

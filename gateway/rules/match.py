@@ -71,13 +71,13 @@ class OneOf:
     """Any of several conditions holds."""
 
     def __init__(self, conditions: Iterable[Condition]) -> None:
-        self._conditions = tuple(conditions)
+        self.conditions = tuple(conditions)
 
     def holds(self, values: Values) -> bool:
-        return any(condition.holds(values) for condition in self._conditions)
+        return any(condition.holds(values) for condition in self.conditions)
 
     def describe(self) -> str:
-        return " or ".join(condition.describe() for condition in self._conditions)
+        return " or ".join(condition.describe() for condition in self.conditions)
 
 
 class Every:
@@ -114,57 +114,57 @@ class Attribute:
 
     def __init__(self, name: str, key: Key, condition: Condition) -> None:
         self._name = name
-        self._key = key
-        self._condition = condition
+        self.key = key
+        self.condition = condition
 
     def holds(self, subject: Subject) -> bool:
-        return self._condition.holds(subject[self._key])
+        return self.condition.holds(subject[self.key])
 
     def failing(self, subject: Subject, show_values: bool) -> str | None:
         if self.holds(subject):
             return None
-        text = f"not: {self._name} {self._condition.describe()}"
-        return f"{text} (it is {_shown(subject[self._key])})" if show_values else text
+        text = f"not: {self._name} {self.condition.describe()}"
+        return f"{text} (it is {_shown(subject[self.key])})" if show_values else text
 
     def looks_at(self) -> Iterator[Key]:
-        yield self._key
+        yield self.key
 
 
 class All:
     """Every part holds."""
 
     def __init__(self, parts: Iterable[Matcher]) -> None:
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
 
     def holds(self, subject: Subject) -> bool:
-        for part in self._parts:  # noqa: SIM110 - a plain loop: this is the hot path of routing
+        for part in self.parts:  # noqa: SIM110 - a plain loop: this is the hot path of routing
             if not part.holds(subject):
                 return False
         return True
 
     def failing(self, subject: Subject, show_values: bool) -> str | None:
-        return next((text for part in self._parts if (text := part.failing(subject, show_values))), None)
+        return next((text for part in self.parts if (text := part.failing(subject, show_values))), None)
 
     def looks_at(self) -> Iterator[Key]:
-        return (key for part in self._parts for key in part.looks_at())
+        return (key for part in self.parts for key in part.looks_at())
 
 
 class Any:
     """At least one part holds."""
 
     def __init__(self, parts: Iterable[Matcher]) -> None:
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
 
     def holds(self, subject: Subject) -> bool:
-        return any(part.holds(subject) for part in self._parts)
+        return any(part.holds(subject) for part in self.parts)
 
     def failing(self, subject: Subject, show_values: bool) -> str | None:
         if self.holds(subject):
             return None
-        return "none of any: " + "; ".join(part.failing(subject, show_values) or "" for part in self._parts)
+        return "none of any: " + "; ".join(part.failing(subject, show_values) or "" for part in self.parts)
 
     def looks_at(self) -> Iterator[Key]:
-        return (key for part in self._parts for key in part.looks_at())
+        return (key for part in self.parts for key in part.looks_at())
 
 
 class Not:

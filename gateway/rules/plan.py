@@ -4,6 +4,8 @@ Rules are tried in the order of the files' names and of their places in them; ho
 nothing else. Every rule that matches adds its destinations; `stop: true` ends the search behind it. A rule with `hold`
 or `discard` takes back what was added before and ends the search too. An instance that no rule matches is held.
 
+`decide` tries only those that an index leaves over (`gateway.rules.index`), which changes nothing of the decision.
+
 A plan is immutable, knows its revision (a hash over the files' names and texts), and which attributes it wants to
 see. Pure; workers call `decide`, commands `explain`, and whoever reads rule files calls `load`.
 """
@@ -11,13 +13,14 @@ see. Pure; workers call `decide`, commands `explain`, and whoever reads rule fil
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from gateway import document
 from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
+from gateway.rules.index import Index
 from gateway.rules.schema import Rule, RuleReader, TestCase
 from gateway.rules.subject import Received, Subject, path_of
 
@@ -47,6 +50,13 @@ class Plan:
     wanted: Wanted
     rules: tuple[Rule, ...]
     tests: tuple[TestCase, ...] = ()
+    index: Index = field(init=False, repr=False, compare=False)
+    priorities: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        given = {rule.name: rule.priority for rule in self.rules if rule.priority is not None}
+        object.__setattr__(self, "index", Index([rule.match for rule in self.rules]))
+        object.__setattr__(self, "priorities", given)
 
     def decide(
         self,
@@ -67,25 +77,25 @@ class Plan:
         subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid, received)
         matched: list[str] = []
         destinations: dict[str, None] = {}
-        tried = 0
-        for rule in self.rules:
-            tried += 1
+        tried = len(self.rules)  # whoever is no candidate was tried, by its absence from the index
+        for number in self.index.candidates(subject):
+            rule = self.rules[number]
             if rule.match is not None and not rule.match.holds(subject):
                 continue
             matched.append(rule.name)
             if rule.hold is not None or rule.discard is not None:
-                return Decision(self.revision, tried, tuple(matched), (), hold=rule.hold, discard=rule.discard)
+                return Decision(self.revision, number + 1, tuple(matched), (), hold=rule.hold, discard=rule.discard)
             for destination in rule.send_to:
                 destinations[destination] = None
             if rule.stop:
+                tried = number + 1
                 break
         hold = None if matched else NO_RULE_MATCHES
         return Decision(self.revision, tried, tuple(matched), tuple(destinations), hold=hold)
 
     def priority(self, decision: Decision) -> int:
         """The priority of an instance: the highest that a rule of the decision gives (1, 0 or -1), 0 if none does."""
-        given = [rule.priority for rule in self.rules if rule.priority is not None and rule.name in decision.matched]
-        return max(given, default=0)
+        return max((self.priorities[name] for name in decision.matched if name in self.priorities), default=0)
 
     def explain(
         self,

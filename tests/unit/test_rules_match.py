@@ -12,7 +12,10 @@ from gateway.dicom.header import Header
 from gateway.model import AssociationFacts
 from gateway.rules.match import Networks, Present
 from gateway.rules.patterns import (
+    ACCENTS,
+    CASELESS,
     EXACT,
+    FOLDS,
     MAX_SEARCHED_BYTES,
     VALUE_COST_BYTES,
     Equals,
@@ -143,6 +146,16 @@ def test_a_glob_is_its_text_with_holes(text: str, before: str, after: str) -> No
     assert Glob(f"*{escaped}*").holds((value,))
     assert Glob(escaped + "?").holds((escaped + "!",))
     assert not Glob(escaped + "?").holds((escaped,))
+
+
+@given(
+    st.text("aB*é?", max_size=8),
+    st.text("abBÉé\n", max_size=10),
+    st.sampled_from([EXACT, CASELESS, frozenset({ACCENTS}), frozenset(FOLDS)]),
+)
+def test_a_glob_holds_alike_whichever_way_it_is_tried(glob: str, value: str, alike: frozenset[str]) -> None:
+    """A single short value is not given to the engine for patterns; among others it is."""
+    assert Glob(glob, alike).holds((value,)) == Glob(glob, alike).holds((value, value))
 
 
 def test_networks_hold_addresses_only() -> None:
