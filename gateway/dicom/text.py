@@ -22,6 +22,7 @@ _SINGLE_TEXT = frozenset({"LT", "ST", "UT"})
 _DEFAULT_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
 _KNOWN_CODECS = frozenset(lookup(name).name for name in python_encoding.values())
+_TO_IR_58 = "\x1b$)A"
 _PADDING = " \0"
 _TAG = (Struct("<HH"), Struct(">HH"))
 
@@ -86,7 +87,9 @@ def _decode_text(value: bytes, character_set: bytes) -> str:
         return value.decode("ascii")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the warnings name what was found in the data set
-        return str(decode_bytes(value, _encodings(character_set), TEXT_VR_DELIMS))
+        text = str(decode_bytes(value, _encodings(character_set), TEXT_VR_DELIMS))
+    # PS3.5 K: what designates ISO-IR 58 is no part of the text; pydicom leaves it to a codec that does not know it.
+    return text.replace(_TO_IR_58, "") if _TO_IR_58 in text else text
 
 
 @lru_cache(maxsize=64)

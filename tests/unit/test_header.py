@@ -477,6 +477,12 @@ def test_a_character_set_that_nobody_knows_is_survived(term: bytes) -> None:
     assert read(data, EXPLICIT).text(0x00100010)
 
 
+def test_what_designates_chinese_in_iso_2022_is_no_part_of_the_text() -> None:
+    name = b"Zhang^XiaoDong=\x1b$)A" + "张".encode("gb2312") + b"^\x1b$)A" + "小东".encode("gb2312") + b"="
+    data = element(0x00080005, "CS", b"\\ISO 2022 IR 58 ") + SOP + element(0x00100010, "PN", name)
+    assert read(data).text(0x00100010) == "Zhang^XiaoDong=张^小东"
+
+
 def test_a_long_value_counts_by_its_beginning() -> None:
     data = SOP + element(0x00091010, "UT", b"x" * 200_000) + element(0x00100020, "LO", b"ID")
     header = read(data, EXPLICIT, Wanted.of([(0x00091010,)]))
