@@ -62,7 +62,7 @@ class _Frame:
 
     `branches` are what is wanted of it (of a sequence: of any of its items), `keep` the tags to stop at. A sequence has
     besides: what is wanted of some items by their `numbered`, the paths under which its items are `counted`, and how
-    many there were (only where some are numbered).
+    many there were (only where some are numbered). `reserved` are the creators that have a block here.
     """
 
     __slots__ = (
@@ -76,6 +76,7 @@ class _Frame:
         "keep",
         "lists_items",
         "numbered",
+        "reserved",
     )
 
     def __init__(self, end: int, lists_items: bool, implicit: bool, big_endian: bool) -> None:
@@ -88,6 +89,7 @@ class _Frame:
         self.numbered: tuple[tuple[int, Branch], ...] = ()
         self.counted: tuple[AttributePath, ...] = ()
         self.items = 0
+        self.reserved: tuple[tuple[int, str], ...] = ()
         self.character_set: bytes | None = None
 
 
@@ -376,15 +378,18 @@ class Scanner:
         self._found.note(tag, kept, frame.branches, not self._stack)
 
     def _reserve(self, tag: int, value: bytes, frame: _Frame) -> None:
-        """A private creator reserves its block: from here on its attributes have tags (PS3.5 7.8.1)."""
+        """A private creator reserves its block: from here on its attributes have tags (PS3.5 7.8.1).
+
+        Of several blocks of one creator the first counts, as it does for other readers.
+        """
         block = tag & 0xFFFF
-        creator = value.decode("iso8859_1").strip(" \0")
         if block < FIRST_BLOCK:
             return
-        ours = [branch.private.get((tag >> 16, creator)) for branch in frame.branches]
-        found = [branch.at_block(block) for branch in ours if branch is not None]
-        if new := [branch for branch in found if branch not in frame.branches]:
-            _follow(frame, (*frame.branches, *new))
+        key = (tag >> 16, value.decode("iso8859_1").strip(" \0"))
+        wanted = [branch.private[key] for branch in frame.branches if key in branch.private]
+        if wanted and key not in frame.reserved:
+            frame.reserved = (*frame.reserved, key)
+            _follow(frame, (*frame.branches, *[branch.at_block(block) for branch in wanted]))
 
 
 def _follow(frame: _Frame, branches: tuple[Branch, ...]) -> None:

@@ -151,6 +151,15 @@ def test_a_private_attribute_is_found_in_the_block_that_its_creator_has_reserved
     assert get(SOP + other + values, (0x00091002,)) == ("OTHERS",)
 
 
+def test_of_several_blocks_of_a_creator_the_first_counts() -> None:
+    creators = creator(0x10, b"ACME 1.1") + creator(0x11, b"ACME 1.1")
+    first, second = element(0x00091002, "LO", b"ONE "), element(0x00091102, "LO", b"TWO ")
+    assert get(SOP + creators + first + second, (ACME,)) == ("ONE",)
+    assert get(SOP + creators + second, (ACME,)) is None
+    both = sequence(REQUESTS, creators + first, creator(0x12, b"ACME 1.1") + element(0x00091202, "LO", b"TWO "))
+    assert get(SOP + both, (REQUESTS, ACME)) == ("ONE", "TWO")
+
+
 def test_a_private_attribute_without_its_creator_is_absent() -> None:
     value = element(0x00091002, "LO", b"X ")
     assert get(SOP + value, (ACME,)) is None
