@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load as load_configuration
+from gateway.rules.conditions import _CONDITIONS, _WINDOW_KEYS
+from gateway.rules.patterns import FOLDS
 from gateway.rules.plan import load
+from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS
 from gateway.rules.testing import run_tests
 
 ROOT = Path(__file__).parents[2]
@@ -38,3 +41,18 @@ def test_the_example_rules_fit_the_example_configuration() -> None:
     results = run_tests(load(files, configuration.destinations))
     assert len(results) >= 5
     assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
+
+
+def test_the_reference_lists_every_condition_part_and_key_and_no_other() -> None:
+    reference = DOCUMENT[DOCUMENT.index("\n## Reference\n") :]
+
+    def listed(heading: str) -> set[str]:
+        table = reference[reference.index(f"| {heading} |") :].partition("\n\n")[0]
+        return {word for line in table.splitlines()[2:] for word in re.findall(r"`([^`]+)`", line.split("|")[1])}
+
+    assert listed("condition") - {"fold", "[]", "case", "accents"} == set(_CONDITIONS)
+    assert listed("in a `match`") == {"any", "all", "not", "received"}
+    for word in (*NAME_COMPONENTS, *NAME_GROUPS, *_WINDOW_KEYS, *FOLDS):
+        assert f"`{word}`" in reference, word
+    for word in FACTS:
+        assert f"`{word}`" in DOCUMENT, word
