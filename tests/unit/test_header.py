@@ -19,7 +19,8 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from gateway.dicom import scan, window
-from gateway.dicom.header import Header, Wanted, read_header, study_facts
+from gateway.dicom.header import AttributePath, Header, Wanted, read_header, study_facts
+from gateway.dicom.paths import Step
 from gateway.errors import HeaderError
 from tests.unit.samples import (
     BIG_ENDIAN,
@@ -105,6 +106,16 @@ SEQUENCE_PATHS = [
     "SharedFunctionalGroupsSequence.SpecificCharacterSet",
     "FractionGroupSequence.NumberOfBeams",
     "PatientSetupSequence.PatientPosition",
+    "ContentSequence.ConceptNameCodeSequence.CodeValue",
+    "ContentSequence.ContentSequence.TextValue",
+    "ContentSequence.ContentSequence.ContentSequence.ConceptNameCodeSequence.CodeMeaning",
+    "SharedFunctionalGroupsSequence.PixelMeasuresSequence.PixelSpacing",
+    "PerFrameFunctionalGroupsSequence.PlanePositionSequence.ImagePositionPatient",
+    "BeamSequence.ControlPointSequence.NominalBeamEnergy",
+    "FractionGroupSequence.ReferencedBeamSequence.ReferencedBeamNumber",
+    "ROIContourSequence.ContourSequence.ContourGeometricType",
+    "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue",
+    "DirectoryRecordSequence.ReferencedSOPInstanceUIDInFile",
 ]
 # Cut short, or never DICOM as DCMTK's dcmsend reads it; `test_what_dcmsend_refuses_is_refused`.
 BROKEN = {
@@ -162,7 +173,7 @@ def pydicom_value(data_set: pydicom.Dataset, name: str) -> tuple[str, ...] | Non
             return None
         if not inner:
             return pydicom_texts(data_set[outer].value)
-        inside = [pydicom_texts(one[inner].value) for one in data_set[outer].value if inner in one]
+        inside = [found for one in data_set[outer].value if (found := pydicom_value(one, inner)) is not None]
         return tuple(text for texts in inside for text in texts) if inside else None
 
 
@@ -186,6 +197,28 @@ def test_a_sample_reads_as_pydicom_reads_it(each: Sample) -> None:
         assert header.get(path_of(name)) == pydicom_value(data_set, name), name
     assert header.sop_class_uid == str(data_set.get("SOPClassUID", ""))
     assert header.sop_instance_uid == str(data_set.get("SOPInstanceUID", ""))
+
+
+def private_texts(data_set: pydicom.Dataset) -> dict[AttributePath, tuple[str, ...]]:
+    """The private attributes of a data set whose VR says that they are text, by creator."""
+    found: dict[AttributePath, tuple[str, ...]] = {}
+    for one in data_set:
+        creator = one.private_creator if one.tag.is_private and not one.tag.is_private_creator else None
+        if creator and one.VR in {"LO", "SH", "CS", "DS", "IS", "US", "SL", "UL", "DA", "TM", "UI", "FD"}:
+            found.setdefault((Step(one.tag & 0xFFFF00FF, str(creator)),), pydicom_texts(one.value))
+    return found
+
+
+@pytest.mark.parametrize("each", VARIED, ids=str)
+def test_private_attributes_are_found_by_their_creators_as_pydicom_finds_them(each: Sample) -> None:
+    expected = private_texts(pydicom_reading(each))
+    header = read(each.data_set, each.transfer_syntax_uid, Wanted.of(expected))
+    for path, texts in expected.items():
+        assert header.get(path) == texts, path
+
+
+def test_many_samples_have_private_attributes() -> None:
+    assert sum(len(private_texts(pydicom_reading(each))) for each in VARIED[::4]) > 100
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN))
