@@ -5,7 +5,8 @@ One that goes past midnight, as 18:00 to 06:00 does, belongs to the day on which
 morning.
 
 The clock (`gateway.rules.subject.Clock`) shows "sat 2026-01-31 19:30" for the time at which the instance was received;
-that time is an argument, nothing here looks at a clock. `gateway.rules.conditions` makes windows.
+that time is an argument, nothing here looks at a clock. The only files that are read are those of the time zones, when
+a rule names one. `gateway.rules.conditions` makes windows.
 """
 
 from __future__ import annotations

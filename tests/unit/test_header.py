@@ -18,7 +18,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from gateway.dicom import scan, window
+from gateway.dicom import kept, window
 from gateway.dicom.header import AttributePath, Header, Wanted, read_header, study_facts
 from gateway.dicom.paths import Step
 from gateway.errors import HeaderError
@@ -519,7 +519,7 @@ def test_what_designates_chinese_in_iso_2022_is_no_part_of_the_text() -> None:
 def test_a_long_value_counts_by_its_beginning() -> None:
     data = SOP + element(0x00091010, "UT", b"x" * 200_000) + element(0x00100020, "LO", b"ID")
     header = read(data, EXPLICIT, Wanted.of([(0x00091010,)]))
-    assert header.text(0x00091010) == "x" * scan.MAX_VALUE_BYTES
+    assert header.text(0x00091010) == "x" * kept.MAX_VALUE_BYTES
     assert header.text(0x00100020) == "ID"
 
 
