@@ -70,6 +70,13 @@ class Bound:
         return span[1] <= high
 
 
+def are_apart(low: Bound, high: Bound) -> bool:
+    """Whether nothing fits both ends."""
+    least = low.span[1] if low.operator == "gt" else low.span[0]
+    most = high.span[0] if high.operator == "lt" else high.span[1]
+    return least > most or (least == most and (low.operator, high.operator) != ("ge", "le"))
+
+
 class Compared:
     """Any value fits all bounds. `read` makes a span of a value."""
 

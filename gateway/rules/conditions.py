@@ -24,7 +24,18 @@ from zoneinfo import ZoneInfo
 
 from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.rules import match
-from gateway.rules.compare import WHOLE_NUMBER, WORDS, Bound, Compared, Count, LiteralError, Read, Reader, reader_of
+from gateway.rules.compare import (
+    WHOLE_NUMBER,
+    WORDS,
+    Bound,
+    Compared,
+    Count,
+    LiteralError,
+    Read,
+    Reader,
+    are_apart,
+    reader_of,
+)
 from gateway.rules.names import RECEIVED, is_bulk, is_known_uid_text, resolve, vr_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import CASELESS, EXACT, FOLDS, Equals, Glob, Literals, PatternError, Regex
@@ -218,8 +229,10 @@ class MatchReader(NodeReader):
     def _compared(self, about: _About, node: Table) -> match.Condition:
         if "fold" in node.entries:
             self._problem(node.keys["fold"], f"fold goes with {', '.join(_TEXTS)}")
+        if about.key == ():
+            return match.OneOf([])  # there is no such attribute, as was said
         vr = vr_of(about.key)
-        reader = None if not isinstance(about.key, tuple) else reader_of(vr)
+        reader = reader_of(vr) if isinstance(about.key, tuple) else None
         if reader is None:
             what = f"{about.name} ({vr})" if vr else about.name
             self._problem(node.place, f"{what} is text: numbers, dates, times and ages are more or less, text is not")
@@ -257,8 +270,9 @@ class MatchReader(NodeReader):
             bounds.append(Bound(key, span, text))
             reads.append(read)
         low, high = ([bound for bound in bounds if bound.operator in ends] for ends in (_LOW, _HIGH))
-        if low and high and low[0].span[0] > high[0].span[1]:
-            self._problem(node.place, f"nothing {WORDS[low[0].operator]} {low[0].text} and at most {high[0].text}")
+        if low and high and are_apart(low[0], high[0]):
+            both = " and ".join(f"{WORDS[bound.operator]} {bound.text}" for bound in (low[0], high[0]))
+            self._problem(node.place, f"nothing {both}")
         return bounds, reads
 
     def _of_values(self, about: _About, node: Table, key: str) -> match.Condition:

@@ -115,8 +115,11 @@ MISTAKES = {
     rule("match: {PatientName#family: {ge: 5}}"): "3:33: PatientName#family (PN) is text",
     rule("match: {'(0009,1002)': {ge: abc}}"): "3:33: 'abc' is not a number",
     rule("match: {Rows: {gt: 1, ge: 2}}"): "3:27: gt and ge are the same end: take one out",
-    rule("match: {Rows: {gt: 5, lt: 3}}"): "3:19: nothing is more than 5 and at most 3",
-    rule("match: {Rows: {between: [5, 3]}}"): "3:19: nothing is at least 5 and at most 3",
+    rule("match: {Rows: {gt: 5, lt: 3}}"): "3:19: nothing is more than 5 and is less than 3",
+    rule("match: {Rows: {gt: 5, le: 5}}"): "3:19: nothing is more than 5 and is at most 5",
+    rule("match: {Rows: {ge: 5, lt: 5}}"): "3:19: nothing is at least 5 and is less than 5",
+    rule("match: {StudyDate: {gt: 2024, lt: 2024-06}}"): "3:24: nothing is more than 2024 and is less than 2024-06",
+    rule("match: {Rows: {between: [5, 3]}}"): "3:19: nothing is at least 5 and is at most 3",
     rule("match: {Rows: {between: 5}}"): "3:29: between stands alone and has two ends: [least, most]",
     rule("match: {Rows: {between: [1, 2, 3]}}"): "3:29: between stands alone",
     rule("match: {Rows: {between: [1, 2], gt: 1}}"): "3:29: between stands alone",
@@ -203,6 +206,16 @@ tests:
         "10-a.yaml:8:11",
         "10-a.yaml:11:16",
     ]
+
+
+def test_a_misspelt_attribute_is_complained_of_once() -> None:
+    assert len(problems(rule("match: {PatientAg: {lt: 018M}}"))) == 1
+
+
+def test_ends_that_meet_are_fine() -> None:
+    for ends in ("{ge: 5, le: 5}", "{between: [5, 5]}", "{gt: 4, lt: 5}"):
+        load({"a.yaml": rule(f"match: {{SliceThickness: {ends}}}")})
+    load({"a.yaml": rule("match: {StudyDate: {ge: 2024, le: 2024}}")})
 
 
 def test_names_are_unique_over_all_files() -> None:
