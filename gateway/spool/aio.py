@@ -35,7 +35,7 @@ class KernelFlushes:
 
     def __init__(self, slots: int, eventfd: int) -> None:
         numbers = _NUMBERS.get(os.uname().machine)
-        if numbers is None:
+        if numbers is None or struct.calcsize("P") != 8:
             raise OSError(errno.ENOSYS, "the numbers of these system calls are not known for this processor")
         self._numbers = [ctypes.c_long(number) for number in numbers]
         self._eventfd = eventfd
@@ -56,7 +56,10 @@ class KernelFlushes:
         """Number and errno (0: durable) of those that have ended since. Does not wait."""
         found: list[tuple[int, int]] = []
         while True:
-            count = self._call(_GETEVENTS, self._context, self._none, self._all, self._events, None)
+            try:
+                count = self._call(_GETEVENTS, self._context, self._none, self._all, self._events, None)
+            except InterruptedError:  # there was none, and a signal came
+                return found
             for index in range(count):
                 number, _, result, _ = _EVENT.unpack_from(self._events, _EVENT.size * index)
                 found.append((number, -result))
