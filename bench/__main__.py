@@ -11,6 +11,7 @@ with options of their own: `python -m bench ledger --waiting 1000`.
 `rules`         what a decision costs with 10, 100 and 500 rules
 `scrape`        /metrics with 10^6 deliveries waiting
 `senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
+`transform`     a chain of transforms beside pydicom
 ==============  ========================================================================================
 
 Comparisons are made in one run, sides in turn after a warm-up; figures also go to bench/results/ as JSON.
@@ -27,7 +28,7 @@ from bench.measure import SMOKE, Scale
 from bench.report import heading
 from bench.workloads import WORKLOADS, run
 
-PARTS = ("spool", "upper_layer", "ledger", "rules", "scrape", "senders")
+PARTS = ("spool", "upper_layer", "ledger", "rules", "scrape", "senders", "transform")
 
 
 def main(words: Sequence[str]) -> int:

@@ -8,6 +8,7 @@
     ├── AlreadyRunning          another gateway holds the state folder
     ├── ProtocolError           a peer broke PS3.8 or PS3.7; carries the A-ABORT reason to answer with
     ├── HeaderError             a data set's header cannot be read
+    ├── TransformError          a step of a transform cannot be done on an instance
     ├── PeerError               the other side of an association, or the way to it, failed
     │   ├── ConnectionFailed    no TCP connection, or it broke
     │   ├── AssociationRejected A-ASSOCIATE-RJ
@@ -81,6 +82,10 @@ class ProtocolError(GatewayError):
 
 class HeaderError(GatewayError):
     """A data set's header cannot be read: truncated, nested too deep, or not a DICOM data set."""
+
+
+class TransformError(GatewayError):
+    """A step of a transform cannot be done on an instance. The text names transform, step and attribute, no value."""
 
 
 class PeerError(GatewayError):

@@ -83,8 +83,16 @@ class Arrival(NamedTuple):
     facts: AssociationFacts
 
 
+CHAIN_JOINS, CHAIN_DIGEST = "+", "~"  # a chain of transforms: `first+second~digest`; "" for the original
+
+
+def transforms_of(chain: str) -> tuple[str, ...]:
+    """The names of the transforms of a chain, in order; () for the original."""
+    return tuple(chain.partition(CHAIN_DIGEST)[0].split(CHAIN_JOINS)) if chain else ()
+
+
 class PayloadFile(NamedTuple):
-    """Where the bytes to send are: the original, or (later) a derived copy."""
+    """Where the bytes to send are: the original, or a derived copy (`path` "" where it could not be made)."""
 
     path: str
     offset: int
@@ -122,7 +130,9 @@ class Decision:
     """Why instances were routed as they were; one ledger row for all instances with an equal decision.
 
     `matched` names the rules that matched, in order. `hold` or `discard` carries the rule's reason. An instance
-    that no rule matches has an empty `matched` and `hold="no rule matches"`.
+    that no rule matches has an empty `matched` and `hold="no rule matches"`. `chains` says for each destination, in
+    their order, what it gets: "" the original, else a chain of transforms; () where all get the original. It follows
+    from revision and matched rules.
     """
 
     revision: str
@@ -131,6 +141,11 @@ class Decision:
     destinations: tuple[str, ...]
     hold: str | None = None
     discard: str | None = None
+    chains: tuple[str, ...] = ()
+
+    def chain_of(self, index: int) -> str:
+        """What the destination at this place gets."""
+        return self.chains[index] if self.chains else ""
 
 
 class StudyFacts(NamedTuple):
@@ -150,13 +165,26 @@ class StudyFacts(NamedTuple):
     instance_number: str = ""
 
 
+class Derivation(NamedTuple):
+    """What came of a chain of transforms for one instance: a payload, or None and the reason why there is none.
+
+    `again`: the trouble was the host's (no room on the disk); it is to be tried again.
+    """
+
+    chain: str
+    payload: PayloadFile | None
+    reason: str = ""  # free of patient data
+    again: bool = False
+
+
 class Routing(NamedTuple):
-    """A worker's result for one leased instance."""
+    """A worker's result for one leased instance; `derived` has each chain of the decision, once."""
 
     instance_id: str
     decision: Decision
     study: StudyFacts
     priority: int = 0  # higher goes first
+    derived: tuple[Derivation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

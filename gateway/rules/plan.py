@@ -2,7 +2,8 @@
 
 Rules are tried in the order of the files' names and of their places in them; how they are divided over files means
 nothing else. Every rule that matches adds its destinations; `stop: true` ends the search behind it. A rule with `hold`
-or `discard` takes back what was added before and ends the search too. An instance that no rule matches is held.
+or `discard` takes back what was added before and ends the search too. An instance that no rule matches is held, and so
+is one that two rules send to a destination through different transforms: neither may be the one that was meant.
 
 `decide` tries only those that an index leaves over (`gateway.rules.index`), which changes nothing of the decision.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from types import MappingProxyType
 
 from gateway import document
 from gateway.dicom.header import Header, Wanted
@@ -76,7 +78,7 @@ class Plan:
         """
         subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid, received)
         matched: list[str] = []
-        destinations: dict[str, None] = {}
+        sent: dict[str, tuple[str, str]] = {}  # destination → chain, and the rule that said so
         tried = len(self.rules)  # whoever is no candidate was tried, by its absence from the index
         for number in self.index.candidates(subject):
             rule = self.rules[number]
@@ -85,13 +87,19 @@ class Plan:
             matched.append(rule.name)
             if rule.hold is not None or rule.discard is not None:
                 return Decision(self.revision, number + 1, tuple(matched), (), hold=rule.hold, discard=rule.discard)
-            for destination in rule.send_to:
-                destinations[destination] = None
+            for target in rule.send_to:
+                chain, first = sent.setdefault(target.destination, (target.chain, rule.name))
+                if chain != target.chain:
+                    why = f"{first} and {rule.name} send to {target.destination} through different transforms"
+                    return Decision(self.revision, number + 1, tuple(matched), (), hold=why)
             if rule.stop:
                 tried = number + 1
                 break
         hold = None if matched else NO_RULE_MATCHES
-        return Decision(self.revision, tried, tuple(matched), tuple(destinations), hold=hold)
+        chains = tuple(chain for chain, _ in sent.values())
+        return Decision(
+            self.revision, tried, tuple(matched), tuple(sent), hold=hold, chains=chains if any(chains) else ()
+        )
 
     def priority(self, decision: Decision) -> int:
         """The priority of an instance: the highest that a rule of the decision gives (1, 0 or -1), 0 if none does."""
@@ -131,14 +139,19 @@ def revision_of(files: Mapping[str, str]) -> str:
     return digest.hexdigest()[:_REVISION_DIGITS]
 
 
-def load(files: Mapping[str, str], destinations: Collection[str] | None = None) -> Plan:
-    """Compile a set of rule files.
+def load(
+    files: Mapping[str, str],
+    destinations: Collection[str] | None = None,
+    transforms: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
+    """Compile the rules and tests of a set of rule files; `gateway.transform.rulebook` reads the transforms of them.
 
     :param files: name → text; read in name order.
     :param destinations: the names that `send_to` may use; None does not check them.
+    :param transforms: those that there are: name → digest.
     :raises ConfigurationError: with every problem of every file. No rules at all is not one: all is held then.
     """
-    reader = RuleReader(destinations)
+    reader = RuleReader(destinations, transforms)
     problems: list[Problem] = []
     for name in sorted(files):
         try:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
-from gateway.document import Node, Place, Scalar, Table
+from gateway.document import Items, Node, Place, Scalar, Table
+from gateway.model import CHAIN_DIGEST, CHAIN_JOINS
 from gateway.rules import match
 from gateway.rules.conditions import MatchReader
 from gateway.rules.names import resolve, uid_of
@@ -21,10 +23,19 @@ from gateway.rules.subject import Key, NamePart, Received
 from gateway.rules.windows import read_received
 
 _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
+_TARGET_KEYS = ("destination", "transform")
 _TEST_KEYS = ("name", "instance", "expect")
 _OUTCOMES = ("destinations", "held", "discarded")
 _PRIORITIES = {"high": 1, "normal": 0, "low": -1}
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination of a rule, and what it gets: the original (`chain` ""), or what a chain of transforms makes."""
+
+    destination: str
+    chain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ class Rule:
     name: str
     place: Place
     match: match.Matcher | None
-    send_to: tuple[str, ...] = ()
+    send_to: tuple[Target, ...] = ()
     stop: bool = False
     discard: str | None = None
     hold: str | None = None
@@ -64,19 +75,24 @@ class TestCase:
 
 
 class RuleReader(NodeReader):
-    """Turns the documents of a set of rule files into rules and tests. `destinations` None allows any name."""
+    """Turns the documents of a set of rule files into rules and tests.
 
-    def __init__(self, destinations: Collection[str] | None) -> None:
+    :param destinations: the names that there are; None allows any.
+    :param transforms: name → digest of each.
+    """
+
+    def __init__(self, destinations: Collection[str] | None, transforms: Mapping[str, str]) -> None:
         super().__init__([])
         self.rules: list[Rule] = []
         self.tests: list[TestCase] = []
         self._match = MatchReader(self.problems).read
         self._destinations = destinations
+        self._transforms = transforms
         self._names: dict[str, Place] = {}
 
     def read(self, root: Node) -> None:
         """Read one document; what is wrong goes to `problems`."""
-        table = self._table(root, ("rules", "tests"), "a rule file")
+        table = self._table(root, ("rules", "transforms", "tests"), "a rule file")
         if table is None:
             return
         for node in self._items(table.get("rules"), "rules"):
@@ -92,13 +108,9 @@ class RuleReader(NodeReader):
             return
         before = len(self.problems)
         name = self._name(table)
-        transform = table.keys.get("transform")
-        if transform is not None:
-            self._problem(transform, "transform comes later: this version sends instances unchanged; take it out")
         condition = table.get("match")
         matcher = self._match(condition) if condition is not None else None
-        send_to = tuple(text.text for text in self._texts(table.get("send_to"), "send_to"))
-        self._check_destinations(table.get("send_to"))
+        send_to = self._targets(table.get("send_to"), self._chain(table.get("transform")))
         hold, discard = self._reason(table, "hold"), self._reason(table, "discard")
         stop, priority = self._flag(table, "stop"), self._priority(table)
         self._check_action(table, stop)
@@ -120,12 +132,49 @@ class RuleReader(NodeReader):
 
     def _check_action(self, table: Table, stop: bool) -> None:
         actions = [key for key in ("send_to", "hold", "discard") if key in table.entries]
-        if not actions and "transform" not in table.entries:
+        if not actions:
             self._problem(table.place, "the rule does nothing: it needs send_to, hold or discard")
+        elif "transform" in table.entries and "send_to" not in actions:
+            self._problem(table.keys["transform"], f"{actions[0]} sends nothing: take transform out")
         if len(actions) > 1:
             self._problem(table.keys[actions[1]], f"{actions[1]} cannot stand beside {actions[0]}")
         elif actions and actions[0] != "send_to" and stop:
             self._problem(table.keys["stop"], f"{actions[0]} ends the search anyway: take stop out")
+
+    def _targets(self, node: Node | None, before: tuple[str, ...]) -> tuple[Target, ...]:
+        """Where to send, and what: each a name, or a map with `destination` and `transform`."""
+        targets: list[Target] = []
+        for each in node.nodes if isinstance(node, Items) else () if node is None else (node,):
+            name: Node | None = each
+            chain = before
+            if isinstance(each, Table):
+                table = self._table(each, _TARGET_KEYS, "a destination") or each
+                name = table.get("destination")
+                chain += self._chain(table.get("transform"))
+            if not isinstance(name, Scalar) or name.is_null:
+                self._problem((name or each).place, "send_to names destinations, or maps of destination and transform")
+                continue
+            if name.text in {target.destination for target in targets}:
+                self._problem(name.place, f"the destination {name.text!r} stands here twice")
+            self._check_destination(name)
+            for twice in {each for each in chain if chain.count(each) > 1}:
+                self._problem(name.place, f"{name.text!r} would get the transform {twice!r} twice: once is enough")
+            targets.append(Target(name.text, chain_id(chain, self._transforms)))
+        if isinstance(node, Items) and not node.nodes:
+            self._problem(node.place, "send_to has an empty list")
+        return tuple(targets)
+
+    def _chain(self, node: Node | None) -> tuple[str, ...]:
+        names: list[str] = []
+        for text in self._texts(node, "transform"):
+            if text.text not in self._transforms:
+                hint = suggestion(text.text, self._transforms)
+                self._problem(text.place, f"there is no transform {text.text!r}{hint}")
+            elif text.text in names:
+                self._problem(text.place, f"the transform {text.text!r} stands here twice")
+            else:
+                names.append(text.text)
+        return tuple(names)
 
     def _check_destinations(self, node: Node | None) -> None:
         seen = set()
@@ -133,9 +182,12 @@ class RuleReader(NodeReader):
             if text.text in seen:
                 self._problem(text.place, f"the destination {text.text!r} stands here twice")
             seen.add(text.text)
-            if self._destinations is not None and text.text not in self._destinations:
-                hint = suggestion(text.text, self._destinations)
-                self._problem(text.place, f"there is no destination {text.text!r} in the configuration{hint}")
+            self._check_destination(text)
+
+    def _check_destination(self, text: Scalar) -> None:
+        if self._destinations is not None and text.text not in self._destinations:
+            hint = suggestion(text.text, self._destinations)
+            self._problem(text.place, f"there is no destination {text.text!r} in the configuration{hint}")
 
     def _reason(self, table: Table, key: str) -> str | None:
         node = table.get(key)
@@ -213,6 +265,14 @@ class RuleReader(NodeReader):
                 return Expectation(key, reason="" if any_reason else getattr(value, "text", ""))
             self._problem(table.keys[key], f"there is no outcome {key!r}{suggestion(key, _OUTCOMES)}")
         return Expectation("")
+
+
+def chain_id(names: Collection[str], digests: Mapping[str, str]) -> str:
+    """What a chain of transforms is called: their names, and a digest of what they do; "" for none."""
+    if not names:
+        return ""
+    text = "".join(digests.get(name, "") for name in names)
+    return f"{CHAIN_JOINS.join(names)}{CHAIN_DIGEST}{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _is_name(text: str) -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from pydicom.uid import UID_dictionary
 
-from gateway.dicom.header import AttributePath, Header
+from gateway.dicom.paths import AttributePath
 from gateway.model import AssociationFacts
 
 Values = tuple[str, ...] | None
@@ -82,6 +83,13 @@ FACTS = frozenset(
 )
 
 
+class Attributes(Protocol):
+    """What a subject reads attributes from: a `Header`, or a data set that a transform works on."""
+
+    def get(self, path: AttributePath) -> Values:
+        """The values of an attribute: None when absent, () when present and empty."""
+
+
 class Subject(dict[Key, Values]):
     """What rules look at, read when it is asked for. Patient data: never log one."""
 
@@ -89,7 +97,7 @@ class Subject(dict[Key, Values]):
 
     def __init__(
         self,
-        header: Header,
+        header: Attributes,
         facts: AssociationFacts,
         transfer_syntax_uid: str,
         sop_class_uid: str,

@@ -73,7 +73,7 @@ def plainly(plan: Plan, subject: Subject) -> Decision:
         matched.append(rule.name)
         if rule.hold is not None or rule.discard is not None:
             return Decision(plan.revision, tried, tuple(matched), (), hold=rule.hold, discard=rule.discard)
-        destinations |= dict.fromkeys(rule.send_to)
+        destinations |= dict.fromkeys(target.destination for target in rule.send_to)
         if rule.stop:
             return Decision(plan.revision, tried, tuple(matched), tuple(destinations))
     hold = None if matched else NO_RULE_MATCHES

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.dicom.header import Header, Wanted, read_header, study_facts
 from gateway.errors import ConfigurationError
-from gateway.model import AssociationFacts, Decision
+from gateway.model import AssociationFacts, Decision, transforms_of
 from gateway.rules.plan import NO_RULE_MATCHES, Plan, load, revision_of
 from gateway.rules.testing import run_tests
 from tests.unit.samples import MemorySource, element, sample
@@ -286,3 +286,50 @@ def test_reading_and_deciding_are_far_from_slow() -> None:
         study_facts(header)
         best = min(best, time.perf_counter() - started)
     assert best < 0.002
+
+
+# ── transforms ────────────────────────────────────────────────────────────────────────────────────────────────
+
+DIGESTS = {"anonymise": "0123abcd", "mark": "4567ef01"}
+
+
+def chains(text: str, digests: dict[str, str] = DIGESTS) -> dict[str, tuple[str, ...]]:
+    """What each destination gets: the names of its chain."""
+    decision = decide(load({"10.yaml": text}, {"pacs", "dr", "research"}, digests))
+    assert decision.hold is None
+    return {name: transforms_of(decision.chain_of(index)) for index, name in enumerate(decision.destinations)}
+
+
+def test_a_rules_transforms_come_before_a_destinations_own() -> None:
+    text = """\
+rules:
+  - name: a
+    transform: mark
+    send_to: [pacs, {destination: research, transform: [anonymise]}]
+  - name: b
+    send_to: dr
+"""
+    assert chains(text) == {"pacs": ("mark",), "research": ("mark", "anonymise"), "dr": ()}
+
+
+def test_a_chain_is_called_after_what_it_does() -> None:
+    text = "rules: [{name: a, send_to: [{destination: research, transform: anonymise}]}]"
+    (before,), (after,) = (
+        decide(load({"10.yaml": text}, None, {**DIGESTS, "anonymise": digest})).chains for digest in ("0" * 8, "1" * 8)
+    )
+    assert before != after
+    assert transforms_of(before) == transforms_of(after) == ("anonymise",)
+
+
+def test_two_rules_may_send_to_a_destination_through_the_same_transforms_only() -> None:
+    same = """\
+rules:
+  - {name: a, send_to: [{destination: research, transform: anonymise}]}
+  - {name: b, send_to: research, transform: anonymise}
+"""
+    assert chains(same) == {"research": ("anonymise",)}
+    other = same.replace("research, transform: anonymise}\n", "[research]}\n")
+    decision = decide(load({"10.yaml": other}, None, DIGESTS))
+    assert decision.destinations == ()
+    assert decision.hold == "a and b send to research through different transforms"
+    assert decision.matched == ("a", "b")

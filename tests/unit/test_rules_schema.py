@@ -6,13 +6,14 @@ import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.rules.plan import load
+from gateway.rules.schema import Target
 
 DESTINATIONS = {"pacs", "research"}
 
 
 def problems(text: str) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
-        load({"10-a.yaml": text}, DESTINATIONS)
+        load({"10-a.yaml": text}, DESTINATIONS, {"anonymise": "0123abcd"})
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -22,7 +23,7 @@ def rule(line: str) -> str:
 
 
 MISTAKES = {
-    "- a\n": "1:1: a rule file is a map with rules, tests",
+    "- a\n": "1:1: a rule file is a map with rules, transforms, tests",
     "rule: []\n": "1:1: a rule file has no key 'rule'; is 'rules' meant?",
     "rules: {}\n": "1:8: rules is a list",
     "rules:\n  - text\n": "2:5: a rule is a map with name, match, ",
@@ -39,14 +40,19 @@ MISTAKES = {
     "rules:\n  - name: a\n    hold: wait\n    stop: true\n": "4:5: hold ends the search anyway",
     "rules:\n  - name: a\n    hold:\n": "3:10: hold needs a reason, as text",
     "rules:\n  - name: a\n    discard: [x]\n": "3:14: discard needs a reason, as text",
-    "rules:\n  - name: a\n    send_to: []\n": "3:14: send_to is a text or a list of texts",
-    "rules:\n  - name: a\n    send_to: [pacs, {x: y}]\n": "3:21: send_to is a text or a list of texts",
+    "rules:\n  - name: a\n    send_to: []\n": "3:14: send_to has an empty list",
+    "rules:\n  - name: a\n    send_to: [pacs, {x: y}]\n": "3:22: a destination has no key 'x'",
     "rules:\n  - name: a\n    send_to: [pacs, pac]\n": "3:21: there is no destination 'pac' in the configuration; "
     "is 'pacs' meant?",
     "rules:\n  - name: a\n    send_to: [pacs, pacs]\n": "3:21: the destination 'pacs' stands here twice",
     rule("stop: yes"): "3:11: stop is true or false",
     rule("priority: urgent"): "3:15: priority is high, normal or low",
-    rule("transform: [anonymise]"): "3:5: transform comes later",
+    rule("transform: [anonimise]"): "3:17: there is no transform 'anonimise'; is 'anonymise' meant?",
+    rule("transform: [anonymise, anonymise]"): "3:28: the transform 'anonymise' stands here twice",
+    "rules:\n  - name: a\n    transform: anonymise\n    hold: x\n": "3:5: hold sends nothing: take transform out",
+    "rules:\n  - name: a\n    send_to: [{destination: pacs, transform: x}]\n": "3:46: there is no transform 'x'",
+    "rules:\n  - name: a\n    send_to: [{transform: anonymise}]\n": "3:15: send_to names destinations",
+    "rules:\n  - name: a\n    send_to: [pacs, {destination: pacs}]\n": "3:35: the destination 'pacs' stands here twice",
     rule("match: CT"): "3:12: match maps attributes to conditions",
     rule("match: {}"): "3:12: an empty map matches everything: leave match out",
     rule("match: {Modalty: CT}"): "3:13: there is no attribute or fact 'Modalty'; is 'Modality' meant?",
@@ -237,5 +243,5 @@ def test_scalars_stand_for_lists_of_one() -> None:
     (made,) = load(
         {"a.yaml": "rules: [{name: 0-a.b_c, send_to: pacs, stop: false, priority: high}]"}, DESTINATIONS
     ).rules
-    assert made.send_to == ("pacs",)
+    assert made.send_to == (Target("pacs"),)
     assert (made.name, made.stop, made.priority, made.match) == ("0-a.b_c", False, 1, None)

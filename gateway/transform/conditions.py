@@ -1,0 +1,13 @@
+"""`when:` of a step to a matcher. The one place here that knows how rules read their conditions."""
+
+from __future__ import annotations
+
+from gateway.document import Node
+from gateway.errors import Problem
+from gateway.rules.conditions import MatchReader
+from gateway.rules.match import Matcher
+
+
+def read_conditions(node: Node, problems: list[Problem]) -> Matcher:
+    """The conditions of a `when:`; what is wrong is added to `problems`."""
+    return MatchReader(problems).read(node)

@@ -1,0 +1,156 @@
+"""Reading and writing an attribute of a tree as text: which data sets a path leads to, which VR holds, what is refused.
+
+:raises ValueRefused: with the attribute and the reason, never a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gateway.transform.names import KEPT, Path, is_private, label, multiplicity, private_vr, standard_vr
+from gateway.transform.parse import expand, has_items
+from gateway.transform.tree import DataSet, Element, Tree
+from gateway.transform.values import SETTABLE, ValueRefused, decode, encode, joined
+
+_PIXEL_REPRESENTATION = 0x00280103
+_CREATORS = range(0x10, 0x100)
+
+
+def data_sets(tree: Tree, path: Path) -> Iterator[DataSet]:
+    """The data sets that may hold the attribute of a path: the data set itself, or the items of its sequences."""
+    found = [tree.root]
+    for sequence, number in path.within:
+        inner = []
+        for data in found:
+            element = data.get(sequence)
+            if element is None:
+                continue
+            if not element.is_sequence:
+                raise ValueRefused(f"{path}: {label(sequence)} is no sequence here")
+            items = expand(data, element)
+            inner += [item.data for index, item in enumerate(items, 1) if number in (0, index)]
+        found = inner
+    return iter(found)
+
+
+def read(data: DataSet, tag: int) -> tuple[str, ...] | None:
+    """The values of an attribute: None where it is absent, () where it is empty."""
+    element = data.get(tag)
+    if element is None:
+        return None
+    if not element.value_bytes:
+        return ()
+    if element.bulk is not None:
+        raise ValueRefused(f"{label(tag)}: its value is too long to be read")
+    try:
+        return decode(vr_of(data, tag), element.value, data.big_endian, data.character_set())
+    except ValueRefused as refused:
+        raise ValueRefused(f"{label(tag)}: {refused}") from None
+
+
+def read_all(tree: Tree, path: Path) -> tuple[str, ...] | None:
+    """The values of a path, those of all items one after the other; None where it is absent from all of them."""
+    found = [values for data in data_sets(tree, path) if (values := read(data, path.tag)) is not None]
+    return tuple(value for values in found for value in values) if found else None
+
+
+def write(data: DataSet, tag: int, text: str) -> None:
+    """Give an attribute a value, several divided by backslashes; "" makes it empty."""
+    try:
+        vr, value = _encoded(data, tag, text)
+    except ValueRefused as refused:
+        raise ValueRefused(f"{label(tag)}: {refused}") from None
+    found = data.get(tag)
+    if found is None or found.bulk is not None or found.value != value:
+        data.put(data.make(tag, vr, value))
+
+
+def _encoded(data: DataSet, tag: int, text: str) -> tuple[str, bytes]:
+    if not text and data.parent is None and tag in KEPT:
+        raise ValueRefused("an instance cannot be without it")
+    vr = vr_of(data, tag)
+    value = encode(vr, text, data.big_endian, data.character_set(), multiplicity(tag))
+    return vr, fitting(data, vr, value)
+
+
+def fitting(data: DataSet, vr: str, value: bytes) -> bytes:
+    """The value, where the length of an element of this VR can say how long it is."""
+    if not data.fits(vr, value):
+        raise ValueRefused("too long for the 16 bits of its length")
+    return value
+
+
+def vr_of(data: DataSet, tag: int) -> str:
+    """The VR of an attribute: what stands in the data set, or what a dictionary says."""
+    element = data.get(tag)
+    if element is not None and element.vr not in ("", "UN"):
+        return _settable(element.vr)
+    vr = standard_vr(tag)
+    if vr == "US or SS":
+        # PS3.3 C.7.6.3: these are signed where the pixels are.
+        representation = data.tree.root.get(_PIXEL_REPRESENTATION)
+        return "SS" if representation is not None and representation.value.strip(b"\0") else "US"
+    if not vr and is_private(tag):
+        vr = _private_vr_of(data, tag)
+    if not vr:
+        raise ValueRefused("its VR is not known")
+    return _settable(vr)
+
+
+def _settable(vr: str) -> str:
+    if vr not in SETTABLE:
+        raise ValueRefused(f"an attribute of VR {vr} has no text")
+    return vr
+
+
+def _private_vr_of(data: DataSet, tag: int) -> str:
+    if tag & 0xFFFF in _CREATORS:
+        return "LO"  # PS3.5 7.8.1: a Private Creator
+    creator = data.get(creator_tag(tag))
+    if creator is None:
+        raise ValueRefused(f"no Private Creator in {label(creator_tag(tag))} says what the private attribute is")
+    return private_vr(tag, joined(decode("LO", creator.value, data.big_endian, data.character_set())))
+
+
+def creator_tag(tag: int) -> int:
+    """Where the Private Creator of a private attribute stands (PS3.5 7.8.1)."""
+    return tag & 0xFFFF0000 | tag >> 8 & 0xFF
+
+
+def is_creator(tag: int) -> bool:
+    """Whether a tag is that of a Private Creator."""
+    return is_private(tag) and tag & 0xFFFF in _CREATORS
+
+
+def walk(data: DataSet, visit: Callable[[DataSet], None]) -> None:
+    """Visit a data set, and behind it the items of its sequences, those within them too.
+
+    Sequences are closed again behind it, so that of a deep data set little is open at a time.
+    """
+    visit(data)
+    for element in [each for each in data.elements if each.is_sequence]:
+        walk_items(data, element, lambda inner: walk(inner, visit))
+
+
+def walk_items(data: DataSet, element: Element, visit: Callable[[DataSet], None]) -> bool:
+    """Visit the items of one sequence, which is closed again if it was closed and what it has become is not long.
+
+    :returns: whether something was changed.
+    """
+    tree = data.tree
+    if not has_items(element):
+        return False
+    was_closed, was_changed = element.items is None, tree.is_changed
+    elements, held_bytes = tree.budget.elements, tree.budget.held_bytes
+    tree.is_changed = False
+    for item in expand(data, element):
+        visit(item.data)
+    is_changed = tree.is_changed
+    if was_closed and not is_changed:
+        element.items, element.tail = None, b""
+        tree.budget.elements, tree.budget.held_bytes = elements, held_bytes
+    elif was_closed and (closed := element.as_it_is(data.big_endian)).bulk is None:
+        element.encoded, element.bulk, element.items, element.tail = closed.encoded, None, None, b""
+        tree.budget.elements, tree.budget.held_bytes = elements, held_bytes + len(closed.encoded)
+    tree.is_changed = is_changed or was_changed
+    return is_changed

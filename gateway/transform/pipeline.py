@@ -1,0 +1,94 @@
+"""Runs a chain of transforms over one data set: parse, steps, record, write.
+
+The header is parsed once, all transforms work on one tree, and bulk values go through in pieces: memory does not grow
+with the object. Nothing is written before every step has succeeded; should the source end while bulk values are handed
+on, what was written is of no use, and the caller throws it away.
+
+Workers call. A `TransformError` means that this instance cannot be transformed so, and its original must not be sent
+in place of the copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.dicom.header import SOP_CLASS_UID, SOP_INSTANCE_UID
+from gateway.dicom.window import ByteSource
+from gateway.errors import TransformError
+from gateway.rules.subject import Subject
+from gateway.transform.parse import DEFLATED, parse
+from gateway.transform.record import record
+from gateway.transform.reread import check_reading
+from gateway.transform.schema import Step, Transform
+from gateway.transform.steps import Origin
+from gateway.transform.tree import Tree
+from gateway.transform.values import ValueRefused
+from gateway.transform.view import View
+from gateway.transform.write import MAX_PIECE_BYTES, Deflating, Write, write_tree
+
+
+class Prepared:
+    """A data set that all steps of a chain were done to, and the identity that it has now; nothing is written yet."""
+
+    def __init__(self, tree: Tree, source: ByteSource, origin: Origin) -> None:
+        view = View(tree)
+        self.sop_class_uid = view.text(SOP_CLASS_UID) or origin.sop_class_uid
+        self.sop_instance_uid = view.text(SOP_INSTANCE_UID) or origin.sop_instance_uid
+        self.transfer_syntax_uid = origin.transfer_syntax_uid
+        self._tree = tree
+        self._source = source
+
+    def write(self, write: Write) -> int:
+        """Write it; returns how many bytes it has.
+
+        :param write: takes the data set, without file meta information, in pieces of at most 1 MiB, in order.
+        :raises HeaderError: the source ends early, or the new data set does not fit into its lengths.
+        """
+        if self.transfer_syntax_uid not in DEFLATED:
+            return write_tree(self._tree, write)
+        if self._tree.is_changed:
+            deflating = Deflating(write)
+            write_tree(self._tree, deflating.write)
+            deflating.finish()
+            return deflating.length
+        # What nobody changed is not deflated anew: another deflater would make other bytes of it.
+        at = 0
+        while piece := self._source.read(at, MAX_PIECE_BYTES):
+            write(piece)
+            at += len(piece)
+        return at
+
+
+def prepare(chain: Sequence[Transform], source: ByteSource, origin: Origin, *, system: str) -> Prepared:
+    """Run all transforms of a chain, one after the other.
+
+    :param source: the data set's bytes, without preamble and file meta information; read again while writing.
+    :param system: the name for Modifying System (0400,0563).
+    :raises TransformError: a step failed.
+    :raises HeaderError: the data set cannot be read, or is past a bound.
+    """
+    tree = parse(source, origin.transfer_syntax_uid)
+    for transform in chain:
+        tree.is_recording = transform.is_recorded
+        for step in transform.steps:
+            _run(transform, step, tree, origin)
+    try:
+        record(tree, origin, system)
+    except ValueRefused as refused:
+        names = ", ".join(transform.name for transform in chain)
+        raise TransformError(f"transform {names}: the changes cannot be recorded: {refused}") from None
+    check_reading(tree)
+    return Prepared(tree, source, origin)
+
+
+def _run(transform: Transform, step: Step, tree: Tree, origin: Origin) -> None:
+    if step.when is not None:
+        facts, syntax, sop_class = origin.facts, origin.transfer_syntax_uid, origin.sop_class_uid
+        subject = Subject(View(tree), facts, syntax, sop_class, origin.received_at_ms)
+        if not step.when.holds(subject):
+            return
+    try:
+        step.action.run(tree, origin)
+    except ValueRefused as refused:
+        where = f"transform {transform.name}, step {step.number} ({step.verb})"
+        raise TransformError(f"{where}: {refused}") from None

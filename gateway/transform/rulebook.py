@@ -1,0 +1,66 @@
+"""A set of rule files, compiled: the plan that says where instances go, and the transforms that it sends them through.
+
+One parse of each file would do for both; two keep the rules from knowing what a transform is. Whoever reads rule files
+calls `load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from gateway import document
+from gateway.errors import ConfigurationError, Problem
+from gateway.model import transforms_of
+from gateway.rules import plan as rules
+from gateway.rules.plan import Plan
+from gateway.rules.schema import chain_id
+from gateway.transform.schema import Transform, read_transforms
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """A validated set of rule files."""
+
+    plan: Plan
+    transforms: Mapping[str, Transform]
+
+    @property
+    def revision(self) -> str:
+        """A hash over the files' names and texts."""
+        return self.plan.revision
+
+    def chain_of(self, names: Collection[str]) -> str | None:
+        """What a chain of these transforms is called now; None where one is not there."""
+        if any(name not in self.transforms for name in names):
+            return None
+        return chain_id(names, {name: self.transforms[name].digest for name in names})
+
+    def chain(self, chain: str) -> tuple[Transform, ...] | None:
+        """The transforms of a chain, in order; None where this set has not just these."""
+        names = transforms_of(chain)
+        return tuple(self.transforms[name] for name in names) if self.chain_of(names) == chain else None
+
+
+def load(files: Mapping[str, str], destinations: Collection[str] | None = None) -> Rulebook:
+    """Compile a set of rule files.
+
+    :param files: name → text; read in name order.
+    :param destinations: the names that `send_to` may use; None does not check them.
+    :raises ConfigurationError: with every problem of every file, in their order.
+    """
+    problems: list[Problem] = []
+    transforms: dict[str, Transform] = {}
+    for name in sorted(files):
+        try:
+            root = document.parse(files[name], name)
+        except ConfigurationError:
+            continue  # the plan is told the same, and says so
+        read_transforms(root, problems, transforms)
+    try:
+        plan = rules.load(files, destinations, {name: each.digest for name, each in transforms.items()})
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
+    return Rulebook(plan, transforms)

@@ -1,0 +1,83 @@
+"""A tree as rules look at it: what `gateway.dicom.header.Header` is to a scan, for `gateway.rules.match.Subject`.
+
+The values are those that `read_header` would give after the steps so far: shown, not strictly decoded, as a condition
+must hold or not hold for every instance.
+"""
+
+from __future__ import annotations
+
+from gateway.dicom.kept import MAX_VALUE_BYTES
+from gateway.dicom.paths import FIRST_BLOCK, LAST_BLOCK, AttributePath, PathStep, Step, tag_of
+from gateway.dicom.text import decode_value
+from gateway.transform.names import standard_vr
+from gateway.transform.parse import expand, has_items
+from gateway.transform.tree import DataSet, Element, Tree
+
+_BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
+
+
+class View:
+    """The attributes of a tree as text. Patient data: never log or print one."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def get(self, path: AttributePath) -> tuple[str, ...] | None:
+        """The values of an attribute, by its path (`gateway.dicom.paths`): None when absent, () when it is empty."""
+        places = [self._tree.root]
+        for one in path[:-1]:
+            places = [inner for data in places for inner in self._items(data, one)]
+        found = [self._values(data, element) for data in places if (element := self._element(data, path[-1]))]
+        if not found:
+            return None
+        return tuple(value for values in found for value in values)
+
+    def _element(self, data: DataSet, one: PathStep) -> Element | None:
+        """The element that a step names in a data set; a private one in the block of its creator (PS3.5 7.8.1)."""
+        tag = tag_of(one)
+        if not isinstance(one, Step) or not one.creator:
+            return data.get(tag)
+        for block in range(FIRST_BLOCK, LAST_BLOCK + 1):
+            creator = data.get(tag & 0xFFFF0000 | block)
+            if creator is not None and "\\".join(self._values(data, creator)) == one.creator:
+                return data.get(tag & 0xFFFF00FF | block << 8)
+        return None
+
+    def _items(self, data: DataSet, one: PathStep) -> list[DataSet]:
+        element = self._element(data, one)
+        if element is None or not has_items(element):
+            return []
+        wanted = one.item if isinstance(one, Step) else 0
+        return [item.data for number, item in enumerate(expand(data, element), 1) if wanted in (0, number)]
+
+    def text(self, tag: int) -> str:
+        """The values of an attribute of the top level, joined by backslashes; "" when absent or empty."""
+        return "\\".join(self.get((tag,)) or ())
+
+    def _values(self, data: DataSet, element: Element) -> tuple[str, ...]:
+        if element.is_sequence:
+            items = len(expand(data, element)) if has_items(element) else 0
+            return (f"[{items} items]",) if items else ()
+        vr = shown_vr(element)
+        if vr in _BYTES:
+            value = b""
+        elif element.bulk is not None:
+            value = self._tree.source.read(element.bulk[0], min(element.bulk[1], MAX_VALUE_BYTES))
+        else:
+            value = element.value
+        return decode_value(vr, value, data.big_endian, element.value_bytes, data.character_set())
+
+    def __repr__(self) -> str:
+        return f"<View of {len(self._tree.root.elements)} attributes>"
+
+
+def shown_vr(element: Element) -> str:
+    """The VR to show a value by, as `gateway.dicom.scan` chooses it: "UN" when not known."""
+    if element.vr and element.vr != "UN":
+        return element.vr
+    vr = standard_vr(element.tag)
+    if vr == "US or SS":
+        return "US"
+    return "OW" if " or " in vr else vr or "UN"

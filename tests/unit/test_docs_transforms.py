@@ -1,0 +1,76 @@
+"""docs/transforms.md teaches nothing that is not so: its examples are read, run, and do what is said beside them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.transform.schema import Transform
+from gateway.transform.verbs import VERBS
+from tests.unit.samples import SOP, element, item, sample
+from tests.unit.transform_kit import problems_of, reread, run_all, transforms
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "transforms.md").read_text(encoding="utf-8")
+BLOCKS = {
+    DOCUMENT.count("\n", 0, found.start()) + 1: found[1]
+    for found in re.finditer(r"^```yaml\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+}
+EXAMPLES = {name: found for text in BLOCKS.values() for name, found in transforms(text).items()}
+
+
+@pytest.mark.parametrize("line", list(BLOCKS))
+def test_every_example_is_a_rule_file_that_works(line: int) -> None:
+    known: dict[str, Transform] = {}
+    assert problems_of(BLOCKS[line], "transforms.md", known) == []
+    assert len(known) == 1
+
+
+def test_the_guide_shows_every_verb() -> None:
+    used = {step.verb for each in EXAMPLES.values() for step in each.steps}
+    assert used == set(VERBS)
+    table = DOCUMENT[DOCUMENT.index("## Reference") :]
+    assert all(f"`{verb}`" in table for verb in [*VERBS, "when", "record"])
+
+
+def of(name: str, data: bytes):  # type: ignore[no-untyped-def]
+    """What pydicom reads after an example."""
+    return reread(run_all(data, [EXAMPLES[name]])[0])
+
+
+def test_the_examples_do_what_is_said() -> None:
+    ct = sample("CT_small.dcm").data_set
+    found = of("to-pacs", ct + element(0x7FE10010, "LO", b"X "))
+    assert found.InstitutionName == "St. Elsewhere"
+    found = of("describe", ct)
+    assert found.StudyDescription == "e+1 (CT1)"
+    assert found.PatientComments == ""
+    found = of("leave-out", ct)
+    assert not any(each.tag.is_private for each in found)
+    assert of("to-utf-8", ct).InstitutionName == "Szpital Wałęsy"
+    private = of("for-a-study", ct)
+    assert private.PatientName == "SUBJECT^17"
+    assert "OriginalAttributesSequence" not in private
+
+
+def test_tidy_does_what_is_said() -> None:
+    data = SOP + element(0x00080050, "SH", b"") + element(0x00081010, "SH", b"CTAW02")
+    data += element(0x00100010, "PN", b"Doe^Jane") + element(0x00100020, "LO", b" 00123")
+    found = of("tidy", data)
+    assert found.PatientID == "00000123-X"
+    assert found.PatientName == "DOE^JANE"
+    assert found.StationName == "CT-ROOM-2"
+    assert found.AccessionNumber == ""
+
+
+def test_identifiers_and_rooms_do_what_is_said() -> None:
+    old = item(element(0x00100020, "LO", b"1 ") + element(0x00100021, "LO", b"OLD-CLINIC"))
+    data = SOP + element(0x00080060, "CS", b"CT") + element(0x00081010, "SH", b"CTAW01")
+    data += element(0x00100020, "LO", b"12") + element(0x00101002, "SQ", old) + element(0x00200010, "SH", b"S1")
+    found = of("identifiers", data)
+    (other,) = found.OtherPatientIDsSequence
+    assert (other.PatientID, other.IssuerOfPatientID, other.TypeOfPatientID) == ("12", "CT1", "TEXT")
+    found = of("by-room", data)
+    assert found.InstitutionalDepartmentName == "CT, ground floor"
+    assert found.AccessionNumber == "S1"
