@@ -26,12 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from gateway.model import (
     Arrival,
     DeliveryLease,
     DeliveryState,
+    Derivation,
     DestinationState,
     DuplicateKind,
     InstanceLease,
@@ -80,6 +82,31 @@ class PurgeItem:
 
     instance_id: str
     paths: tuple[str, ...]
+
+
+DERIVE = "derive"  # code of a delivery deferred until its payload is made
+
+
+class DerivationResult(StrEnum):
+    """What `record_derivation` did with what was made."""
+
+    RECORDED = "recorded"
+    LATER = "later"  # given back, to be tried again
+    LEASE_LOST = "lease lost"  # whoever has it now makes it
+    UNWANTED = "unwanted"  # its instance is not routed any more: the file is the caller's to remove
+
+
+class DerivationLease(NamedTuple):
+    """A payload to be made again. `instance.attempt` counts from 1, before the work.
+
+    One that was lost is made as it was, by the rules of `revision`. One that could not be made (`failed`) is made by
+    what transforms of the same names do now.
+    """
+
+    instance: InstanceLease
+    chain: str
+    revision: str
+    failed: bool
 
 
 class RoutedInstance(NamedTuple):
@@ -141,6 +168,7 @@ class DeliveryRow:
     created_at_ms: int
     due_at_ms: int
     updated_at_ms: int
+    chain: str  # of transforms; "" for the original
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +242,9 @@ class Ledger(Protocol):
     def record_recovered(self, arrivals: Sequence[Arrival], now_ms: int) -> int:
         """Insert unknown instances as `held` with reason `recovered` (`gateway recover`). Returns how many."""
 
+    def copies_of(self, instance_ids: Iterable[str]) -> set[str]:
+        """The paths of all that transforms made of these instances."""
+
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
         """Those of the ids that the ledger knows, in whatever state."""
 
@@ -240,9 +271,12 @@ class Ledger(Protocol):
         is not held, dead or cancelled, none; but only when nothing with another content (checksum) arrived in between:
         of v1, v2 and v1 the last one is sent, or the destination would keep v2.
         No delivery at all → `settled`. hold → `held`. discard → `settled`.
-        A destination that is unknown or not configured gets its delivery as `held` (`destination removed from the
-        configuration`). An instance skipped as a duplicate stays in the spool until the delivery that stands for it is
-        settled, and gets a delivery of its own when the earlier arrival is quarantined, or its delivery cancelled.
+        A destination gets what the decision's chain for it made (`Routing.derived`). Where that could not be made, its
+        delivery is `held` (code `transform`, with the reason); where that is to be tried again, its payload has no
+        path, and who is to send it defers it with the code DERIVE. One that is unknown or not configured gets its
+        delivery as `held` (`destination removed from the configuration`). An instance skipped as a duplicate stays in
+        the spool until the delivery that stands for it is settled, and gets a delivery of its own when the earlier
+        arrival is quarantined, or its delivery cancelled; what stands for it was sent through the same chain.
         Rows whose lease is lost are left out of the result.
         """
 
@@ -251,6 +285,20 @@ class Ledger(Protocol):
 
         A received instance must be leased to the session; a routed one may be judged by any session that is not
         voided. What was delivered stays delivered, also when that outcome of a lease comes in only afterwards.
+        """
+
+    def claim_derivation(self, session: Session) -> DerivationLease | None:
+        """Claim a payload that has to be made: one for which a delivery waits, deferred with the code DERIVE.
+
+        One that ended a worker comes after all others; one whose `attempt` is past MAX_ROUTING_ATTEMPTS has ended as
+        many. Raises `LeaseLost`.
+        """
+
+    def record_derivation(
+        self, session: Session, lease: DerivationLease, made: Derivation, now_ms: int
+    ) -> DerivationResult:
+        """Write what was made, by whichever chain: the deliveries that wait for it are due at once; or, where it could
+        not be made, `held` (code `transform`, with the reason).
         """
 
     # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
@@ -347,7 +395,8 @@ class Ledger(Protocol):
         """
 
     def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
-        """A new delivery of the original payload to each destination (or, when empty, to each it was delivered to).
+        """A new delivery to each destination (or, when empty, to each it was delivered to): through the transforms by
+        which it was sent last, or was to be sent; of the original where no rule ever sent it there.
 
         Only routed or settled instances: their payload is still in the spool. A settled instance is routed again. Where
         one is still open no second is made. Raises `LedgerError` for a destination that is not configured. Audited.

@@ -24,11 +24,12 @@ Rules:
   - Whatever the file system says comes out as SpoolFull, SpoolMissing, SpoolCorrupt or SpoolError; nothing here logs.
 
 Modules: `record` (the file format, pure), `system` and `aio` (system calls that Python lacks), `directory` (folder,
-room, ballast, unlink), `flush` (how files become durable), `intake` (pool and writer), `reader`, `scan` (adoption and
-recovery). Callers: flow/receive (Intake), flow/intake (Flusher), flow/route and flow/forward (SpoolFile), flow/sweep
-(unlink, ballast), adoption and `gateway recover` (scan, remove_incomplete).
+room, ballast, unlink), `flush` (how files become durable), `intake` (pool and writer), `derived` (copies), `reader`,
+`scan` (adoption and recovery). Callers: flow/receive (Intake), flow/intake (Flusher), flow/route (SpoolFile, derive),
+flow/forward (SpoolFile), flow/sweep (unlink, ballast), adoption and `gateway recover` (scan, remove_incomplete).
 """
 
+from gateway.spool.derived import derive, remove_strays
 from gateway.spool.directory import Room, Spool
 from gateway.spool.flush import Flusher
 from gateway.spool.intake import ArrivalMeta, Intake, SpoolWriter
@@ -47,9 +48,11 @@ __all__ = [
     "SpoolFile",
     "SpoolWriter",
     "bring_in",
+    "derive",
     "generations_of",
     "instance_ids",
     "read_arrival",
     "remove_incomplete",
+    "remove_strays",
     "scan",
 ]

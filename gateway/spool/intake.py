@@ -186,6 +186,8 @@ class Intake:
 class SpoolWriter:
     """One instance on its way into the spool; not for two threads at once. See the module's docstring.
 
+    :param floor_bytes: give up when less is free than this, instead of below the watermark.
+
     Every error leaves it `failed`: it can then only be discarded. Wrong order of calls raises RuntimeError.
     """
 
@@ -193,6 +195,7 @@ class SpoolWriter:
         "_buffer",
         "_end",
         "_fd",
+        "_floor_bytes",
         "_generation",
         "_hash",
         "_header",
@@ -206,11 +209,21 @@ class SpoolWriter:
         "relative",
     )
 
-    def __init__(self, spool: Spool, generation: str, relative: str, fd: int, meta: ArrivalMeta) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        generation: str,
+        relative: str,
+        fd: int,
+        meta: ArrivalMeta,
+        *,
+        floor_bytes: int | None = None,
+    ) -> None:
         self.instance_id = relative[-32 - len(SUFFIX) : -len(SUFFIX)]
         self.relative = relative
         self.length = 0  # data set bytes so far
         self._spool = spool
+        self._floor_bytes = floor_bytes
         self._generation = generation
         self._fd = fd
         self._state = WriterState.OPEN
@@ -248,7 +261,7 @@ class SpoolWriter:
                 system.start_writeback(self._fd, self._written_back, self._end - self._written_back)
                 self._written_back = self._end
                 room = self._spool.room()
-                if room.low:
+                if room.low if self._floor_bytes is None else room.free_bytes < self._floor_bytes:
                     self._state = WriterState.FAILED
                     raise _too_little(self._spool, room)
         except OSError as error:

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -125,6 +125,18 @@ class SpoolFile:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                 return False
             raise _reading_error(error, self.relative) from error
+
+    def verify(self, checksum: bytes, tick: Callable[[], None] = lambda: None) -> None:
+        """Read all of it. Raises SpoolCorrupt unless it has this xxh3-128, and as `pread` does.
+
+        :param tick: called for each piece: a large one takes a while.
+        """
+        digest = xxhash.xxh3_128()
+        for offset in range(0, self.length, _PIECE_BYTES):
+            tick()
+            digest.update(self.pread(offset, _PIECE_BYTES))
+        if digest.digest() != checksum:
+            raise SpoolCorrupt(f"the checksum of the data set in {self.relative} does not hold")
 
     def close(self) -> None:
         """Does nothing the second time."""

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.ledger import queries
-from gateway.ledger.base import LONE_PATIENCE_MS
+from gateway.ledger.base import DERIVE, LONE_PATIENCE_MS
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
+from gateway.ledger.sqlite.derivations import want
 from gateway.ledger.sqlite.moves import end_waits, pick, settle
 from gateway.ledger.sqlite.sessions import is_open, require_open
 from gateway.model import DeliveryLease, DeliveryState, Outcome, PayloadFile, Session
@@ -81,6 +82,8 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
         tx.count_deliveries(key, before, -1)
         tx.count_deliveries(key, outcome.state.value, 1)
         recorded.append(outcome.delivery_id)
+        if outcome.code == DERIVE:
+            want(tx, outcome.delivery_id)
         if outcome.state is DeliveryState.DELIVERED:
             delivered[outcome.delivery_id] = instance_seq
     if delivered:

@@ -27,12 +27,12 @@ def deliver_instead(
     """
     standing: dict[int, int] = {}  # what stood for them -> what stands now
     rows = tx.execute(f"{_SQL['stood_for']} AND NOT ({unless}) {_SQL['in_order']}", arguments or {}).fetchall()
-    for seq, destination_key, delivery_id, priority, first_seq, state, held in rows:
+    for seq, destination_key, delivery_id, priority, first_seq, state, chain, held in rows:
         if delivery_id in standing:
             tx.execute(_SQL["move"], (standing[delivery_id], seq, destination_key))
             continue
         tx.execute(_SQL["forget"], (seq, destination_key))
-        made = insert_delivery(tx, seq, destination_key, held, priority, first_seq, now_ms)
+        made = insert_delivery(tx, seq, destination_key, chain, held, priority, first_seq, now_ms)
         standing[delivery_id] = made
         if state == InstanceState.SETTLED.value and tx.execute(_SQL["route_again"], (seq,)).rowcount:
             tx.count_instances(InstanceState.SETTLED.value, -1)

@@ -12,6 +12,8 @@ from pathlib import Path
 from gateway.ledger.base import (
     AgeBucket,
     DeliveryRow,
+    DerivationLease,
+    DerivationResult,
     InstanceFilter,
     InstanceRow,
     Ordered,
@@ -24,6 +26,7 @@ from gateway.ledger.base import (
 from gateway.ledger.sqlite import arrivals as _arrivals
 from gateway.ledger.sqlite import check as _check
 from gateway.ledger.sqlite import deliveries as _deliveries
+from gateway.ledger.sqlite import derivations as _derivations
 from gateway.ledger.sqlite import destinations as _destinations
 from gateway.ledger.sqlite import gauges as _gauges
 from gateway.ledger.sqlite import operations as _operations
@@ -37,6 +40,7 @@ from gateway.ledger.sqlite.database import Database, Transaction
 from gateway.model import (
     Arrival,
     DeliveryLease,
+    Derivation,
     DestinationState,
     InstanceLease,
     InstanceState,
@@ -125,6 +129,10 @@ class SqliteLedger:
         )
         return sum(each.new for each in recorded)
 
+    def copies_of(self, instance_ids: Iterable[str]) -> set[str]:
+        ids = list(instance_ids)
+        return self._database.read(lambda tx: _derivations.copies_of(tx, ids))
+
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
         return self._database.read(lambda tx: _arrivals.known(tx, instance_ids))
 
@@ -139,6 +147,14 @@ class SqliteLedger:
         # An order to discard must not be forgotten after the instance is gone.
         durable = any(each.decision.discard is not None for each in routings)
         return self._database.write(lambda tx: _routing.record(tx, session, routings, now_ms), durable=durable)
+
+    def claim_derivation(self, session: Session) -> DerivationLease | None:
+        return self._database.write(lambda tx: _derivations.claim(tx, session))
+
+    def record_derivation(
+        self, session: Session, lease: DerivationLease, made: Derivation, now_ms: int
+    ) -> DerivationResult:
+        return self._database.write(lambda tx: _derivations.record(tx, session, lease, made, now_ms))
 
     def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
         return self._database.write(lambda tx: _quarantine.quarantine(tx, session, verdicts, now_ms))

@@ -135,7 +135,8 @@ def _send_again(tx: Transaction, seq: int, first_seq: int, keys: Sequence[int], 
             delivered.append(key)
     made = [key for key in (keys or delivered) if key not in open_keys]
     for key in made:
-        insert_delivery(tx, seq, key, "", 0, first_seq, now_ms)
+        chain = tx.value(_SQL["last_chain"], (seq, key))
+        insert_delivery(tx, seq, key, chain, "", 0, first_seq, now_ms)
     if made and tx.execute(_SQL["route_one"], (seq,)).rowcount:
         tx.count_instances(InstanceState.SETTLED.value, -1)
         tx.count_instances(InstanceState.ROUTED.value, 1)

@@ -25,6 +25,7 @@ from gateway.model import (
     AssociationFacts,
     Decision,
     DeliveryState,
+    Derivation,
     DuplicateKind,
     InstanceLease,
     InstanceState,
@@ -36,6 +37,7 @@ from gateway.model import (
 
 _SQL = queries.load("sqlite", "routing")
 _HELD_REASONS = {"": "", UNCONFIGURED: UNCONFIGURED_REASON, OVERTAKEN: OVERTAKEN_REASON}
+TRANSFORM = "transform"  # a step failed: held, never sent as it was
 _NO_RULE = "discarded without a reason"
 
 
@@ -114,24 +116,30 @@ def insert_delivery(
     tx: Transaction,
     seq: int,
     destination_key: int,
+    chain: str,
     held: str,
     priority: int,
     first_seq: int | None,
     now_ms: int,
+    reason: str = "",
 ) -> int:
-    """A new delivery of an instance's original: ready, or held by the code of `_HELD_REASONS` that is given."""
+    """A new delivery of one of an instance's payloads: ready, or held by the given code.
+
+    :param reason: for a code that has none in `_HELD_REASONS`.
+    """
     state = DeliveryState.HELD if held else DeliveryState.READY
     cursor = tx.execute(
         _SQL["insert_delivery"],
         {
             "seq": seq,
             "destination_key": destination_key,
+            "chain": chain,
             "state": state.value,
             "priority": priority,
             "first_seq": first_seq,
             "now_ms": now_ms,
             "code": held,
-            "reason": _HELD_REASONS[held],
+            "reason": reason or _HELD_REASONS[held],
         },
     )
     tx.count_deliveries(destination_key, state.value, 1)
@@ -170,20 +178,42 @@ def _deliver(
     decision = routing.decision
     if decision.hold is not None or decision.discard is not None:
         return (), ()
+    failed = derive(tx, seq, routing.derived)
     made: list[str] = []
     skipped: list[str] = []
-    for name in dict.fromkeys(decision.destinations):
+    wanted = {name: decision.chain_of(index) for index, name in enumerate(decision.destinations)}
+    for name, chain in wanted.items():
         key, configured, skip = destinations.get(name)
         standing = None
         if exact and skip and configured:
-            standing = tx.value(_SQL["standing_delivery"], {"destination_key": key, "seq": seq, "first_seq": first_seq})
+            arguments = {"destination_key": key, "seq": seq, "first_seq": first_seq, "chain": chain}
+            standing = tx.value(_SQL["standing_delivery"], arguments)
         if standing is None:
-            insert_delivery(tx, seq, key, "" if configured else UNCONFIGURED, routing.priority, first_seq, now_ms)
+            held = "" if configured else UNCONFIGURED
+            if chain in failed and not held:
+                held = TRANSFORM
+            reason = failed[chain] if held == TRANSFORM else ""
+            insert_delivery(tx, seq, key, chain, held, routing.priority, first_seq, now_ms, reason)
             made.append(name)
         else:
-            tx.execute(_SQL["insert_skipped"], (seq, key, standing))
+            tx.execute(_SQL["insert_skipped"], (seq, key, standing, chain))
             skipped.append(name)
     return tuple(made), tuple(skipped)
+
+
+def derive(tx: Transaction, seq: int, derived: Sequence[Derivation]) -> dict[str, str]:
+    """Write down what chains made of an instance. Returns the reason for those that cannot make anything."""
+    failed: dict[str, str] = {}
+    for chain, payload, reason, again in derived:
+        if payload is None:
+            tx.execute(_SQL["derive_nothing"], (seq, chain))
+            if not again:  # else who is to send it finds nothing, and has it made
+                failed[chain] = text(reason) or TRANSFORM
+            continue
+        before = tx.value(_SQL["derived_length"], (seq, chain)) or 0
+        tx.execute(_SQL["derive"], (seq, chain, *payload))
+        tx.count_spool_bytes(payload.length - before)
+    return failed
 
 
 def _state(decision: Decision, destinations: tuple[str, ...]) -> tuple[InstanceState, str]:

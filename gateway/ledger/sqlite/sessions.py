@@ -47,6 +47,7 @@ def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:
     if tx.execute(_SQL["void"], arguments).rowcount == 0:
         return Voided(0, 0)
     instances = tx.execute(_SQL["free_instances"], arguments).rowcount
+    tx.execute(_SQL["free_derivations"], arguments)
     for destination_key, count in tx.execute(_SQL["count_leased"], arguments).fetchall():
         tx.count_deliveries(destination_key, "leased", -count)
         tx.count_deliveries(destination_key, "ready", count)

@@ -1,6 +1,6 @@
 -- CROSS: what was picked comes first. The planner, which knows nothing of its size, would scan all that was skipped.
 -- name: stood_for
-SELECT s.instance_seq, s.destination_key, s.delivery_id, d.priority, i.first_seq, i.state, CASE
+SELECT s.instance_seq, s.destination_key, s.delivery_id, d.priority, i.first_seq, i.state, s.chain, CASE
     WHEN EXISTS (
         SELECT 1 FROM instance j
         JOIN payload p ON p.instance_seq = j.seq AND p.chain = ''

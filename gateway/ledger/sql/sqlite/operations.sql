@@ -84,6 +84,14 @@ SELECT destination_key, max(configured), max(delivered), max(open) FROM (
     FROM delivery d JOIN destination n ON n.destination_key = d.destination_key WHERE d.instance_seq = ?
 ) GROUP BY destination_key ORDER BY destination_key;
 
+-- What the destination got last of it, or would have got but for a duplicate of it, so that nobody is sent an original who was never to see one.
+-- name: last_chain
+SELECT coalesce(
+    (SELECT chain FROM delivery WHERE instance_seq = ?1 AND destination_key = ?2 ORDER BY delivery_id DESC LIMIT 1),
+    (SELECT chain FROM skipped WHERE instance_seq = ?1 AND destination_key = ?2),
+    ''
+);
+
 -- name: configured
 SELECT destination_key FROM destination WHERE name = ? AND configured = 1;
 

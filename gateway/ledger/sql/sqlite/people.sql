@@ -16,7 +16,7 @@ ORDER BY i.seq DESC LIMIT :limit OFFSET :offset
 
 -- name: deliveries
 SELECT d.delivery_id, i.instance_id, n.name, d.state, d.code, d.reason, d.status, d.attempts, d.created_at_ms,
-       d.due_at_ms, d.updated_at_ms
+       d.due_at_ms, d.updated_at_ms, d.chain
 FROM instance i
 JOIN delivery d ON d.instance_seq = i.seq
 JOIN destination n ON n.destination_key = d.destination_key

@@ -18,7 +18,7 @@ ORDER BY i.settled_at_ms LIMIT :limit;
 UPDATE instance SET state = 'purging' WHERE seq = ?;
 
 -- name: paths
-SELECT path FROM payload WHERE instance_seq = ? ORDER BY chain;
+SELECT path FROM payload WHERE instance_seq = ? AND path <> '' ORDER BY chain;
 
 -- name: finish
 UPDATE instance SET state = 'purged' WHERE instance_id = ? AND state = 'purging'

@@ -57,9 +57,28 @@ SELECT destination_key, configured, skip_duplicates FROM destination WHERE name 
 INSERT INTO destination (name, configured, updated_at_ms) VALUES (?, 0, ?) RETURNING destination_key;
 
 -- name: insert_delivery
-INSERT INTO delivery (instance_seq, destination_key, state, priority, first_seq, created_at_ms, queued_at_ms,
+INSERT INTO delivery (instance_seq, destination_key, chain, state, priority, first_seq, created_at_ms, queued_at_ms,
                       updated_at_ms, code, reason)
-VALUES (:seq, :destination_key, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason);
+VALUES (:seq, :destination_key, :chain, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason);
+
+-- name: derived_length
+SELECT length FROM payload WHERE instance_seq = ? AND chain = ?;
+
+-- name: derive
+INSERT INTO payload (instance_seq, chain, path, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
+                     transfer_syntax_uid)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+ON CONFLICT (instance_seq, chain) DO UPDATE
+SET path = ?3, data_offset = ?4, length = ?5, checksum = ?6, sop_class_uid = ?7, sop_instance_uid = ?8,
+    transfer_syntax_uid = ?9;
+
+-- Of one that was there the path stays, for the purge.
+-- name: derive_nothing
+INSERT INTO payload (instance_seq, chain, path, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
+                     transfer_syntax_uid)
+SELECT instance_seq, ?2, '', 0, 0, x'', sop_class_uid, sop_instance_uid, transfer_syntax_uid
+FROM payload WHERE instance_seq = ?1 AND chain = ''
+ON CONFLICT (instance_seq, chain) DO NOTHING;
 
 -- Among the newest twins, and of these among those that came after the last one with another content: what the
 -- destination has of an older version is overwritten. One that was skipped itself names what stands for it, so that a
@@ -84,7 +103,7 @@ WHERE j.seq = :seq
   AND near.seq > ifnull((SELECT max(n.seq) FROM near n WHERE n.checksum <> q.checksum), 0)
   AND a.calling_ae_title = b.calling_ae_title AND a.called_ae_title = b.called_ae_title AND a.source = b.source
   AND o.state NOT IN ('quarantined', 'held')
-  AND d.state NOT IN ('held', 'dead', 'cancelled')
+  AND d.state NOT IN ('held', 'dead', 'cancelled') AND d.chain = :chain
 ORDER BY near.seq DESC, d.delivery_id DESC LIMIT 1;
 
 -- name: finish_waiting
@@ -94,7 +113,7 @@ UPDATE instance SET settled_at_ms = NULL WHERE seq = :seq AND state = 'settled' 
 );
 
 -- name: insert_skipped
-INSERT INTO skipped (instance_seq, destination_key, delivery_id) VALUES (?, ?, ?);
+INSERT INTO skipped (instance_seq, destination_key, delivery_id, chain) VALUES (?, ?, ?, ?);
 
 -- name: quarantine
 UPDATE instance SET state = 'quarantined', reason = :reason, session_id = NULL

@@ -20,6 +20,9 @@ UPDATE session SET voided_at_ms = :now_ms WHERE session_id = :session_id AND voi
 -- name: free_instances
 UPDATE instance SET session_id = NULL WHERE state = 'received' AND session_id = :session_id;
 
+-- name: free_derivations
+UPDATE derivation SET session_id = NULL WHERE session_id = :session_id;
+
 -- name: count_leased
 SELECT destination_key, count(*) FROM delivery
 WHERE state = 'leased' AND session_id = :session_id GROUP BY destination_key;
