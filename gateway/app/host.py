@@ -36,7 +36,7 @@ from gateway.flow.reload import read_rules, validate_rules
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, RuleSet
 from gateway.model import Role
-from gateway.spool import FoundState, Spool, scan
+from gateway.spool import FoundState, Spool, remove_strays, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
 
 CONSOLE_SOCKET, METRICS_SOCKET = "console", "metrics"
@@ -112,6 +112,8 @@ def _prepare_ledger(config: Config, spool: Spool) -> None:
         _void_all(ledger, config)
         _sync_destinations(ledger, config)
         _adopt(spool, ledger, None)
+        for stray, error in remove_strays(spool, ledger.copies_of).items():
+            telemetry.problem("spool_file_not_removed", file=stray, reason=str(error))
         _store_rules(ledger, config)
     finally:
         ledger.close()

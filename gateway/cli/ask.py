@@ -291,6 +291,7 @@ def _show_one(row: InstanceRow, deliveries: list[DeliveryRow]) -> None:
         (
             delivery.delivery_id,
             delivery.destination,
+            delivery.chain or "original",
             delivery.state,
             delivery.code,
             "" if delivery.status is None else f"0x{delivery.status:04X}",
@@ -301,7 +302,7 @@ def _show_one(row: InstanceRow, deliveries: list[DeliveryRow]) -> None:
         )
         for delivery in deliveries
     ]
-    columns = ("delivery", "destination", "state", "outcome", "status", "tries", "age", "next try", "reason")
+    columns = ("delivery", "destination", "sent as", "state", "outcome", "status", "tries", "age", "next try", "reason")
     print()
     show_table("", columns, rows, "no deliveries")
 

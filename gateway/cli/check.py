@@ -24,7 +24,7 @@ from gateway.cli.peers import echo_all
 from gateway.config import Config
 from gateway.errors import ConfigurationError, Problem
 from gateway.flow.reload import read_rules, validate_rules
-from gateway.rules.plan import load as load_rules
+from gateway.transform import load as load_rules
 
 
 def add_commands(commands: Commands) -> None:
@@ -53,7 +53,7 @@ def _check(arguments: argparse.Namespace) -> int:
         show_json({"configuration": str(arguments.config), "problems": problems})
         return 2
     files = read_rules(config.rules.dir)
-    plan = load_rules(files, config.destinations)
+    plan = load_rules(files, config.destinations).plan
     echoes = {} if arguments.no_echo else asyncio.run(echo_all(config))
     silent = [name for name, (reachable, _) in echoes.items() if not reachable]
     if arguments.json:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import time
+from contextlib import closing
 from pathlib import Path
 
+from gateway.cli.changes import Change, changes
 from gateway.cli.common import (
     Commands,
     add_command,
     add_config,
     add_json,
     named_in,
+    now_ms,
     read_config,
     show_json,
     show_table,
 )
 from gateway.dicom.header import read_header
-from gateway.errors import HeaderError, UsageError
+from gateway.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
+from gateway.errors import HeaderError, TransformError, UsageError
 from gateway.flow.reload import read_rules
 from gateway.flow.scu import FileToSend, look_at
 from gateway.model import AssociationFacts, Decision
-from gateway.rules.plan import Explanation, load
+from gateway.rules.plan import Explanation
 from gateway.rules.subject import Received
 from gateway.rules.testing import run_tests
 from gateway.rules.windows import read_received
+from gateway.transform import Origin, Rulebook, load
 
 
 def add_commands(commands: Commands) -> None:
@@ -61,7 +65,7 @@ def _test(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     folder = arguments.rules or config.rules.dir
     with named_in(folder):
-        plan = load(read_rules(folder), config.destinations)
+        plan = load(read_rules(folder), config.destinations).plan
     results = run_tests(plan)
     failed = [result for result in results if not result.passed]
     if arguments.json:
@@ -100,14 +104,12 @@ def _explain(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     folder = arguments.rules or config.rules.dir
     with named_in(folder):
-        plan = load(read_rules(folder), config.destinations)
+        book = load(read_rules(folder), config.destinations)
+    plan = book.plan
     try:
         file = look_at(arguments.file)
-        source = _File(file)
-        try:
+        with closing(_File(file)) as source:
             header = read_header(source, file.part10.transfer_syntax_uid, plan.wanted)
-        finally:
-            source.close()
     except HeaderError as error:
         raise UsageError(f"{arguments.file}: {error}; the gateway would quarantine it") from None
     except OSError as error:
@@ -124,11 +126,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     way = (facts, file.part10.transfer_syntax_uid, file.part10.sop_class_uid, received)
     decision = plan.decide(header, *way)
     explained = plan.explain(header, *way, show_values=True)
+    copies = {chain: _copy(book, file, facts, chain) for chain in dict.fromkeys(decision.chains) if chain}
     if arguments.json:
         show_json(
             {
                 "revision": decision.revision,
                 "destinations": decision.destinations,
+                "chains": decision.chains,
+                "changes": copies,
                 "hold": decision.hold,
                 "discard": decision.discard,
                 "rules": [
@@ -140,12 +145,29 @@ def _explain(arguments: argparse.Namespace) -> int:
     rows = [(item.rule, _verdict(item), item.failing) for item in explained]
     show_table("rules, in order", ("rule", "", "because"), rows, "there are no rules")
     print(_sentence(decision))
+    for chain, changed in copies.items():
+        print()
+        if isinstance(changed, str):
+            print(f"{chain} cannot be made, so that it would be held: {changed}")
+        else:
+            show_table(f"changed by {chain}", ("attribute", "before", "after"), changed, "nothing")
     return 0
+
+
+def _copy(book: Rulebook, file: FileToSend, facts: AssociationFacts, chain: str) -> list[Change] | str:
+    """What a chain of transforms changes, or why it cannot."""
+    part10 = file.part10
+    uids = (part10.sop_class_uid, part10.sop_instance_uid, part10.transfer_syntax_uid)
+    try:
+        with closing(_File(file)) as source:
+            return changes(book.chain(chain) or (), source, Origin(facts, *uids, now_ms()), IMPLEMENTATION_VERSION_NAME)
+    except TransformError as error:
+        return str(error)
 
 
 def _received(text: str) -> Received:
     if not text:
-        return time.time_ns() // 1_000_000
+        return now_ms()
     received = read_received(text)
     if received is None:
         raise UsageError(
@@ -165,4 +187,8 @@ def _sentence(decision: Decision) -> str:
         return f"discarded: {decision.discard}"
     if decision.hold is not None:
         return f"held: {decision.hold}"
-    return f"goes to: {', '.join(decision.destinations)}"
+    sent = [
+        f"{name} (through {decision.chain_of(index)})" if decision.chain_of(index) else name
+        for index, name in enumerate(decision.destinations)
+    ]
+    return f"goes to: {', '.join(sent)}"

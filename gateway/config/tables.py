@@ -216,7 +216,7 @@ DESTINATIONS = Section(
         Key(
             "require_transform",
             NAME,
-            "Send it only what this transform made, never an original. Until transforms come, everything is held.",
+            "Send it only what went through this transform, never an original: all else is held.",
         ),
         Key("statuses", STATUSES, "What its C-STORE statuses mean, where that differs from the built-in table."),
     ),

@@ -44,7 +44,7 @@ from gateway.flow.stock import Stock
 from gateway.flow.verdict import Verdicts
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session
+from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session, transforms_of
 from gateway.net.driver import Ticker
 from gateway.net.requestor import ClientAssociation
 from gateway.spool import Spool, bring_in
@@ -306,8 +306,10 @@ class DestinationQueue:
         """Try one delivery and record what became of it. False: there was no association, and it was put back."""
         required = self._destination.require_transform
         try:
-            if required is not None and lease.chain != required:
+            if required is not None and required not in transforms_of(lease.chain):
                 outcome: Outcome | None = dispatch.transform_required(lease, required)
+            elif not lease.payload.path:
+                outcome = dispatch.copy_lost(lease, "there is none", self._tools.clock_ms())
             else:
                 outcome = await self._try(slot, lease)
         except PeerError as error:
@@ -352,6 +354,8 @@ class DestinationQueue:
         try:
             status = await self._store(association, context_id, lease)
         except (SpoolMissing, SpoolCorrupt) as error:
+            if lease.chain:
+                return dispatch.copy_lost(lease, str(error), self._tools.clock_ms())
             self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"spool: {error}"))
             telemetry.quarantined(instance_id=lease.instance_id, reason=str(error))
             return None

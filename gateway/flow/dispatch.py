@@ -35,8 +35,10 @@ from enum import StrEnum
 from gateway.config.values import Disposition
 from gateway.dicom.status import describe
 from gateway.errors import AssociationAborted, AssociationRejected, ConnectionFailed, PeerError, PeerTimeout
+from gateway.ledger.base import DERIVE
 from gateway.model import Breaker, DeliveryLease, DeliveryState, Outcome
 
+COPY_PATIENCE_MS = 60_000
 RETRY_JITTER = 0.2
 LONE_FAILURES = 5
 
@@ -193,6 +195,23 @@ def transform_required(lease: DeliveryLease, transform: str) -> Outcome:
     """The outcome of a delivery to a destination that is never sent what did not go through a transform."""
     reason = f"the destination requires the transform {transform!r}, and this instance did not go through it"
     return _outcome(lease, DeliveryState.HELD, "transform_required", reason, None)
+
+
+def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
+    """The outcome of a delivery whose copy, made by transforms, is not there or is damaged: a worker makes it.
+
+    Then it is due at once; else after COPY_PATIENCE_MS, when a worker is asked for it anew.
+    """
+    return Outcome(
+        delivery_id=lease.delivery_id,
+        token=lease.token,
+        state=DeliveryState.DEFERRED,
+        code=DERIVE,
+        reason=f"the copy is made again: {why}",
+        due_at_ms=now_ms + COPY_PATIENCE_MS,
+        uncertain=lease.uncertain,
+        counted=False,
+    )
 
 
 def not_accepted(lease: DeliveryLease, reason: str) -> Outcome:

@@ -15,8 +15,9 @@ from gateway import telemetry
 from gateway.errors import ConfigurationError, LedgerError, Problem
 from gateway.ledger.base import RuleSet
 from gateway.ledger.thread import LedgerThread
-from gateway.rules.plan import Plan, load
+from gateway.rules.plan import Plan
 from gateway.rules.testing import run_tests
+from gateway.transform import load
 
 LOOK_S = 1.0
 SUFFIXES = (".yaml", ".yml")
@@ -53,7 +54,7 @@ def validate_rules(files: Mapping[str, str], destinations: Collection[str] | Non
     :param destinations: the names that rules may send to; None does not check them.
     :raises ConfigurationError: with everything that is wrong.
     """
-    plan = load(files, destinations)
+    plan = load(files, destinations).plan
     problems = [
         result.place.problem(f"the test {result.name!r} fails: expected {result.expected}, got {result.got}")
         for result in run_tests(plan)

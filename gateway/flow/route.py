@@ -4,25 +4,36 @@ Rules:
   - An instance is routed by exactly one revision of the rules: the one that was current when its batch was claimed.
   - The header is read, never the pixel data. A data set that cannot be read to its end, or whose SOP class or instance
     UID is not the one that the sender's command named, is quarantined with the reason; it is never repaired or sent.
-  - The process itself is limited: address space by RLIMIT_AS, time by an alarm whose default action ends the process.
-    A hostile object can end only its worker; its instance is claimed again alone, and after `MAX_ROUTING_ATTEMPTS`
-    workers (see `gateway.ledger.base`) the next one quarantines it without a look.
+  - The process itself is limited: address space by RLIMIT_AS, time by an alarm (`watch`). A hostile object can end only
+    its worker; its instance is claimed again alone, and after `MAX_ROUTING_ATTEMPTS` workers (see
+    `gateway.ledger.base`) the next one quarantines it without a look.
+  - What has copies is recorded as soon as they are made; what was to be copied and is lost is made again in between
+    (`remake`).
 """
 
 from __future__ import annotations
 
 import resource
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway import telemetry
 from gateway.dicom.header import read_header, study_facts
-from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolError, SpoolMissing
+from gateway.errors import (
+    HeaderError,
+    LedgerBusy,
+    LedgerFull,
+    SpoolCorrupt,
+    SpoolError,
+    SpoolMissing,
+)
+from gateway.flow.derive import make_copy, verify
+from gateway.flow.remake import Remaker
+from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
-from gateway.rules.plan import Plan, load
 from gateway.spool import Spool, SpoolFile
+from gateway.transform import Rulebook, load
 from gateway.work.base import Stage, WorkQueue
 
 BATCH = 64
@@ -62,10 +73,14 @@ class Router:
         self._queue = queue
         self._clock_ms = clock_ms
         self._time_s = time_s
-        self._plan: Plan | None = None
+        self._book: Rulebook | None = None
+        self._remaker = Remaker(
+            ledger, session, spool, clock_ms, lambda: queue.notify(Stage.DELIVER), lambda: queue.wait_sync(IDLE_S)
+        )
 
     def run(self, beat: Callable[[], None], stopping: Callable[[], bool]) -> None:
         """Route until told to stop, waiting for wake-ups in between."""
+        watch = Watch(beat, self._time_s)
         while not stopping():
             beat()
             try:
@@ -73,8 +88,12 @@ class Router:
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
                 leases = []
-            if self._plan is not None and leases:
-                self._route(self._plan, leases, beat, stopping)
+            if self._book is not None and leases:
+                self._route(self._book, leases, watch, stopping)
+            try:
+                self._remaker.turn(self._book, watch, stopping)
+            except (LedgerBusy, LedgerFull) as error:
+                telemetry.problem("routing_waits_for_ledger", reason=str(error))
             if len(leases) < BATCH and not any(lease.attempt > 1 for lease in leases):
                 # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
                 # earlier one another worker had, or one for another try, waits for the next turn.
@@ -84,62 +103,71 @@ class Router:
         """A batch, if there is one, and the rules for it. They are read before anything is claimed: what keeps a worker
         from having them is held against no instance."""
         while True:
-            if self._plan is not None:
-                leases = self._ledger.claim_instances(self._session, BATCH, self._clock_ms(), self._plan.revision)
+            if self._book is not None:
+                leases = self._ledger.claim_instances(self._session, BATCH, self._clock_ms(), self._book.revision)
                 if leases:
                     return leases
             revision = self._ledger.current_revision()
-            if not revision or (self._plan is not None and self._plan.revision == revision):
+            if not revision or (self._book is not None and self._book.revision == revision):
                 return []
-            self._plan = load(self._ledger.load_rules(revision).files, None)
+            self._book = load(self._ledger.load_rules(revision).files, None)
             # This process is the one that counts them.
-            telemetry.declare(rules=[rule.name for rule in self._plan.rules])
+            telemetry.declare(rules=[rule.name for rule in self._book.plan.rules])
 
     def _route(
-        self,
-        plan: Plan,
-        leases: Sequence[InstanceLease],
-        beat: Callable[[], None],
-        stopping: Callable[[], bool],
+        self, book: Rulebook, leases: Sequence[InstanceLease], watch: Watch, stopping: Callable[[], bool]
     ) -> None:
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
+        associations = {lease.instance_id: lease.facts.association_id for lease in leases}
         for lease in leases:
-            found = self._look(plan, lease, beat, stopping)
+            found = self._look(book, lease, watch, stopping)
             if found is None:
                 return  # stopping: the session ends with this process, and frees them
             if found.routing is not None:
                 routings.append(found.routing)
             if found.quarantine is not None:
                 quarantines.append(found.quarantine)
-        associations = {lease.instance_id: lease.facts.association_id for lease in leases}
+            if found.routing is not None and found.routing.derived:
+                # Copies take their time and room: nothing waits for those of the others.
+                if not self._tell_ledger(routings, quarantines, associations, watch, stopping) or stopping():
+                    return
+                routings.clear()
+        self._tell_ledger(routings, quarantines, associations, watch, stopping)
+
+    def _tell_ledger(
+        self,
+        routings: Sequence[Routing],
+        quarantines: list[Quarantine],
+        associations: Mapping[str, str],
+        watch: Watch,
+        stopping: Callable[[], bool],
+    ) -> bool:
+        """Record, however long that takes. False when stopping: the session ends with this process, and frees them."""
         while True:
             try:
                 self._record(routings, quarantines, associations)
             except (LedgerBusy, LedgerFull) as error:
                 # What was claimed is ours until we say what became of it: nobody else would ever route it.
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
-                beat()
+                watch.rest()
                 if stopping():
-                    return  # the session ends with this process, and frees them
+                    return False
                 self._queue.wait_sync(IDLE_S)
             else:
-                return
+                return True
 
-    def _look(
-        self, plan: Plan, lease: InstanceLease, beat: Callable[[], None], stopping: Callable[[], bool]
-    ) -> Route | None:
+    def _look(self, book: Rulebook, lease: InstanceLease, watch: Watch, stopping: Callable[[], bool]) -> Route | None:
         """Decide about one instance, however long the host keeps us from reading it. None when stopping."""
         while True:
-            beat()
-            signal.setitimer(signal.ITIMER_REAL, self._time_s)
+            watch.renew()
             try:
-                return route_instance(plan, self._spool, lease)
+                return route_instance(book, self._spool, lease, watch)
             except SpoolError as error:
                 # No descriptors, a stale mount: not the instance's fault, so no attempt of it may be lost over this.
                 telemetry.problem("spool_read", reason=str(error))
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                watch.rest()
             if stopping():
                 return None
             self._queue.wait_sync(IDLE_S)
@@ -160,6 +188,9 @@ class Router:
             return
         results = self._ledger.record_routings(self._session, routings, self._clock_ms())
         decisions = {routing.instance_id: routing.decision for routing in routings}
+        for routing in routings:
+            for made in routing.derived:
+                telemetry.copy_made(instance_id=routing.instance_id, made=made)
         if any(result.destinations for result in results):
             self._queue.notify(Stage.DELIVER)
         for result in results:
@@ -178,8 +209,12 @@ def _tell(result: RoutedInstance, decision: Decision, association_id: str) -> No
         )
 
 
-def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:
-    """Decide about one instance. Reads the spool; writes nothing. :raises SpoolError: the host's trouble."""
+def route_instance(book: Rulebook, spool: Spool, lease: InstanceLease, watch: Watch) -> Route:
+    """Decide about one instance, and make the copies that its decision asks for.
+
+    :raises SpoolError: the host's trouble.
+    """
+    plan = book.plan
     payload = lease.payload
 
     def bad(reason: str) -> Route:
@@ -204,5 +239,14 @@ def route_instance(plan: Plan, spool: Spool, lease: InstanceLease) -> Route:
     decision = plan.decide(
         header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid, lease.received_at_ms
     )
-    routing = Routing(lease.instance_id, decision, study_facts(header), plan.priority(decision))
+    chains = [chain for chain in dict.fromkeys(decision.chains) if chain]
+    try:
+        if chains:
+            verify(spool, lease, watch)
+        copies = tuple(make_copy(book, spool, lease, chain, watch) for chain in chains)
+    except SpoolMissing:
+        return bad("the spool file is missing")
+    except SpoolCorrupt as error:
+        return bad(f"the spool file is damaged: {error}")
+    routing = Routing(lease.instance_id, decision, study_facts(header), plan.priority(decision), copies)
     return Route(routing, None)

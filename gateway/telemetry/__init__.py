@@ -19,6 +19,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway.model import Derivation
 from gateway.telemetry import log, registry
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.telemetry.log import escape
@@ -30,6 +31,7 @@ __all__ = [
     "association_closed",
     "association_rejected",
     "configure",
+    "copy_made",
     "declare",
     "delivery_outcome",
     "destination_changed",
@@ -261,6 +263,14 @@ def instance_routed(
     _count_rules(rules)
     fields: dict[str, object] = {"instance_id": instance_id, "association_id": association_id, "revision": revision}
     log.emit("info", "instance_routed", fields | {"rules": tuple(rules), "destinations": tuple(destinations)})
+
+
+def copy_made(*, instance_id: str, made: Derivation) -> None:
+    """A chain of transforms made a copy, or could not: then its deliveries are held, or it is tried again."""
+    result = "made" if made.payload is not None else "waits" if made.again else "failed"
+    registry.copies.labels(result).inc()
+    if made.payload is None:
+        problem("copy_not_made", instance_id=instance_id, chain=made.chain, reason=made.reason)
 
 
 def instance_held(*, instance_id: str, reason: str, rules: Sequence[str] = (), association_id: str = "") -> None:

@@ -106,6 +106,7 @@ instances_purged = _counter("instances_purged_total", "Settled instances whose f
 instances_routed = _counter("instances_routed_total", "Instances that a rule matched.", "rule")
 instances_unmatched = _counter("instances_unmatched_total", "Instances that no rule matched, and that were held.")
 instances_held = _counter("instances_held_total", "Instances held at routing, by a rule or because none matched.")
+copies = _counter("copies_total", "Copies that transforms made, or could not make.", "result")
 instances_discarded = _counter("instances_discarded_total", "Instances discarded by a rule.")
 instances_quarantined = _counter("instances_quarantined_total", "Instances that must not be sent.")
 duplicates = _counter("duplicates_total", "Instances whose SOP Instance UID had arrived before.", "kind")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.cli import main
 from tests.harness.archive import ACCEPT, Admission, Behaviour, OurArchive, by_uid
@@ -287,6 +288,37 @@ def test_rules_explain_says_rule_by_rule_what_becomes_of_a_file(config: GatewayC
     report = json.loads(on(config, "rules", "explain", image, "--json").stdout)
     assert report["destinations"] == ["pacs", "dr"]
     assert [(rule["rule"], rule["matched"]) for rule in report["rules"]] == [("phantoms", False), ("images", True)]
+
+
+def test_rules_explain_shows_what_a_transform_changes_or_why_it_cannot(config: GatewayConfig, tmp_path: Path) -> None:
+    rules: dict[str, object] = {
+        "transforms": {
+            "mark": [{"set": {"StationName": "seen"}}, {"remove": ["StudyID"]}, {"record": "false"}],
+            "long": [{"set": {"AccessionNumber": "{SOPInstanceUID}"}}],
+        },
+        "rules": [
+            {"name": "a", "send_to": ["pacs", {"destination": "dr", "transform": "mark"}]},
+            {"name": "b", "match": {"Modality": "MR"}, "send_to": [{"destination": "dr", "transform": "mark"}]},
+        ],
+    }
+    config.rules = {"10.yaml": yaml.safe_dump(rules)}
+    config.write()
+    image = write_part10(tmp_path / "ct.dcm", make_instance(Modality="CT", StudyID="77"))
+    said = on(config, "rules", "explain", image).check().stdout
+    assert "goes to: pacs, dr (through mark~" in said
+    assert [line.split() for line in said.splitlines()[-2:]] == [
+        ["StudyID", "77", "absent"],
+        ["StationName", "absent", "seen"],
+    ]
+    report = json.loads(on(config, "rules", "explain", image, "--json").stdout)
+    ((chain, changed),) = report["changes"].items()
+    assert report["chains"] == ["", chain]
+    assert ["StudyID", "77", "absent"] in changed
+    rules["rules"] = [{"name": "a", "send_to": "dr", "transform": "long"}]
+    config.rules = {"10.yaml": yaml.safe_dump(rules)}
+    config.write()
+    said = on(config, "rules", "explain", image).check().stdout
+    assert "cannot be made, so that it would be held: transform long, step 1 (set): AccessionNumber" in said
 
 
 def test_rules_explain_supposes_a_time_and_otherwise_now(config: GatewayConfig, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gateway import telemetry
 from gateway.flow import route
 from gateway.flow.route import Router
+from gateway.flow.watch import Watch
 from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import InstanceLease, PayloadFile, Role
@@ -17,6 +18,7 @@ from gateway.rules.plan import Plan, load
 from gateway.spool import Spool
 from gateway.telemetry import registry
 from gateway.telemetry.exposition import exposition
+from gateway.transform import Rulebook
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
 from tests.contract.ledger_scene import arrival
@@ -39,7 +41,7 @@ def test_the_rules_of_another_revision_are_counted_by_their_names_and_those_that
         files = {"10.yaml": "rules:\n" + "".join(f'  - name: {name}\n    hold: "{name}"\n' for name in names)}
         ledger.store_rules(RuleSet(load(files, None).revision, files), NOW_MS)
         ledger.record_arrivals([arrival(names[0])], NOW_MS)  # one without a file: it is quarantined
-        turns = iter((False, True))
+        turns = iter((False, False, True))
         queue.notify(Stage.ROUTE)
         router.run(lambda: None, lambda: next(turns))
         for name in names:
@@ -70,7 +72,7 @@ def test_the_time_that_counts_is_when_the_instance_was_received(tmp_path: Path, 
     received_at_ms = int(datetime.fromisoformat(received).timestamp() * 1000)
     payload = PayloadFile(*stored[1:8])
     lease = InstanceLease(stored.instance_id, 1, 1, received_at_ms, payload, stored.facts)
-    routing = route.route_instance(plan, spool, lease).routing
+    routing = route.route_instance(Rulebook(plan, {}), spool, lease, Watch(lambda: None, 60.0)).routing
     assert routing is not None
     assert routing.decision.hold == hold
 

@@ -1,0 +1,138 @@
+"""Copies that have to be made again: lost from the spool, or not made before for want of room.
+
+The worker does it between batches, one copy at a time and for SLICE_S at most. What a copy was made by is known by its
+chain, which tells what its transforms do. Those are found, in this order:
+
+  - of a copy that is lost: in the rules of now, or in those that its instance was routed by;
+  - of one that could not be made, because a step failed and somebody has corrected it since: in the rules of now,
+    under the same names; else as above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway import telemetry
+from gateway.errors import (
+    ConfigurationError,
+    LedgerBusy,
+    LedgerError,
+    LedgerFull,
+    SpoolCorrupt,
+    SpoolError,
+    SpoolMissing,
+)
+from gateway.flow.derive import make_copy, verify
+from gateway.flow.watch import Watch
+from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, DerivationLease, DerivationResult, Ledger
+from gateway.model import Derivation, Session, transforms_of
+from gateway.spool import Spool
+from gateway.transform import Rulebook, load
+
+LOOK_MS = 1000
+SLICE_MS = 1000
+KEPT_BOOKS = 16
+
+
+class Remaker:
+    """Makes what `gateway.ledger.base.DerivationLease` tells of.
+
+    :param made: called when there is something to deliver.
+    :param wait: waits for a moment, or for work.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: Session,
+        spool: Spool,
+        clock_ms: Callable[[], int],
+        made: Callable[[], None],
+        wait: Callable[[], object],
+    ) -> None:
+        self._ledger = ledger
+        self._session = session
+        self._spool = spool
+        self._clock_ms = clock_ms
+        self._made = made
+        self._wait = wait
+        self._looked_at_ms = 0
+        self._books: dict[str, Rulebook | None] = {}
+
+    def turn(self, current: Rulebook | None, watch: Watch, stopping: Callable[[], bool]) -> None:
+        """Make what there is to make, for a while; looked for once a second.
+
+        :raises LedgerBusy, LedgerFull: nothing was claimed.
+        """
+        began_ms = self._clock_ms()
+        if current is None or abs(began_ms - self._looked_at_ms) < LOOK_MS:
+            return
+        self._looked_at_ms = began_ms
+        while not stopping() and self._clock_ms() - began_ms < SLICE_MS:
+            lease = self._ledger.claim_derivation(self._session)
+            if lease is None:
+                return
+            made = self._make(current, lease, watch)
+            if not self._record(lease, made, watch, stopping) or made.again:
+                return
+
+    def _record(self, lease: DerivationLease, made: Derivation, watch: Watch, stopping: Callable[[], bool]) -> bool:
+        """Tell the ledger, however long that takes: what was claimed is ours until then. False when stopping."""
+        while True:
+            watch.rest()
+            try:
+                result = self._ledger.record_derivation(self._session, lease, made, self._clock_ms())
+                break
+            except (LedgerBusy, LedgerFull) as error:
+                telemetry.problem("routing_waits_for_ledger", reason=str(error))
+            if stopping():
+                return False  # the session ends with this process, and frees it
+            self._wait()
+        telemetry.copy_made(instance_id=lease.instance.instance_id, made=made)
+        if made.payload is not None and result is DerivationResult.UNWANTED:
+            self._spool.try_unlink([made.payload.path])
+        elif made.payload is not None:
+            self._made()
+        return True
+
+    def _make(self, current: Rulebook, lease: DerivationLease, watch: Watch) -> Derivation:
+        instance = lease.instance
+        if instance.attempt > MAX_ROUTING_ATTEMPTS:
+            return Derivation(lease.chain, None, f"making the copy failed {MAX_ROUTING_ATTEMPTS} times")
+        watch.renew()
+        try:
+            book, chain = self._rules_of(current, lease)
+            verify(self._spool, instance, watch)
+            return make_copy(book, self._spool, instance, chain, watch)
+        except (SpoolMissing, SpoolCorrupt) as error:
+            return Derivation(lease.chain, None, f"the original cannot be read: {error}")
+        except (SpoolError, LedgerBusy, LedgerFull) as error:
+            return Derivation(lease.chain, None, str(error), again=True)
+        finally:
+            watch.rest()
+
+    def _rules_of(self, current: Rulebook, lease: DerivationLease) -> tuple[Rulebook, str]:
+        """The rules to make a copy by, and what its chain is called in them."""
+        chain = lease.chain
+        if current.chain(chain) is not None:
+            return current, chain
+        now = current.chain_of(transforms_of(chain))
+        if lease.failed and now is not None:
+            return current, now
+        before = self._book_of(lease.revision)
+        if before is not None and before.chain(chain) is not None:
+            return before, chain
+        return current, now or chain  # the definitions are gone: by the names, or with the reason why not
+
+    def _book_of(self, revision: str) -> Rulebook | None:
+        if revision not in self._books:
+            if len(self._books) >= KEPT_BOOKS:
+                self._books.clear()
+            try:
+                self._books[revision] = load(self._ledger.load_rules(revision).files, None)
+            except (LedgerBusy, LedgerFull):
+                raise
+            except (LedgerError, ConfigurationError) as error:
+                telemetry.problem("rules_unknown", reason=str(error))
+                self._books[revision] = None
+        return self._books[revision]
