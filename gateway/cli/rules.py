@@ -26,9 +26,9 @@ from gateway.flow.scu import FileToSend, look_at
 from gateway.model import AssociationFacts, Decision
 from gateway.rules.plan import Explanation
 from gateway.rules.subject import Received
-from gateway.rules.testing import run_tests
 from gateway.rules.windows import read_received
 from gateway.transform import Origin, Rulebook, load
+from gateway.transform.testing import run_tests
 
 
 def add_commands(commands: Commands) -> None:
@@ -65,8 +65,8 @@ def _test(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     folder = arguments.rules or config.rules.dir
     with named_in(folder):
-        plan = load(read_rules(folder), config.destinations).plan
-    results = run_tests(plan)
+        book = load(read_rules(folder), config.destinations)
+    results = run_tests(book)
     failed = [result for result in results if not result.passed]
     if arguments.json:
         show_json(

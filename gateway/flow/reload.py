@@ -16,8 +16,8 @@ from gateway.errors import ConfigurationError, LedgerError, Problem
 from gateway.ledger.base import RuleSet
 from gateway.ledger.thread import LedgerThread
 from gateway.rules.plan import Plan
-from gateway.rules.testing import run_tests
 from gateway.transform import load
+from gateway.transform.testing import run_tests
 
 LOOK_S = 1.0
 SUFFIXES = (".yaml", ".yml")
@@ -54,15 +54,15 @@ def validate_rules(files: Mapping[str, str], destinations: Collection[str] | Non
     :param destinations: the names that rules may send to; None does not check them.
     :raises ConfigurationError: with everything that is wrong.
     """
-    plan = load(files, destinations).plan
+    book = load(files, destinations)
     problems = [
         result.place.problem(f"the test {result.name!r} fails: expected {result.expected}, got {result.got}")
-        for result in run_tests(plan)
+        for result in run_tests(book)
         if not result.passed
     ]
     if problems:
         raise ConfigurationError(problems)
-    return plan
+    return book.plan
 
 
 def _is_rule_file(path: Path) -> bool:

@@ -8,10 +8,11 @@ A file holds `rules:` and `tests:`, both lists. The keys of a rule: `name`, `mat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from gateway.dicom.paths import AttributePath
 from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.model import CHAIN_DIGEST, CHAIN_JOINS
 from gateway.rules import match
@@ -26,6 +27,7 @@ _RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority",
 _TARGET_KEYS = ("destination", "transform")
 _TEST_KEYS = ("name", "instance", "expect")
 _OUTCOMES = ("destinations", "held", "discarded")
+_OF_COPIES = ("to", "after", "unchanged")
 _PRIORITIES = {"high": 1, "normal": 0, "low": -1}
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -54,11 +56,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a test expects. `outcome` is "destinations", "held" or "discarded"; `reason` "" is any."""
+    """What a test expects. `outcome` is "destinations", "held", "discarded", or "" for any; `reason` "" is any.
+
+    `after` and `unchanged` look at the copy that a destination gets: attributes by the name that the test has for them;
+    None is absent. `to` says which destination is meant; "" where only one chain is asked for.
+    """
 
     outcome: str
     destinations: frozenset[str] = frozenset()
     reason: str = ""
+    to: str = ""
+    after: tuple[tuple[str, AttributePath, tuple[str, ...] | None], ...] = ()
+    unchanged: tuple[tuple[str, AttributePath], ...] = ()
+
+    @property
+    def looks_at_copy(self) -> bool:
+        """Whether a copy has to be made for it."""
+        return bool(self.after or self.unchanged or self.to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +232,9 @@ class RuleReader(NodeReader):
             self._problem(name.place if name else table.place, "a test needs a name")
         if not isinstance(instance, Table):
             self._problem(instance.place if instance else table.place, "a test needs an instance: attributes and text")
-        if not isinstance(expect, Table) or len(expect.entries) != 1:
-            self._problem(expect.place if expect else table.place, f"a test expects one of {', '.join(_OUTCOMES)}")
+        if not isinstance(expect, Table) or not expect.entries:
+            told = ", ".join((*_OUTCOMES, *_OF_COPIES))
+            self._problem(expect.place if expect else table.place, f"a test expects something: {told}")
         if isinstance(name, Scalar) and isinstance(instance, Table) and isinstance(expect, Table):
             received = self._received(instance)
             case = TestCase(name.text, table.place, self._instance(instance), self._expect(expect), received)
@@ -253,18 +268,59 @@ class RuleReader(NodeReader):
         return instance
 
     def _expect(self, table: Table) -> Expectation:
+        outcomes = [key for key in table.entries if key in _OUTCOMES]
+        if len(outcomes) > 1:
+            self._problem(table.keys[outcomes[1]], f"{outcomes[1]} cannot stand beside {outcomes[0]}")
+        outcome = outcomes[0] if outcomes else ""
+        names: frozenset[str] = frozenset()
+        reason = to = ""
+        after: tuple[tuple[str, AttributePath, tuple[str, ...] | None], ...] = ()
+        unchanged: tuple[tuple[str, AttributePath], ...] = ()
         for key, value in table:
             if key == "destinations":
                 self._check_destinations(value)
                 names = frozenset(text.text for text in self._texts(value, key))
-                return Expectation(key, names)
-            if key in _OUTCOMES:
+            elif key in _OUTCOMES:
                 any_reason = isinstance(value, Scalar) and (value.is_null or value.text == "true")
                 if not isinstance(value, Scalar) or value.text == "false":
                     self._problem(value.place, f"{key} is true, or the reason")
-                return Expectation(key, reason="" if any_reason else getattr(value, "text", ""))
-            self._problem(table.keys[key], f"there is no outcome {key!r}{suggestion(key, _OUTCOMES)}")
-        return Expectation("")
+                reason = "" if any_reason else getattr(value, "text", "")
+            elif key == "to":
+                self._check_destinations(value)
+                to = value.text if isinstance(value, Scalar) else ""
+            elif key == "after":
+                after = tuple(self._after(value))
+            elif key == "unchanged":
+                texts = self._texts(value, key)
+                unchanged = tuple((t.text, path) for t in texts if (path := self._attribute_of(t.text, t.place)))
+            else:
+                known = (*_OUTCOMES, *_OF_COPIES)
+                self._problem(table.keys[key], f"there is no outcome {key!r}{suggestion(key, known)}")
+        return Expectation(outcome, names, reason, to, after, unchanged)
+
+    def _after(self, node: Node) -> Iterator[tuple[str, AttributePath, tuple[str, ...] | None]]:
+        if not isinstance(node, Table) or not node.entries:
+            self._problem(node.place, "after maps attributes to what they are in the copy")
+            return
+        for name, value in node:
+            path = self._attribute_of(name, node.keys[name])
+            if path is None:
+                continue
+            if isinstance(value, Table):
+                absent = value.get("absent")
+                if len(value.entries) != 1 or not isinstance(absent, Scalar) or absent.text != "true":
+                    self._problem(value.place, "an attribute is a text, a list of texts, or {absent: true}")
+                yield name, path, None
+            else:
+                texts = tuple(text.text for text in self._texts(value, name, may_be_empty=True))
+                yield name, path, () if texts in {(), ("",)} else texts
+
+    def _attribute_of(self, name: str, place: Place) -> AttributePath | None:
+        key = resolve(name)
+        if isinstance(key, tuple):
+            return key
+        self._problem(place, str(key) if isinstance(key, PatternError) else f"{name!r} is no attribute of a copy")
+        return None
 
 
 def chain_id(names: Collection[str], digests: Mapping[str, str]) -> str:

@@ -11,8 +11,8 @@ from gateway.config import load as load_configuration
 from gateway.rules.conditions import _CONDITIONS, _WINDOW_KEYS
 from gateway.rules.patterns import FOLDS
 from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS
-from gateway.rules.testing import run_tests
 from gateway.transform import load
+from gateway.transform.testing import run_tests
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -26,8 +26,8 @@ DESTINATIONS = {"pacs", "dr", "research"}
 @pytest.mark.parametrize("line", list(BLOCKS))
 def test_every_example_in_the_guide_is_a_rule_file_whose_tests_pass(line: int) -> None:
     text = BLOCKS[line]
-    results = run_tests(load({"example.yaml": text}, DESTINATIONS).plan)
-    assert len(results) == len(re.findall(r"^    expect: ", text, re.MULTILINE))
+    results = run_tests(load({"example.yaml": text}, DESTINATIONS))
+    assert len(results) == len(re.findall(r"^    expect:", text, re.MULTILINE))
     assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
 
 
@@ -38,7 +38,7 @@ def test_the_guide_has_examples() -> None:
 def test_the_example_rules_fit_the_example_configuration() -> None:
     configuration = load_configuration(ROOT / "deploy" / "gateway.yaml", {})
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(configuration.rules.dir.glob("*.yaml"))}
-    results = run_tests(load(files, configuration.destinations).plan)
+    results = run_tests(load(files, configuration.destinations))
     assert len(results) >= 5
     assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
 

@@ -9,7 +9,8 @@ from gateway.dicom.paths import Step
 from gateway.model import AssociationFacts
 from gateway.rules.names import resolve
 from gateway.rules.plan import Plan, load
-from gateway.rules.testing import run_tests
+from gateway.transform import Rulebook
+from gateway.transform.testing import run_tests
 from tests.unit.samples import EXPLICIT, SOP, MemorySource, element, item
 
 FACTS = AssociationFacts("", "", "", "", "", "")
@@ -95,5 +96,5 @@ def test_a_test_of_rules_sees_what_a_data_set_would_show(
 ) -> None:
     outcome = "{destinations: x}" if expected else "{held: true}"
     tests = f"tests: [{{name: t, instance: {instance}, expect: {outcome}}}]"
-    (result,) = run_tests(plan(name, condition, tests))
+    (result,) = run_tests(Rulebook(plan(name, condition, tests), {}))
     assert result.passed, result

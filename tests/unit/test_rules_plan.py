@@ -15,7 +15,8 @@ from gateway.dicom.header import Header, Wanted, read_header, study_facts
 from gateway.errors import ConfigurationError
 from gateway.model import AssociationFacts, Decision, transforms_of
 from gateway.rules.plan import NO_RULE_MATCHES, Plan, load, revision_of
-from gateway.rules.testing import run_tests
+from gateway.transform import Rulebook
+from gateway.transform.testing import run_tests
 from tests.unit.samples import MemorySource, element, sample
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def decide(text: str | Plan, values: dict[tuple[int, ...], tuple[str, ...]] | No
 
 def test_the_example_routes_as_it_says() -> None:
     made = plan(DESIGN)
-    assert [(result.name, result.passed) for result in run_tests(made)] == [
+    assert [(result.name, result.passed) for result in run_tests(Rulebook(made, {}))] == [
         ("CT from room 1 goes to PACS and DR only", True)
     ]
     decision = decide(made)
@@ -81,7 +82,7 @@ def test_the_example_wants_what_it_looks_at() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "rules").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_packaged_rules_pass_their_tests(path: Path) -> None:
-    results = run_tests(load({path.name: path.read_text()}))
+    results = run_tests(Rulebook(load({path.name: path.read_text()}), {}))
     assert results
     assert [result for result in results if not result.passed] == []
 

@@ -171,7 +171,7 @@ MISTAKES = {
     "tests:\n  - {}\n": "2:5: a test needs a name",
     "tests:\n  - {name: t, instance: x, expect: {held: true}}\n": "2:25: a test needs an instance",
     "tests:\n  - {name: t, instance: {X: y}, expect: {held: true}}\n": "2:26: there is no attribute or fact 'X'",
-    "tests:\n  - {name: t, instance: {}, expect: {}}\n": "2:37: a test expects one of destinations, held, discarded",
+    "tests:\n  - {name: t, instance: {}, expect: {}}\n": "2:37: a test expects something: destinations, held",
     "tests:\n  - {name: t, instance: {}, expect: {sent: x}}\n": "2:38: there is no outcome 'sent'",
     "tests:\n  - {name: t, instance: {}, expect: {destinations: [pax]}}\n": "2:53: there is no destination 'pax'",
     "tests:\n  - {name: t, instance: {}, expect: {held: false}}\n": "2:44: held is true, or the reason",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.rules.plan import load
-from gateway.rules.testing import TestResult, run_tests
+from gateway.errors import ConfigurationError
+from gateway.rules.testing import TestResult
+from gateway.transform import load
+from gateway.transform.testing import run_tests
 
 RULES = """\
 rules:
@@ -45,6 +47,10 @@ def test_a_right_expectation_passes(instance: str, expect: str) -> None:
     assert result.passed, result
 
 
+WHICH = "a copy to one destination (`to` says which)"
+NO_NUMBER = "held: invalid literal for int() with base 10: 'many'"
+
+
 @pytest.mark.parametrize(
     ("instance", "expect", "expected", "got"),
     [
@@ -61,3 +67,122 @@ def test_a_wrong_expectation_says_what_came_instead(instance: str, expect: str, 
     assert not result.passed
     assert (result.expected, result.got) == (expected, got)
     assert (result.name, result.place.file, result.place.line) == ("t", "r.yaml", 8)
+
+
+# ── copies ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COPIES = """\
+transforms:
+  mark:
+    - set: {InstitutionName: "Trial 7", StudyDescription: "{Modality} of {calling_ae_title}"}
+    - remove: [PatientName]
+    - empty: [StudyID]
+    - set: {RequestAttributesSequence.StudyID: seen}
+  long: [{set: {AccessionNumber: "{StudyDescription}"}}]
+rules:
+  - {name: ct, match: {Modality: CT}, send_to: [pacs, {destination: dr, transform: mark}]}
+  - name: mr
+    match: {Modality: MR}
+    send_to: [{destination: dr, transform: mark}, {destination: old, transform: long}]
+  - {name: us, match: {Modality: US}, send_to: [{destination: old, transform: long}]}
+"""
+CT = "{Modality: CT, calling_ae_title: CT1, PatientName: 'Müller^J', StudyID: '7', PatientID: A, Rows: '512'}"
+
+
+def run_copies(instance: str, expect: str) -> TestResult:
+    text = f"{COPIES}tests:\n  - name: t\n    instance: {instance}\n    expect: {expect}\n"
+    (result,) = run_tests(load({"r.yaml": text}))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("instance", "expect"),
+    [
+        (CT, "{after: {InstitutionName: Trial 7, StudyDescription: CT of CT1, PatientName: {absent: true}}}"),
+        (CT, "{destinations: [pacs, dr], after: {StudyID: ''}, unchanged: [Modality, PatientID, Rows]}"),
+        (CT, "{to: dr, after: {InstitutionName: [Trial 7]}}"),
+        ("{Modality: MR}", "{to: dr, unchanged: [Modality]}"),
+        (
+            "{Modality: CT, 'RequestAttributesSequence[2].StudyID': x}",
+            "{after: {RequestAttributesSequence.StudyID: [seen, seen]}}",
+        ),
+        (
+            "{Modality: CT, '(0009,xx02,ACME 1.1)': x, PatientName: 'Yamada^Tarou=山田^太郎'}",
+            "{unchanged: ['(0009,xx02,ACME 1.1)']}",
+        ),
+        ("{Modality: US, StudyDescription: 'far longer than sixteen'}", "{held: true}"),
+    ],
+)
+def test_a_copy_as_expected_passes(instance: str, expect: str) -> None:
+    result = run_copies(instance, expect)
+    assert result.passed, result
+
+
+WHICH = "a copy to one destination (`to` says which)"
+NO_NUMBER = "held: invalid literal for int() with base 10: 'many'"
+
+
+@pytest.mark.parametrize(
+    ("instance", "expect", "expected", "got"),
+    [
+        (
+            CT,
+            "{after: {InstitutionName: Trial 8}}",
+            "InstitutionName 'Trial 8' in the copy",
+            "InstitutionName 'Trial 7'",
+        ),
+        (CT, "{after: {PatientName: ''}}", "PatientName empty in the copy", "PatientName absent"),
+        (CT, "{after: {StudyID: {absent: true}}}", "StudyID absent in the copy", "StudyID empty"),
+        (CT, "{unchanged: [StudyID]}", "StudyID as it was: '7'", "StudyID empty"),
+        (CT, "{destinations: [pacs], unchanged: [Modality]}", "sent to pacs", "sent to dr, pacs (by ct)"),
+        (CT, "{to: pacs, unchanged: [Modality]}", "a copy to pacs", "sent to dr, pacs (by ct)"),
+        (
+            "{Modality: MR}",
+            "{unchanged: [Modality]}",
+            WHICH,
+            "sent to dr, old (by mr)",
+        ),
+        (
+            "{Modality: DX}",
+            "{unchanged: [Modality]}",
+            WHICH,
+            "held: no rule matches",
+        ),
+        ("{Modality: US, StudyDescription: short}", "{held: true}", "held", "sent to old (by us)"),
+        (
+            "{Modality: CT, Rows: many}",
+            "{unchanged: [Rows]}",
+            "sent",
+            "held: invalid literal for int() with base 10: 'many'",
+        ),
+    ],
+)
+def test_a_copy_that_is_not_as_expected_fails_and_says_how(instance: str, expect: str, expected: str, got: str) -> None:
+    result = run_copies(instance, expect)
+    assert (result.passed, result.expected, result.got) == (False, expected, got)
+
+
+def test_a_step_that_fails_is_told_as_the_reason() -> None:
+    result = run_copies("{Modality: US, StudyDescription: 'far longer than sixteen'}", "{destinations: [old], to: old}")
+    assert not result.passed
+    assert result.got.startswith("held: transform long, step 1 (set): AccessionNumber")
+
+
+@pytest.mark.parametrize(
+    ("expect", "problem"),
+    [
+        ("{held: true, discarded: true}", "6:26: discarded cannot stand beside held"),
+        ("{after: x}", "6:21: after maps attributes"),
+        ("{after: {PatientNam: x}}", "6:22: there is no attribute or fact 'PatientNam'"),
+        ("{after: {StudyID: {present: true}}}", "6:31: an attribute is a text, a list of texts, or {absent: true}"),
+        ("{unchanged: [calling_ae_title]}", "6:26: 'calling_ae_title' is no attribute of a copy"),
+        ("{before: x}", "6:14: there is no outcome 'before'"),
+        ("{}", "6:13: a test expects something: destinations, held, discarded, to, after, unchanged"),
+    ],
+)
+def test_mistakes_in_what_is_expected_of_a_copy_are_told_at_their_place(expect: str, problem: str) -> None:
+    head = "rules:\n  - {name: a, send_to: x}\ntests:\n  - name: t\n    instance: {Modality: CT}\n"
+    text = f"{head}    expect: {expect}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        load({"r.yaml": text})
+    assert any(str(each).startswith(f"r.yaml:{problem}") for each in caught.value.problems), caught.value.problems
