@@ -58,7 +58,9 @@ def make_copy(book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, wa
                 watch.rest()  # what is left is the disk's
 
             digest = chain.partition(CHAIN_DIGEST)[2]
-            copy = derive(spool, lease.instance_id, digest, ArrivalMeta(_NOBODY, *uids, received_at_ms), fill)
+            copy = derive(
+                spool, lease.instance_id, digest, ArrivalMeta(_NOBODY, *uids, received_at_ms), payload.length, fill
+            )
     except (TransformError, HeaderError) as error:
         return Derivation(chain, None, str(error))
     except (SpoolMissing, SpoolCorrupt):

@@ -42,7 +42,7 @@ from gateway.flow.outcomes import OutcomeRecorder, tell
 from gateway.flow.send import CHUNK_BYTES, Buffers, DataSet, calling_ae_title, context_of
 from gateway.flow.stock import Stock
 from gateway.flow.verdict import Verdicts
-from gateway.ledger.base import Ledger
+from gateway.ledger.base import DERIVE, Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session, transforms_of
 from gateway.net.driver import Ticker
@@ -325,6 +325,11 @@ class DestinationQueue:
         except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
             telemetry.problem("delivery_error", error, instance_id=lease.instance_id, destination=lease.destination)
             outcome = dispatch.impossible(lease, f"an error in the gateway: {type(error).__name__}, see its log")
+        if outcome is not None and outcome.code == DERIVE:
+            self._more = (
+                True  # it said nothing of the destination: while that is half open, another must be tried at once
+            )
+            self._wake.set()
         if outcome is not None:
             tell(lease, outcome, slot.association_id, self._tools.clock_ms())
             await self._tools.outcomes.record(outcome)

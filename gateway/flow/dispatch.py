@@ -39,6 +39,7 @@ from gateway.ledger.base import DERIVE
 from gateway.model import Breaker, DeliveryLease, DeliveryState, Outcome
 
 COPY_PATIENCE_MS = 60_000
+COPY_PATIENCE_MAX_MS = 3_600_000
 RETRY_JITTER = 0.2
 LONE_FAILURES = 5
 
@@ -200,16 +201,19 @@ def transform_required(lease: DeliveryLease, transform: str) -> Outcome:
 def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
     """The outcome of a delivery whose copy, made by transforms, is not there or is damaged: a worker makes it.
 
-    Then it is due at once; else after COPY_PATIENCE_MS, when a worker is asked for it anew.
+    Then it is due at once. By itself it comes due after its age, at least COPY_PATIENCE_MS and at most an hour, when a
+    worker is asked for it anew: however many wait so, they leave room for those that can go.
     """
+    age_ms = now_ms - lease.created_at_ms
     return Outcome(
         delivery_id=lease.delivery_id,
         token=lease.token,
         state=DeliveryState.DEFERRED,
         code=DERIVE,
         reason=f"the copy is made again: {why}",
-        due_at_ms=now_ms + COPY_PATIENCE_MS,
+        due_at_ms=now_ms + min(max(age_ms, COPY_PATIENCE_MS), COPY_PATIENCE_MAX_MS),
         uncertain=lease.uncertain,
+        alone=lease.alone,
         counted=False,
     )
 

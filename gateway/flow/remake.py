@@ -25,13 +25,14 @@ from gateway.errors import (
 from gateway.flow.derive import make_copy, verify
 from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, DerivationLease, DerivationResult, Ledger
-from gateway.model import Derivation, Session, transforms_of
+from gateway.model import Derivation, Quarantine, Session, transforms_of
 from gateway.spool import Spool
 from gateway.transform import Rulebook, load
 
 LOOK_MS = 1000
 SLICE_MS = 1000
 KEPT_BOOKS = 16
+FOR_NOTHING = 4  # tries a turn for which there was no room
 
 
 class Remaker:
@@ -68,13 +69,15 @@ class Remaker:
         if current is None or abs(began_ms - self._looked_at_ms) < LOOK_MS:
             return
         self._looked_at_ms = began_ms
-        while not stopping() and self._clock_ms() - began_ms < SLICE_MS:
+        for_nothing = 0
+        while for_nothing < FOR_NOTHING and not stopping() and self._clock_ms() - began_ms < SLICE_MS:
             lease = self._ledger.claim_derivation(self._session)
             if lease is None:
                 return
             made = self._make(current, lease, watch)
-            if not self._record(lease, made, watch, stopping) or made.again:
+            if not self._record(lease, made, watch, stopping):
                 return
+            for_nothing += made.again  # it goes to the end of the line: there may be room for a smaller one
 
     def _record(self, lease: DerivationLease, made: Derivation, watch: Watch, stopping: Callable[[], bool]) -> bool:
         """Tell the ledger, however long that takes: what was claimed is ours until then. False when stopping."""
@@ -105,11 +108,21 @@ class Remaker:
             verify(self._spool, instance, watch)
             return make_copy(book, self._spool, instance, chain, watch)
         except (SpoolMissing, SpoolCorrupt) as error:
-            return Derivation(lease.chain, None, f"the original cannot be read: {error}")
+            return self._unreadable(lease, f"the original cannot be read: {error}")
         except (SpoolError, LedgerBusy, LedgerFull) as error:
             return Derivation(lease.chain, None, str(error), again=True)
         finally:
             watch.rest()
+
+    def _unreadable(self, lease: DerivationLease, reason: str) -> Derivation:
+        """The original is damaged: its deliveries are held, and a duplicate that is whole goes instead."""
+        instance_id = lease.instance.instance_id
+        try:
+            self._ledger.quarantine(self._session, [Quarantine(instance_id, reason)], self._clock_ms())
+        except (LedgerBusy, LedgerFull) as error:
+            return Derivation(lease.chain, None, str(error), again=True)
+        telemetry.quarantined(instance_id=instance_id, reason=reason)
+        return Derivation(lease.chain, None, reason)
 
     def _rules_of(self, current: Rulebook, lease: DerivationLease) -> tuple[Rulebook, str]:
         """The rules to make a copy by, and what its chain is called in them."""
@@ -132,7 +145,10 @@ class Remaker:
                 self._books[revision] = load(self._ledger.load_rules(revision).files, None)
             except (LedgerBusy, LedgerFull):
                 raise
-            except (LedgerError, ConfigurationError) as error:
+            except LedgerError as error:  # perhaps the next time
+                telemetry.problem("rules_unknown", reason=str(error))
+                return None
+            except ConfigurationError as error:
                 telemetry.problem("rules_unknown", reason=str(error))
                 self._books[revision] = None
         return self._books[revision]

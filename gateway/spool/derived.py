@@ -32,18 +32,19 @@ def derived_path(instance_id: str, digest: str) -> str:
 
 
 def derive(
-    spool: Spool, instance_id: str, digest: str, meta: ArrivalMeta, fill: Callable[[SpoolWriter], object]
+    spool: Spool, instance_id: str, digest: str, meta: ArrivalMeta, length: int, fill: Callable[[SpoolWriter], object]
 ) -> PayloadFile:
     """Make a copy: `fill` writes its data set. Durable when it returns. Blocking.
 
     :param digest: of the chain: letters and digits.
+    :param length: about how many bytes it will have: it is not begun where there is no room for them.
     :param meta: of the copy: its own UIDs, and facts that may be seen by who gets it.
     :raises SpoolFull, SpoolError: nothing of it is left; and so for whatever `fill` raises.
     """
     final = derived_path(instance_id, digest)
     floor_bytes = spool.min_free_bytes // 2
     room = spool.room(ROOM_MAX_AGE_S)
-    if room.read_only or room.free_bytes < floor_bytes:
+    if room.read_only or room.free_bytes - length < floor_bytes:
         left = f"{room.free_bytes} bytes are free in {spool.directory}"
         raise SpoolFull(f"{left}, and none of the last {floor_bytes} is for copies: make room")
     writer = SpoolWriter(spool, MAKER, *_create(spool, final), meta, floor_bytes=floor_bytes)

@@ -84,7 +84,8 @@ def prepare(chain: Sequence[Transform], source: ByteSource, origin: Origin, *, s
 def _run(transform: Transform, step: Step, tree: Tree, origin: Origin) -> None:
     if step.when is not None:
         facts, syntax, sop_class = origin.facts, origin.transfer_syntax_uid, origin.sop_class_uid
-        subject = Subject(View(tree), facts, syntax, sop_class, origin.received_at_ms)
+        received = origin.received_at_ms if origin.received is None else origin.received
+        subject = Subject(View(tree), facts, syntax, sop_class, received)
         if not step.when.holds(subject):
             return
     try:

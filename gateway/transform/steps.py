@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.model import AssociationFacts
+from gateway.rules.subject import Received
 from gateway.transform.edit import creator_tag, data_sets, is_creator, read, read_all, vr_of, walk, write
 from gateway.transform.names import Path, Wild, is_private
 from gateway.transform.tree import DataSet, Element, Tree
@@ -34,6 +35,7 @@ class Origin:
     sop_instance_uid: str
     transfer_syntax_uid: str
     received_at_ms: int
+    received: Received | None = None  # what windows of time look at, where that is not `received_at_ms`
 
 
 class Action(Protocol):

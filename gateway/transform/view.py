@@ -6,7 +6,7 @@ must hold or not hold for every instance.
 
 from __future__ import annotations
 
-from gateway.dicom.kept import MAX_VALUE_BYTES
+from gateway.dicom.kept import MAX_VALUE_BYTES, private_vr
 from gateway.dicom.paths import FIRST_BLOCK, LAST_BLOCK, AttributePath, PathStep, Step, tag_of
 from gateway.dicom.text import decode_value
 from gateway.transform.names import standard_vr
@@ -29,10 +29,15 @@ class View:
         places = [self._tree.root]
         for one in path[:-1]:
             places = [inner for data in places for inner in self._items(data, one)]
-        found = [self._values(data, element) for data in places if (element := self._element(data, path[-1]))]
-        if not found:
+        last = path[-1]
+        elements = [(data, found) for data in places if (found := self._element(data, last)) is not None]
+        if not elements:
             return None
-        return tuple(value for values in found for value in values)
+        if any(element.is_sequence for _, element in elements):
+            items = sum(len(expand(data, each)) for data, each in elements if each.is_sequence and has_items(each))
+            return (f"[{items} items]",) if items else ()
+        vr = private_vr(last) if isinstance(last, Step) and last.creator else ""
+        return tuple(value for data, element in elements for value in self._values(data, element, vr))
 
     def _element(self, data: DataSet, one: PathStep) -> Element | None:
         """The element that a step names in a data set; a private one in the block of its creator (PS3.5 7.8.1)."""
@@ -56,11 +61,8 @@ class View:
         """The values of an attribute of the top level, joined by backslashes; "" when absent or empty."""
         return "\\".join(self.get((tag,)) or ())
 
-    def _values(self, data: DataSet, element: Element) -> tuple[str, ...]:
-        if element.is_sequence:
-            items = len(expand(data, element)) if has_items(element) else 0
-            return (f"[{items} items]",) if items else ()
-        vr = shown_vr(element)
+    def _values(self, data: DataSet, element: Element, known_vr: str = "") -> tuple[str, ...]:
+        vr = known_vr if known_vr and element.vr in ("", "UN") else shown_vr(element)
         if vr in _BYTES:
             value = b""
         elif element.bulk is not None:

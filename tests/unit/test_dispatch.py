@@ -10,6 +10,7 @@ from gateway.flow.dispatch import (
     RetryPolicy,
     Trouble,
     answered,
+    copy_lost,
     deferred,
     disposition,
     not_accepted,
@@ -133,3 +134,11 @@ def test_refusals_are_no_lone_failures() -> None:
 def test_a_context_that_is_not_accepted_holds_at_once_with_the_reason() -> None:
     outcome = not_accepted(lease(), "the destination does not accept 1.2")
     assert (outcome.state, outcome.reason) == (DeliveryState.HELD, "the destination does not accept 1.2")
+
+
+def test_one_whose_copy_is_not_there_waits_as_it_was_and_longer_the_older_it_is() -> None:
+    for age_s, pause_s in ((0, 60), (600, 600), (7 * 86400, 3600)):
+        outcome = copy_lost(lease(age_s=age_s, uncertain=True, alone=True), "there is none", NOW_MS)
+        assert (outcome.state, outcome.code) == (DeliveryState.DEFERRED, "derive")
+        assert outcome.due_at_ms == NOW_MS + pause_s * 1000
+        assert outcome.alone and outcome.uncertain and not outcome.counted

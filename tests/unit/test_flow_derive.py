@@ -270,3 +270,36 @@ def test_a_copy_that_ends_workers_is_given_up(world: World, book: Rulebook) -> N
         world.ledger.void_session(session.session_id, world.now_ms)
     world.turn(book)
     assert world.delivery()[:2] == ("held", "transform")
+
+
+def test_a_copy_without_room_keeps_no_other_from_being_made_and_a_damaged_original_is_quarantined(
+    tmp_path: Path, spool: Spool, book: Rulebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = make_intake(spool)
+    for number in range(3):
+        store(intake, DATA, make_meta(sop_instance_uid=f"1.2.{number}"))
+    ledger = SqliteLedger.open(tmp_path / "ledger.db")
+    ledger.sync_destinations({"research": False}, 1)
+    ledger.record_arrivals([each.arrival for each in scan(spool) if each.arrival is not None], 1)
+    worker = ledger.open_session(Role.WORKER, "host", 1, 1)
+    forwarder = ledger.open_session(Role.FORWARDER, "host", 2, 1)
+    chain = chain_of(book)
+    decision = Decision(book.revision, 1, ("a",), ("research",), chains=(chain,))
+    leases = ledger.claim_instances(worker, 9, 1)
+    routings = [Routing(each.instance_id, decision, StudyFacts(), 0, (no_room(book),)) for each in leases]
+    ledger.record_routings(worker, routings, 1)
+    for delivery in ledger.claim_deliveries(forwarder, "research", 9, 1):
+        ledger.record_outcomes(forwarder, [copy_lost(delivery, "there is none", 1)], 1)
+    large, damaged, other = (lease.instance_id for lease in leases)
+    spool.path(leases[1].payload.path).write_bytes(b"not what it was")
+
+    def make(book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, watch: Watch) -> Derivation:
+        return no_room(book) if lease.instance_id == large else make_copy(book, spool, lease, chain, watch)
+
+    monkeypatch.setattr("gateway.flow.remake.make_copy", make)
+    Remaker(ledger, worker, spool, lambda: 2000, lambda: None, lambda: None).turn(book, Beats(), lambda: False)
+    assert [each.instance_id for each in ledger.claim_deliveries(forwarder, "research", 9, 2000)] == [other]
+    states = {row.instance_id: row.state.value for row in ledger.list_instances(InstanceFilter(), 9)}
+    assert states == {large: "routed", damaged: "quarantined", other: "routed"}
+    assert ledger.check() == []
+    ledger.close()

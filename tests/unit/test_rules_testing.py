@@ -48,7 +48,6 @@ def test_a_right_expectation_passes(instance: str, expect: str) -> None:
 
 
 WHICH = "a copy to one destination (`to` says which)"
-NO_NUMBER = "held: invalid literal for int() with base 10: 'many'"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_a_copy_as_expected_passes(instance: str, expect: str) -> None:
 
 
 WHICH = "a copy to one destination (`to` says which)"
-NO_NUMBER = "held: invalid literal for int() with base 10: 'many'"
+NO_NUMBER = "an instance that cannot be: ValueError: invalid literal for int() with base 10: 'many'"
 
 
 @pytest.mark.parametrize(
@@ -153,13 +152,32 @@ NO_NUMBER = "held: invalid literal for int() with base 10: 'many'"
             "{Modality: CT, Rows: many}",
             "{unchanged: [Rows]}",
             "sent",
-            "held: invalid literal for int() with base 10: 'many'",
+            NO_NUMBER,
         ),
     ],
 )
 def test_a_copy_that_is_not_as_expected_fails_and_says_how(instance: str, expect: str, expected: str, got: str) -> None:
     result = run_copies(instance, expect)
     assert (result.passed, result.expected, result.got) == (False, expected, got)
+
+
+@pytest.mark.parametrize("value", ["Rows: '70000'", "Rows: '-1'", "PixelData: abc", "ReferencedStudySequence: x"])
+def test_an_instance_that_cannot_be_fails_its_test_whatever_is_expected(value: str) -> None:
+    for expect in ("{unchanged: [Modality]}", "{held: true}"):
+        result = run_copies(f"{{Modality: CT, {value}}}", expect)
+        assert not result.passed and result.got.startswith("an instance that cannot be: ")
+
+
+def test_a_step_looks_at_the_time_that_the_test_gives() -> None:
+    text = """\
+transforms:
+  evening: [{set: {StationName: LATE}, when: {received: {from: '19:00', to: '20:00'}}}]
+rules: [{name: a, send_to: [{destination: dr, transform: evening}]}]
+tests:
+  - {name: t, instance: {received: '2026-01-31 19:30'}, expect: {after: {StationName: LATE}}}
+  - {name: u, instance: {received: '2026-01-31 20:30'}, expect: {after: {StationName: {absent: true}}}}
+"""
+    assert [result.passed for result in run_tests(load({"r.yaml": text}))] == [True, True]
 
 
 def test_a_step_that_fails_is_told_as_the_reason() -> None:

@@ -20,7 +20,7 @@ PATH = f"derived/0198c0de/{DIGEST}-{ID}.dcm"
 
 
 def make(spool: Spool, data: bytes = b"data set") -> PayloadFile:
-    return derive(spool, ID, DIGEST, make_meta(), lambda writer: writer.write(data))
+    return derive(spool, ID, DIGEST, make_meta(), len(data), lambda writer: writer.write(data))
 
 
 def copies(spool: Spool) -> list[str]:
@@ -58,7 +58,7 @@ def test_what_cannot_be_filled_leaves_nothing(tmp_path: Path) -> None:
         raise KeyError("a step")
 
     with pytest.raises(KeyError):
-        derive(spool, ID, DIGEST, make_meta(), fill)
+        derive(spool, ID, DIGEST, make_meta(), 0, fill)
     assert copies(spool) == []
 
 
@@ -76,10 +76,12 @@ def test_half_of_the_room_below_the_watermark_is_for_copies_and_the_rest_is_not(
                 writer.write(bytes(1 << 20))
 
         with pytest.raises(SpoolFull):  # seen while it is written
-            derive(spool, other, DIGEST, make_meta(), fill)
+            derive(spool, other, DIGEST, make_meta(), 0, fill)
+        with pytest.raises(SpoolFull, match="none of the last 10485760 is for copies"):  # not begun
+            derive(spool, other, DIGEST, make_meta(), 16 << 20, fill)
         disk.fill(leave_bytes=9 << 20, name="more")
         with pytest.raises(SpoolFull, match="none of the last 10485760 is for copies"):
-            derive(spool, other, DIGEST, make_meta(), lambda writer: writer.write(b"small"))
+            derive(spool, other, DIGEST, make_meta(), 5, lambda writer: writer.write(b"small"))
         assert copies(spool) == [PATH]
 
 

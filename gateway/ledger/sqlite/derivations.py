@@ -54,7 +54,7 @@ def record(
     """See `Ledger.record_derivation`."""
     arguments = {"seq": lease.instance.seq, "chain": lease.chain, "session_id": session.session_id}
     if made.again:
-        tx.execute(_SQL["give_back"], arguments)
+        tx.execute(_SQL["give_back"], {**arguments, "now_ms": now_ms})
         return DerivationResult.LATER
     if not tx.execute(_SQL["end"], arguments).rowcount:
         return DerivationResult.LEASE_LOST

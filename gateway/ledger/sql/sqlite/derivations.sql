@@ -4,7 +4,7 @@ SELECT instance_seq, chain FROM delivery WHERE delivery_id = ? AND chain <> '';
 
 -- Whose workers died comes last: what ends its workers must not stand before all others.
 -- name: next
-SELECT instance_seq, chain FROM derivation WHERE session_id IS NULL ORDER BY attempts, instance_seq LIMIT 1;
+SELECT instance_seq, chain FROM derivation WHERE session_id IS NULL ORDER BY attempts, tried_at_ms, instance_seq LIMIT 1;
 
 -- name: forget
 DELETE FROM derivation WHERE instance_seq = ? AND chain = ?;
@@ -28,7 +28,7 @@ WHERE w.instance_seq = :seq AND w.chain = :chain AND i.state = 'routed' AND EXIS
 UPDATE derivation SET session_id = ?, attempts = attempts + 1 WHERE instance_seq = ? AND chain = ?;
 
 -- name: give_back
-UPDATE derivation SET session_id = NULL, attempts = attempts - 1
+UPDATE derivation SET session_id = NULL, attempts = attempts - 1, tried_at_ms = :now_ms
 WHERE instance_seq = :seq AND chain = :chain AND session_id = :session_id;
 
 -- name: end
