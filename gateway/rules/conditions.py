@@ -9,6 +9,7 @@ Conditions: a text is a glob, a list means any of, and a map is one of
   - `{equals: …}`, `{like: …}` (a glob), `{regex: …}`, with `fold: [case, accents]` beside it where that is alike;
   - `{gt: …}`, `{ge: …}`, `{lt: …}`, `{le: …}`, two of them where they are two ends, `{between: [least, most]}`;
   - `{all: CONDITION}`, `{any: CONDITION}`, `{count: N}`, `{count: {ge: N}}`, of the values;
+  - `{list: NAME}`, a list of `lists:`, as if it stood there (`gateway.rules.lists`);
   - `{present: true}`, `{absent: true}`; `{present: false}` is `{absent: true}`, and the other way round.
 What they mean stands in `gateway.rules.match`, `gateway.rules.patterns` and `gateway.rules.compare`.
 
@@ -20,9 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from gateway.document import Items, Node, Place, Scalar, Table
+from gateway.errors import Problem
 from gateway.rules import match
 from gateway.rules.compare import (
     WHOLE_NUMBER,
@@ -36,6 +39,7 @@ from gateway.rules.compare import (
     are_apart,
     reader_of,
 )
+from gateway.rules.lists import KEY, Lists
 from gateway.rules.names import RECEIVED, is_bulk, is_known_uid_text, resolve, vr_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import CASELESS, EXACT, FOLDS, Equals, Glob, Literals, PatternError, Regex
@@ -47,7 +51,7 @@ _LOW, _HIGH = ("gt", "ge"), ("lt", "le")
 _ENDS = (*_LOW, *_HIGH)
 _OF_VALUES = ("all", "any", "count")
 _WINDOW_KEYS = ("weekdays", "from", "to", "zone")
-_CONDITIONS = (*_TEXTS, *_ENDS, "between", *_OF_VALUES, "present", "absent")
+_CONDITIONS = (*_TEXTS, KEY, *_ENDS, "between", *_OF_VALUES, "present", "absent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,11 @@ class _About:
 
 
 class MatchReader(NodeReader):
-    """Reads what a rule matches."""
+    """Reads what a rule matches. `lists` are those that conditions can name."""
+
+    def __init__(self, problems: list[Problem], lists: Lists = MappingProxyType({})) -> None:
+        super().__init__(problems)
+        self._lists = lists
 
     def read(self, node: Node) -> match.Matcher:
         """The matcher of a `match` map; what is wrong with it goes to `problems`."""
@@ -159,6 +167,15 @@ class MatchReader(NodeReader):
             others.insert(0, Literals(literals))
         return others[0] if len(others) == 1 else match.OneOf(others)
 
+    def _listed(self, about: _About, node: Table) -> match.Condition:
+        name = node.entries[KEY]
+        if isinstance(name, Scalar) and name.text in self._lists:
+            return self._condition(about, self._lists[name.text])
+        shown = name.shown if isinstance(name, Scalar) else "of this"
+        hint = suggestion(name.text, self._lists) if isinstance(name, Scalar) else ""
+        self._problem(name.place, f"there is no list {shown}{hint}")
+        return match.OneOf([])
+
     def _glob(self, key: Key, node: Scalar) -> match.Condition:
         if key == "host" and "/" in node.text:
             try:
@@ -194,6 +211,8 @@ class MatchReader(NodeReader):
             return match.Present(self._flag(node, key) == (key == "present"))
         if key in _TEXTS:
             return self._text(node, key)
+        if key == KEY:
+            return self._listed(about, node)
         if key in _OF_VALUES:
             return self._of_values(about, node, key)
         return match.OneOf([])

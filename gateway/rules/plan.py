@@ -23,6 +23,7 @@ from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
 from gateway.rules.index import Index
+from gateway.rules.lists import ListReader
 from gateway.rules.schema import Rule, RuleReader, TestCase
 from gateway.rules.subject import Received, Subject, path_of
 
@@ -139,6 +140,20 @@ def revision_of(files: Mapping[str, str]) -> str:
     return digest.hexdigest()[:_REVISION_DIGITS]
 
 
+def parse(files: Mapping[str, str], problems: list[Problem]) -> list[document.Node]:
+    """The documents of a set of rule files, in name order, without those that are empty or no YAML."""
+    roots: list[document.Node] = []
+    for name in sorted(files):
+        try:
+            root = document.parse(files[name], name)
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            if not (isinstance(root, document.Scalar) and root.is_null):
+                roots.append(root)
+    return roots
+
+
 def load(
     files: Mapping[str, str],
     destinations: Collection[str] | None = None,
@@ -151,16 +166,14 @@ def load(
     :param transforms: those that there are: name → digest.
     :raises ConfigurationError: with every problem of every file. No rules at all is not one: all is held then.
     """
-    reader = RuleReader(destinations, transforms)
     problems: list[Problem] = []
-    for name in sorted(files):
-        try:
-            root = document.parse(files[name], name)
-        except ConfigurationError as error:
-            problems += error.problems
-        else:
-            if not (isinstance(root, document.Scalar) and root.is_null):
-                reader.read(root)
+    roots = parse(files, problems)
+    lists: dict[str, document.Items] = {}
+    for root in roots:
+        ListReader(problems).read(root, lists)
+    reader = RuleReader(destinations, transforms, lists)
+    for root in roots:
+        reader.read(root)
     problems += reader.problems
     if problems:
         raise ConfigurationError(problems)

@@ -17,6 +17,7 @@ from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.model import CHAIN_DIGEST, CHAIN_JOINS
 from gateway.rules import match
 from gateway.rules.conditions import MatchReader
+from gateway.rules.lists import Lists
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import PatternError
@@ -93,20 +94,21 @@ class RuleReader(NodeReader):
 
     :param destinations: the names that there are; None allows any.
     :param transforms: name → digest of each.
+    :param lists: those that conditions can name.
     """
 
-    def __init__(self, destinations: Collection[str] | None, transforms: Mapping[str, str]) -> None:
+    def __init__(self, destinations: Collection[str] | None, transforms: Mapping[str, str], lists: Lists) -> None:
         super().__init__([])
         self.rules: list[Rule] = []
         self.tests: list[TestCase] = []
-        self._match = MatchReader(self.problems).read
+        self._match = MatchReader(self.problems, lists).read
         self._destinations = destinations
         self._transforms = transforms
         self._names: dict[str, Place] = {}
 
     def read(self, root: Node) -> None:
         """Read one document; what is wrong goes to `problems`."""
-        table = self._table(root, ("rules", "transforms", "tests"), "a rule file")
+        table = self._table(root, ("rules", "lists", "transforms", "tests"), "a rule file")
         if table is None:
             return
         for node in self._items(table.get("rules"), "rules"):

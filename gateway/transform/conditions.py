@@ -5,9 +5,10 @@ from __future__ import annotations
 from gateway.document import Node
 from gateway.errors import Problem
 from gateway.rules.conditions import MatchReader
+from gateway.rules.lists import Lists
 from gateway.rules.match import Matcher
 
 
-def read_conditions(node: Node, problems: list[Problem]) -> Matcher:
-    """The conditions of a `when:`; what is wrong is added to `problems`."""
-    return MatchReader(problems).read(node)
+def read_conditions(node: Node, problems: list[Problem], lists: Lists) -> Matcher:
+    """The conditions of a `when:`, which can name `lists`; what is wrong is added to `problems`."""
+    return MatchReader(problems, lists).read(node)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from gateway import document
+from gateway.document import Items
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import transforms_of
 from gateway.rules import plan as rules
+from gateway.rules.lists import ListReader
 from gateway.rules.plan import Plan
 from gateway.rules.schema import chain_id
 from gateway.transform.schema import Transform, read_transforms
@@ -50,13 +51,14 @@ def load(files: Mapping[str, str], destinations: Collection[str] | None = None) 
     :raises ConfigurationError: with every problem of every file, in their order.
     """
     problems: list[Problem] = []
+    told_by_plan: list[Problem] = []  # what is wrong with files and lists
+    roots = rules.parse(files, told_by_plan)
+    lists: dict[str, Items] = {}
+    for root in roots:
+        ListReader(told_by_plan).read(root, lists)
     transforms: dict[str, Transform] = {}
-    for name in sorted(files):
-        try:
-            root = document.parse(files[name], name)
-        except ConfigurationError:
-            continue  # the plan is told the same, and says so
-        read_transforms(root, problems, transforms)
+    for root in roots:
+        read_transforms(root, problems, transforms, lists)
     try:
         plan = rules.load(files, destinations, {name: each.digest for name, each in transforms.items()})
     except ConfigurationError as error:
