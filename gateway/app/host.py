@@ -36,7 +36,7 @@ from gateway.flow.reload import read_rules, validate_rules
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, RuleSet
 from gateway.model import Role
-from gateway.spool import FoundState, Spool, remove_strays, scan
+from gateway.spool import FoundState, Spool, remove_half_made, remove_strays, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
 
 CONSOLE_SOCKET, METRICS_SOCKET = "console", "metrics"
@@ -214,6 +214,8 @@ class HostHooks:
             voided = void_session(self._config, ledger, session_id)
         if voided.instances or voided.deliveries:
             telemetry.event("leases_voided", instances=voided.instances, deliveries=voided.deliveries)
+        for path, error in remove_half_made(self._spool, session_id).items():
+            telemetry.problem("spool_file_not_removed", file=path, reason=str(error))
 
     def adopt(self, generation: str) -> None:
         """Adopt what a dead receiver left in the spool."""

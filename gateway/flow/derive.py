@@ -31,10 +31,13 @@ def verify(spool: Spool, lease: InstanceLease, watch: Watch) -> None:
         file.verify(lease.payload.checksum, watch.renew)
 
 
-def make_copy(book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, watch: Watch) -> Derivation:
+def make_copy(
+    book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, watch: Watch, maker: int = 0
+) -> Derivation:
     """Make what a destination gets of an instance, which was verified.
 
     :param chain: of a decision of this set of rules.
+    :param maker: the session that makes it.
     :raises SpoolMissing, SpoolCorrupt: the original is not there any more.
     """
     transforms = book.chain(chain)
@@ -58,9 +61,8 @@ def make_copy(book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, wa
                 watch.rest()  # what is left is the disk's
 
             digest = chain.partition(CHAIN_DIGEST)[2]
-            copy = derive(
-                spool, lease.instance_id, digest, ArrivalMeta(_NOBODY, *uids, received_at_ms), payload.length, fill
-            )
+            meta = ArrivalMeta(_NOBODY, *uids, received_at_ms)
+            copy = derive(spool, lease.instance_id, digest, meta, payload.length, fill, maker)
     except (TransformError, HeaderError) as error:
         return Derivation(chain, None, str(error))
     except (SpoolMissing, SpoolCorrupt):

@@ -106,7 +106,7 @@ class Remaker:
         try:
             book, chain = self._rules_of(current, lease)
             verify(self._spool, instance, watch)
-            return make_copy(book, self._spool, instance, chain, watch)
+            return make_copy(book, self._spool, instance, chain, watch, self._session.session_id)
         except (SpoolMissing, SpoolCorrupt) as error:
             return self._unreadable(lease, f"the original cannot be read: {error}")
         except (SpoolError, LedgerBusy, LedgerFull) as error:

@@ -162,7 +162,7 @@ class Router:
         while True:
             watch.renew()
             try:
-                return route_instance(book, self._spool, lease, watch)
+                return route_instance(book, self._spool, lease, watch, self._session.session_id)
             except SpoolError as error:
                 # No descriptors, a stale mount: not the instance's fault, so no attempt of it may be lost over this.
                 telemetry.problem("spool_read", reason=str(error))
@@ -209,7 +209,7 @@ def _tell(result: RoutedInstance, decision: Decision, association_id: str) -> No
         )
 
 
-def route_instance(book: Rulebook, spool: Spool, lease: InstanceLease, watch: Watch) -> Route:
+def route_instance(book: Rulebook, spool: Spool, lease: InstanceLease, watch: Watch, session_id: int = 0) -> Route:
     """Decide about one instance, and make the copies that its decision asks for.
 
     :raises SpoolError: the host's trouble.
@@ -243,7 +243,7 @@ def route_instance(book: Rulebook, spool: Spool, lease: InstanceLease, watch: Wa
     try:
         if chains:
             verify(spool, lease, watch)
-        copies = tuple(make_copy(book, spool, lease, chain, watch) for chain in chains)
+        copies = tuple(make_copy(book, spool, lease, chain, watch, session_id) for chain in chains)
     except SpoolMissing:
         return bad("the spool file is missing")
     except SpoolCorrupt as error:

@@ -29,7 +29,7 @@ room, ballast, unlink), `flush` (how files become durable), `intake` (pool and w
 flow/forward (SpoolFile), flow/sweep (unlink, ballast), adoption and `gateway recover` (scan, remove_incomplete).
 """
 
-from gateway.spool.derived import derive, remove_strays
+from gateway.spool.derived import derive, remove_half_made, remove_strays
 from gateway.spool.directory import Room, Spool
 from gateway.spool.flush import Flusher
 from gateway.spool.intake import ArrivalMeta, Intake, SpoolWriter
@@ -52,6 +52,7 @@ __all__ = [
     "generations_of",
     "instance_ids",
     "read_arrival",
+    "remove_half_made",
     "remove_incomplete",
     "remove_strays",
     "scan",

@@ -2,8 +2,8 @@
 
 A copy is written under a name of its own, made durable, and then moved to its final one, which depends on instance and
 chain alone: a worker that was stopped while it wrote, and whose work another did meanwhile, can at worst put the same
-copy there again. What a dead worker left is removed at the next start (`remove_strays`), and whatever is lost is made
-again: no copy is ever adopted as an arrival.
+copy there again. What a dead worker left half-made is removed when its session is voided (`remove_half_made`), or at
+the next start (`remove_strays`), and whatever is lost is made again: no copy is ever adopted as an arrival.
 
 The watermark does not stop it: copies are what drains a spool in which everything has to be changed first. It uses half
 of the room below the watermark; the other half, and the ballast, are the ledger's, or outcomes could not be recorded.
@@ -32,13 +32,20 @@ def derived_path(instance_id: str, digest: str) -> str:
 
 
 def derive(
-    spool: Spool, instance_id: str, digest: str, meta: ArrivalMeta, length: int, fill: Callable[[SpoolWriter], object]
+    spool: Spool,
+    instance_id: str,
+    digest: str,
+    meta: ArrivalMeta,
+    length: int,
+    fill: Callable[[SpoolWriter], object],
+    maker: int = 0,
 ) -> PayloadFile:
     """Make a copy: `fill` writes its data set. Durable when it returns. Blocking.
 
     :param digest: of the chain: letters and digits.
     :param length: about how many bytes it will have: it is not begun where there is no room for them.
     :param meta: of the copy: its own UIDs, and facts that may be seen by who gets it.
+    :param maker: the session that makes it: what that leaves half-made when it dies, `remove_half_made` finds.
     :raises SpoolFull, SpoolError: nothing of it is left; and so for whatever `fill` raises.
     """
     final = derived_path(instance_id, digest)
@@ -47,7 +54,7 @@ def derive(
     if room.read_only or room.free_bytes - length < floor_bytes:
         left = f"{room.free_bytes} bytes are free in {spool.directory}"
         raise SpoolFull(f"{left}, and none of the last {floor_bytes} is for copies: make room")
-    writer = SpoolWriter(spool, MAKER, *_create(spool, final), meta, floor_bytes=floor_bytes)
+    writer = SpoolWriter(spool, MAKER, *_create(spool, final, maker), meta, floor_bytes=floor_bytes)
     try:
         fill(writer)
         arrival = writer.finish()
@@ -76,6 +83,16 @@ def derive(
     )
 
 
+def remove_half_made(spool: Spool, maker: int) -> dict[str, SpoolError]:
+    """Remove what a session that is dead had not finished. Returns what was not removed, as `remove_strays` does."""
+    failed: dict[str, SpoolError] = {}
+    for shard in _listed(spool, DERIVED, failed):
+        folder = f"{DERIVED}/{shard}"
+        names = [name for name in _listed(spool, folder, failed) if name.startswith(_mark(maker))]
+        failed |= spool.try_unlink(f"{folder}/{name}" for name in names)
+    return failed
+
+
 def remove_strays(spool: Spool, copies_of: Callable[[list[str]], set[str]]) -> dict[str, SpoolError]:
     """Remove what dead workers left. Only while no worker runs.
 
@@ -91,6 +108,10 @@ def remove_strays(spool: Spool, copies_of: Callable[[list[str]], set[str]]) -> d
     return failed
 
 
+def _mark(maker: int) -> str:
+    return f"s{maker}-"
+
+
 def _listed(spool: Spool, folder: str, failed: dict[str, SpoolError]) -> list[str]:
     try:
         return sorted(os.listdir(os.path.join(spool.directory, folder)))
@@ -101,10 +122,10 @@ def _listed(spool: Spool, folder: str, failed: dict[str, SpoolError]) -> list[st
         return []
 
 
-def _create(spool: Spool, final: str) -> tuple[str, int]:
+def _create(spool: Spool, final: str, maker: int) -> tuple[str, int]:
     """A new file in the folder of `final`: its name, and a descriptor."""
     folder, name = final.rsplit("/", 1)
-    temporary = f"{folder}/{secrets.token_hex(8)}-{name}"
+    temporary = f"{folder}/{_mark(maker)}{secrets.token_hex(8)}-{name}"
     while True:
         try:
             with contextlib.suppress(FileExistsError):

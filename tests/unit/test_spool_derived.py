@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import SpoolError, SpoolFull
 from gateway.model import PayloadFile
-from gateway.spool import Spool, SpoolFile, SpoolWriter, derive, remove_strays
+from gateway.spool import Spool, SpoolFile, SpoolWriter, derive, remove_half_made, remove_strays
 from tests.harness.machine import Tmpfs
 from tests.unit.spool_kit import make_meta, make_spool
 
@@ -115,6 +115,25 @@ def test_strays_go_and_what_the_ledger_knows_stays(tmp_path: Path) -> None:
     assert set(asked) == {ID}
     assert copies(spool) == [PATH]
     assert not lone.exists()
+
+
+def test_what_a_session_left_half_made_goes_with_it_and_nothing_else_does(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path)
+    make(spool)
+    half: list[Path] = []
+
+    def dies(writer: SpoolWriter) -> None:
+        half.append(spool.path(writer.relative))
+        half.append(half[0].with_name(half[0].name.replace("s7-", "s77-")))
+        half[1].write_bytes(half[0].read_bytes())  # another session's
+        os.link(half[0], tmp_path / "kept")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        derive(spool, ID, DIGEST, make_meta(), 0, dies, maker=7)
+    os.link(tmp_path / "kept", half[0])  # as if it had been killed
+    assert remove_half_made(spool, 7) == {}
+    assert copies(spool) == sorted([PATH, str(half[1].relative_to(spool.directory))])
 
 
 def test_a_folder_that_cannot_be_listed_holds_nobody_up(tmp_path: Path) -> None:
