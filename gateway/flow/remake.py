@@ -1,6 +1,6 @@
 """Copies that have to be made again: lost from the spool, or not made before for want of room.
 
-The worker does it between batches, one copy at a time and for SLICE_S at most. What a copy was made by is known by its
+The worker does it between batches, one copy at a time and for SLICE_MS at most. What a copy was made by is known by its
 chain, which tells what its transforms do. Those are found, in this order:
 
   - of a copy that is lost: in the rules of now, or in those that its instance was routed by;
@@ -33,6 +33,7 @@ LOOK_MS = 1000
 SLICE_MS = 1000
 KEPT_BOOKS = 16
 FOR_NOTHING = 4  # tries a turn for which there was no room
+TELL_MS = 60_000  # between two lines that say so
 
 
 class Remaker:
@@ -58,6 +59,7 @@ class Remaker:
         self._made = made
         self._wait = wait
         self._looked_at_ms = 0
+        self._told_at_ms = 0
         self._books: dict[str, Rulebook | None] = {}
 
     def turn(self, current: Rulebook | None, watch: Watch, stopping: Callable[[], bool]) -> None:
@@ -91,20 +93,29 @@ class Remaker:
             if stopping():
                 return False  # the session ends with this process, and frees it
             self._wait()
-        telemetry.copy_made(instance_id=lease.instance.instance_id, made=made)
+        self._tell(lease, made)
         if made.payload is not None and result is DerivationResult.UNWANTED:
             self._spool.try_unlink([made.payload.path])
         elif made.payload is not None:
             self._made()
         return True
 
+    def _tell(self, lease: DerivationLease, made: Derivation) -> None:
+        """A full disk is told of once a minute, not at every try: it may be full for a weekend."""
+        now_ms = self._clock_ms()
+        if made.again:
+            if abs(now_ms - self._told_at_ms) < TELL_MS:
+                return
+            self._told_at_ms = now_ms
+        telemetry.copy_made(instance_id=lease.instance.instance_id, made=made)
+
     def _make(self, current: Rulebook, lease: DerivationLease, watch: Watch) -> Derivation:
         instance = lease.instance
         if instance.attempt > MAX_ROUTING_ATTEMPTS:
             return Derivation(lease.chain, None, f"making the copy failed {MAX_ROUTING_ATTEMPTS} times")
-        watch.renew()
         try:
-            book, chain = self._rules_of(current, lease)
+            book, chain = self._rules_of(current, lease)  # not the instance's time
+            watch.renew()
             verify(self._spool, instance, watch)
             return make_copy(book, self._spool, instance, chain, watch, self._session.session_id)
         except (SpoolMissing, SpoolCorrupt) as error:

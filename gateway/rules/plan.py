@@ -119,14 +119,13 @@ class Plan:
         """Why `decide` decides so, rule by rule. Values (patient data) are told only with `show_values`."""
         subject = Subject(header, facts, transfer_syntax_uid, sop_class_uid, received)
         explanations: list[Explanation] = []
-        ended = False
-        for rule in self.rules:
-            if ended:
+        tried = self.decide(header, facts, transfer_syntax_uid, sop_class_uid, received).tried
+        for number, rule in enumerate(self.rules):
+            if number >= tried:
                 explanations.append(Explanation(rule.name, tried=False, matched=False, failing=""))
                 continue
             failing = rule.match.failing(subject, show_values) if rule.match is not None else None
             explanations.append(Explanation(rule.name, tried=True, matched=failing is None, failing=failing or ""))
-            ended = failing is None and (rule.stop or rule.hold is not None or rule.discard is not None)
         return explanations
 
 

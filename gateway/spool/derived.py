@@ -63,15 +63,7 @@ def derive(
         writer.discard()
         raise
     writer.close()
-    try:
-        os.rename(spool.full_path(writer.relative), spool.full_path(final))
-        folder = os.path.dirname(spool.full_path(final))
-        for each in (folder, os.path.dirname(folder)):
-            fsync_folder(each)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # what is left goes with the next start
-            os.unlink(spool.full_path(writer.relative))
-        raise system.spool_error(error, f"cannot keep {final}") from error
+    _put(spool, writer.relative, final)
     return PayloadFile(
         path=final,
         offset=arrival.offset,
@@ -81,6 +73,20 @@ def derive(
         sop_instance_uid=meta.sop_instance_uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
     )
+
+
+def _put(spool: Spool, relative: str, final: str) -> None:
+    """Move a durable copy to its place, durably."""
+    place = spool.full_path(final)
+    try:
+        os.rename(spool.full_path(relative), place)
+        folder = os.path.dirname(place)
+        for each in (folder, os.path.dirname(folder)):
+            fsync_folder(each)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # what is left goes with its session
+            os.unlink(spool.full_path(relative))
+        raise system.spool_error(error, f"cannot keep {final}") from error
 
 
 def remove_half_made(spool: Spool, maker: int) -> dict[str, SpoolError]:

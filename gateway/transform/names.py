@@ -19,9 +19,7 @@ from gateway.rules.names import resolve
 from gateway.rules.patterns import PatternError
 from gateway.rules.subject import Clock, NamePart
 
-MAX_PATH_PARTS = 64
 _SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
-_NUMBERED = re.compile(r"(.+)\[([0-9]{1,6})\]")
 _WILD = re.compile(r"\(([0-9A-Fa-fxX]{4}),\s*([0-9A-Fa-fxX]{4})\)|([0-9A-Fa-fxX]{4})([0-9A-Fa-fxX]{4})")
 # What an instance cannot be without, or what its text cannot be read without.
 KEPT = frozenset({SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID})

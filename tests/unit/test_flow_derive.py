@@ -303,3 +303,17 @@ def test_a_copy_without_room_keeps_no_other_from_being_made_and_a_damaged_origin
     assert states == {large: "routed", damaged: "quarantined", other: "routed"}
     assert ledger.check() == []
     ledger.close()
+
+
+def test_a_full_disk_is_told_of_once_a_minute(
+    world: World, book: Rulebook, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure("test", format="json")
+    world.route(no_room(book), book.revision)
+    monkeypatch.setattr("gateway.flow.remake.make_copy", lambda *_: no_room(book))
+    for _ in range(50):
+        world.turn(book)
+    assert capfd.readouterr().err.count("copy_not_made") == 1
+    for _ in range(20):
+        world.turn(book)
+    assert capfd.readouterr().err.count("copy_not_made") == 1

@@ -334,3 +334,6 @@ rules:
     assert decision.destinations == ()
     assert decision.hold == "a and b send to research through different transforms"
     assert decision.matched == ("a", "b")
+    made = load({"10.yaml": other + "  - {name: c, send_to: pacs}\n"}, None, DIGESTS)
+    explained = made.explain(Header.of(CHEST), FACTS, EXPLICIT, CT)
+    assert [(each.rule, each.tried) for each in explained] == [("a", True), ("b", True), ("c", False)]
