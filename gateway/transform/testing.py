@@ -67,6 +67,8 @@ def _run(book: Rulebook, case: TestCase) -> TestResult:
     except (TransformError, HeaderError) as error:
         held = expect.outcome == "held" and expect.reason in ("", str(error))
         return replace(result, passed=held, got=f"held: {error}")
+    except Exception as error:  # noqa: BLE001 - a bug fails the test that met it, and not whoever reloads the rules
+        return replace(result, passed=False, got=f"an error in the gateway: {type(error).__name__}: {error}")
     if expect.outcome == "held":
         return result
     wrong = _differences(expect, before, after)

@@ -204,3 +204,13 @@ def test_mistakes_in_what_is_expected_of_a_copy_are_told_at_their_place(expect: 
     with pytest.raises(ConfigurationError) as caught:
         load({"r.yaml": text})
     assert any(str(each).startswith(f"r.yaml:{problem}") for each in caught.value.problems), caught.value.problems
+
+
+def test_a_bug_that_a_test_meets_fails_the_test_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("gateway.transform.testing.prepare", broken)
+    for expect in ("{unchanged: [Modality]}", "{held: true}"):
+        result = run_copies(CT.replace("Modality: CT", "Modality: US"), f"{{to: old, {expect[1:]}")
+        assert (result.passed, result.got) == (False, "an error in the gateway: KeyError: 'x'")
