@@ -159,7 +159,8 @@ def test_a_worker_that_dies_while_it_makes_a_copy_leaves_nothing_and_the_next_ma
         with Strace.attach(worker, tmp_path / "trace", injections=[inject("fdatasync", kill=True, when=1)]):
             send(scene, [one])
             scene.gateway.wait_replaced("worker", worker)
-        scene.wait_states("research", delivered=1)
+        for name in scene.archives:
+            scene.wait_states(name, delivered=1)
         is_copy(scene, one)
         wait_until(lambda: not scene.copies(), 60, lambda: f"what the dead worker left is gone: {scene.copies()}")
 
