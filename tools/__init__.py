@@ -1,0 +1,1 @@
+"""Tools of development; nothing of this is part of the gateway."""
