@@ -69,7 +69,7 @@ def prepare(chain: Sequence[Transform], source: ByteSource, origin: Origin, *, s
     """
     tree = parse(source, origin.transfer_syntax_uid)
     for transform in chain:
-        tree.is_recording = transform.is_recorded
+        tree.is_recording = transform.is_recorded and not tree.keeps_no_record
         for step in transform.steps:
             _run(transform, step, tree, origin)
     try:

@@ -223,6 +223,15 @@ class DataSet:
         """Put elements in the places of others with the same tags, all of them touched before."""
         self._hold([replacements.get(each, each) for each in self.elements])
 
+    def rewrite(self, elements: list[Element]) -> None:
+        """Have these elements in place of all, without any record; group lengths must be gone from them."""
+        if len(elements) != len(self.elements) or any(
+            new is not old for new, old in zip(elements, self.elements, strict=True)
+        ):
+            self.tree.is_changed = True
+            self.group_lengths = set()
+            self._hold(elements)
+
     def touch(self, tag: int) -> None:
         """Say, before it is done, that the element of this tag will be changed."""
         if self.parent is not None:
@@ -274,7 +283,7 @@ class DataSet:
 class Tree:
     """A data set, where its bulk values are, and what it was before. Patient data: never log or print one."""
 
-    __slots__ = ("budget", "converted", "is_changed", "is_recording", "previous", "root", "source")
+    __slots__ = ("budget", "converted", "is_changed", "is_recording", "keeps_no_record", "previous", "root", "source")
 
     def __init__(self, source: ByteSource, budget: Budget, implicit: bool, big_endian: bool) -> None:
         self.source = source
@@ -282,6 +291,7 @@ class Tree:
         self.root = DataSet(self, implicit, big_endian)
         self.is_changed = False
         self.is_recording = True
+        self.keeps_no_record = False  # see `forget`
         self.previous: dict[int, Element | None] = {}  # by tag of the top level, as it was before its first change
         self.converted: dict[int, Element] = {}  # as it was before its character set was converted
 
@@ -291,6 +301,11 @@ class Tree:
         if self.is_recording and tag not in self.previous:
             found = self.converted.get(tag) or self.root.get(tag)
             self.previous[tag] = None if found is None else found.as_it_is(self.root.big_endian)
+
+    def forget(self) -> None:
+        """Keep nothing of what was, and nothing of what will be changed: the data set has been de-identified."""
+        self.keeps_no_record, self.is_recording = True, False
+        self.previous, self.converted = {}, {}
 
     def __iter__(self) -> Iterator[Element]:
         return iter(self.root.elements)

@@ -1,0 +1,63 @@
+"""What a de-identified data set says of itself (PS3.15 E.1.1, PS3.3 C.7.1.1 and C.12.1.1)."""
+
+from __future__ import annotations
+
+from gateway.transform.deidentify.profile import Profile
+from gateway.transform.deidentify.table import Option
+from gateway.transform.edit import write
+from gateway.transform.tree import Tree
+
+_PATIENT_IDENTITY_REMOVED = 0x00120062
+_METHOD = 0x00120063
+_METHOD_CODES = 0x00120064
+_TEMPORAL_INFORMATION_MODIFIED = 0x00280303
+_BURNED_IN_ANNOTATION = 0x00280301
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
+
+# PS3.16 CID 7050, De-identification Method.
+_BASIC = ("113100", "Basic Application Confidentiality Profile")
+_CODES = {
+    Option.CLEAN_PIXEL_DATA: ("113101", "Clean Pixel Data Option"),
+    Option.CLEAN_GRAPHICS: ("113103", "Clean Graphics Option"),
+    Option.CLEAN_STRUCTURED_CONTENT: ("113104", "Clean Structured Content Option"),
+    Option.CLEAN_DESCRIPTORS: ("113105", "Clean Descriptors Option"),
+    Option.RETAIN_LONGITUDINAL_FULL_DATES: (
+        "113106",
+        "Retain Longitudinal Temporal Information Full Dates Option",
+    ),
+    Option.RETAIN_LONGITUDINAL_MODIFIED_DATES: (
+        "113107",
+        "Retain Longitudinal Temporal Information Modified Dates Option",
+    ),
+    Option.RETAIN_PATIENT_CHARACTERISTICS: ("113108", "Retain Patient Characteristics Option"),
+    Option.RETAIN_DEVICE_IDENTITY: ("113109", "Retain Device Identity Option"),
+    Option.RETAIN_UIDS: ("113110", "Retain UIDs Option"),
+    Option.RETAIN_SAFE_PRIVATE: ("113111", "Retain Safe Private Option"),
+    Option.RETAIN_INSTITUTION_IDENTITY: ("113112", "Retain Institution Identity Option"),
+}
+
+
+def tell(tree: Tree, profile: Profile, *, pixels_masked: bool, pixels_clean: bool) -> None:
+    """Set Patient Identity Removed, De-identification Method and its codes, and what follows from the options."""
+    root = tree.root
+    chosen = profile.options | ({Option.CLEAN_PIXEL_DATA} if pixels_masked else set())
+    codes = [_BASIC, *(code for option, code in _CODES.items() if option in chosen)]
+    write(root, _PATIENT_IDENTITY_REMOVED, "YES")
+    write(root, _METHOD, "\\".join(meaning for _, meaning in codes))
+    sequence = root.make(_METHOD_CODES, "SQ", b"")
+    sequence.items = [root.make_item(sequence) for _ in codes]
+    for item, (value, meaning) in zip(sequence.items, codes, strict=True):
+        write(item.data, _CODE_VALUE, value)
+        write(item.data, _CODING_SCHEME, "DCM")
+        write(item.data, _CODE_MEANING, meaning)
+    root.put(sequence)
+    write(root, _TEMPORAL_INFORMATION_MODIFIED, _temporal(profile))
+    if pixels_clean and any(root.get(tag) is not None for tag in _PIXELS):
+        write(root, _BURNED_IN_ANNOTATION, "NO")
+
+
+def _temporal(profile: Profile) -> str:
+    if profile.has(Option.RETAIN_LONGITUDINAL_FULL_DATES):
+        return "UNMODIFIED"
+    return "MODIFIED" if profile.moves_dates else "REMOVED"

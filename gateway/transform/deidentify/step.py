@@ -1,0 +1,63 @@
+"""`deidentify`: the step that makes of a data set one that tells of nobody (PS3.15 Annex E)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
+from gateway.transform.deidentify.engine import Engine, Subject, names_of
+from gateway.transform.deidentify.method import tell
+from gateway.transform.deidentify.profile import PSEUDONYM, Profile
+from gateway.transform.edit import read, write
+from gateway.transform.steps import Origin
+from gateway.transform.tree import Tree
+from gateway.transform.values import joined
+
+_PATIENT_ID, _PATIENT_NAME, _BIRTH_DATE, _AGE = 0x00100020, 0x00100010, 0x00100030, 0x00101010
+_STUDY_INSTANCE_UID, _STUDY_DATE = 0x0020000D, 0x00080020
+_DAYS_OF_90_YEARS = 32_873  # 90 × 365.2425, rounded up: on that day nobody is 89 any more
+
+
+@dataclass(frozen=True, slots=True)
+class Deidentify:
+    """Runs the profile over a tree; what was there before is forgotten, records of earlier steps too."""
+
+    profile: Profile
+
+    def run(self, tree: Tree, origin: Origin) -> None:
+        """:raises ValueRefused: the patient cannot be told from others, or something cannot be made safe."""
+        profile, root = self.profile, tree.root
+        tree.forget()
+        patient_id, study = _text(tree, _PATIENT_ID).strip(), _text(tree, _STUDY_INSTANCE_UID)
+        pseudonym = profile.pseudonym(patient_id, study)
+        days = profile.days(patient_id, study) if profile.moves_dates else 0
+        names = names_of(root) if profile.cleans_text else frozenset()
+        birth_date = self._birth_date(tree, days)
+        Engine(profile, Subject(origin.sop_class_uid, days, names)).walk(root)
+        write(root, _PATIENT_ID, profile.patient_id.replace(PSEUDONYM, pseudonym))
+        write(root, _PATIENT_NAME, profile.patient_name.replace(PSEUDONYM, pseudonym))
+        if birth_date:
+            write(root, _BIRTH_DATE, birth_date)
+        tell(tree, profile, pixels_masked=False, pixels_clean=False)
+
+    def _birth_date(self, tree: Tree, days: int) -> str:
+        """The date of birth, moved with all others; "" where it is not asked for, or tells of a great age."""
+        if not self.profile.moves_birth_date:
+            return ""
+        born = moved("DA", _text(tree, _BIRTH_DATE), days) or ""
+        if not born or not self.profile.caps_age:
+            return born
+        examined = moved("DA", _text(tree, _STUDY_DATE), days)
+        if capped(_text(tree, _AGE)) == MAX_AGE or not examined:
+            return ""
+        return born if _days_between(born, examined) < _DAYS_OF_90_YEARS else ""
+
+
+def _days_between(first: str, second: str) -> int:
+    return (date.fromisoformat(second) - date.fromisoformat(first)).days
+
+
+def _text(tree: Tree, tag: int) -> str:
+    """The value of an attribute of the top level; "" where there is none."""
+    return joined(read(tree.root, tag) or ())
