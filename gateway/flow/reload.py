@@ -1,5 +1,7 @@
 """The rule files of the folder become the current rules of the ledger; a broken set changes nothing.
 
+The CSV files that tables of the rules name belong to the set; others beside them do not.
+
 One process a host watches (the console). A change is taken only when two looks in a row see the same files (name, size,
 time of change), so that a half-saved folder is never used; the set must be valid for the configured destinations, and
 its own tests must pass. Workers load by revision from the ledger, so each instance is routed by exactly one.
@@ -15,7 +17,10 @@ from gateway import telemetry
 from gateway.errors import ConfigurationError, LedgerError, Problem
 from gateway.ledger.base import RuleSet
 from gateway.ledger.thread import LedgerThread
-from gateway.rules.plan import Plan
+from gateway.rules.csvtext import MAX_BYTES
+from gateway.rules.plan import Plan, parse
+from gateway.rules.tables import SUFFIX as CSV
+from gateway.rules.tables import files_named
 from gateway.transform import load
 from gateway.transform.testing import run_tests
 
@@ -26,26 +31,44 @@ Signature = tuple[tuple[str, int, int], ...]
 
 
 def read_rules(folder: Path) -> dict[str, str]:
-    """The rule files of a folder, in name order: name → text.
+    """The rule files of a folder, in name order, and behind them the CSV files that their tables name: name → text.
 
     :raises ConfigurationError: the folder or a file cannot be read, or holds no rule file.
     """
     files: dict[str, str] = {}
     problems: list[Problem] = []
     try:
-        names = sorted(path.name for path in folder.iterdir() if _is_rule_file(path))
+        names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES and _is_read(path))
     except OSError as error:
         raise ConfigurationError([Problem(str(folder), 0, 0, f"cannot be read: {error.strerror}")]) from None
     for name in names:
-        try:
-            files[name] = (folder / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(folder / name), 0, 0, f"cannot be read as UTF-8 text: {error}"))
+        _read(folder / name, files, problems)
+    if not names:
+        problems.append(Problem(str(folder), 0, 0, "no rule file (*.yaml): every instance would be held"))
+    for name in tables_named(files):
+        if (folder / name).is_file():  # else whoever loads the set says where it is named
+            _read(folder / name, files, problems)
     if problems:
         raise ConfigurationError(problems)
-    if not files:
-        raise ConfigurationError([Problem(str(folder), 0, 0, "no rule file (*.yaml): every instance would be held")])
     return files
+
+
+def tables_named(files: Mapping[str, str]) -> list[str]:
+    """The CSV files that tables of rule files name, in name order; of a file that is no YAML none."""
+    with_tables = {name: text for name, text in files.items() if "tables" in text}
+    return sorted({name for root in parse(with_tables, []) for name in files_named(root)})
+
+
+def _read(path: Path, files: dict[str, str], problems: list[Problem]) -> None:
+    try:
+        if path.suffix == CSV and path.stat().st_size > MAX_BYTES:
+            problems.append(Problem(str(path), 0, 0, f"more than {MAX_BYTES >> 20} MiB"))
+            return
+        files[path.name] = path.read_text(encoding="utf-8")
+    except OSError as error:
+        problems.append(Problem(str(path), 0, 0, f"cannot be read: {error.strerror}"))
+    except UnicodeDecodeError as error:  # its text has the byte, which may be of a patient's name
+        problems.append(Problem(str(path), 0, 0, f"cannot be read as UTF-8 text: {error.reason} at byte {error.start}"))
 
 
 def validate_rules(files: Mapping[str, str], destinations: Collection[str] | None) -> Plan:
@@ -65,8 +88,8 @@ def validate_rules(files: Mapping[str, str], destinations: Collection[str] | Non
     return book.plan
 
 
-def _is_rule_file(path: Path) -> bool:
-    return path.suffix in SUFFIXES and not path.name.startswith(".")
+def _is_read(path: Path) -> bool:
+    return path.suffix in (*SUFFIXES, CSV) and not path.name.startswith(".")
 
 
 def signature(folder: Path) -> Signature:
@@ -74,7 +97,7 @@ def signature(folder: Path) -> Signature:
     found = []
     try:
         for path in folder.iterdir():
-            if _is_rule_file(path):
+            if _is_read(path):
                 stat = path.stat()
                 found.append((path.name, stat.st_size, stat.st_mtime_ns))
     except OSError:

@@ -32,6 +32,7 @@ from gateway.transform import Rulebook, load
 LOOK_MS = 1000
 SLICE_MS = 1000
 KEPT_BOOKS = 16
+KEPT_TABLE_BYTES = 4 << 20  # of the tables of all of them
 FOR_NOTHING = 4  # tries a turn for which there was no room
 TELL_MS = 60_000  # between two lines that say so
 
@@ -150,7 +151,8 @@ class Remaker:
 
     def _book_of(self, revision: str) -> Rulebook | None:
         if revision not in self._books:
-            if len(self._books) >= KEPT_BOOKS:
+            held_bytes = sum(book.table_bytes for book in self._books.values() if book is not None)
+            if len(self._books) >= KEPT_BOOKS or held_bytes > KEPT_TABLE_BYTES:
                 self._books.clear()
             try:
                 self._books[revision] = load(self._ledger.load_rules(revision).files, None)

@@ -10,6 +10,8 @@ Conditions: a text is a glob, a list means any of, and a map is one of
   - `{gt: …}`, `{ge: …}`, `{lt: …}`, `{le: …}`, two of them where they are two ends, `{between: [least, most]}`;
   - `{all: CONDITION}`, `{any: CONDITION}`, `{count: N}`, `{count: {ge: N}}`, of the values;
   - `{list: NAME}`, a list of `lists:`, as if it stood there (`gateway.rules.lists`);
+  - `{table: NAME}`, `{table: NAME, column: NAME}`, the keys or a column of a table, letter by letter
+    (`gateway.rules.tables`), with `fold` beside it too;
   - `{present: true}`, `{absent: true}`; `{present: false}` is `{absent: true}`, and the other way round.
 What they mean stands in `gateway.rules.match`, `gateway.rules.patterns` and `gateway.rules.compare`.
 
@@ -21,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
-from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from gateway.document import Items, Node, Place, Scalar, Table
@@ -39,11 +40,14 @@ from gateway.rules.compare import (
     are_apart,
     reader_of,
 )
-from gateway.rules.lists import KEY, Lists
+from gateway.rules.lists import KEY
 from gateway.rules.names import RECEIVED, is_bulk, is_known_uid_text, resolve, vr_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import CASELESS, EXACT, FOLDS, Equals, Glob, Literals, PatternError, Regex
+from gateway.rules.shared import NOTHING, Shared
 from gateway.rules.subject import WEEKDAYS, Clock, Key
+from gateway.rules.tables import COLUMN, InTable, table_of
+from gateway.rules.tables import KEY as TABLE
 from gateway.rules.windows import END_OF_DAY, MIDNIGHT, Window, is_time_of_day, zone_of
 
 _TEXTS = ("equals", "like", "regex")
@@ -51,7 +55,8 @@ _LOW, _HIGH = ("gt", "ge"), ("lt", "le")
 _ENDS = (*_LOW, *_HIGH)
 _OF_VALUES = ("all", "any", "count")
 _WINDOW_KEYS = ("weekdays", "from", "to", "zone")
-_CONDITIONS = (*_TEXTS, KEY, *_ENDS, "between", *_OF_VALUES, "present", "absent")
+_CONDITIONS = (*_TEXTS, KEY, TABLE, *_ENDS, "between", *_OF_VALUES, "present", "absent")
+_BESIDE = {"fold": (*_TEXTS, TABLE), COLUMN: (TABLE,)}  # keys that stand beside conditions, and beside which
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,12 @@ class _About:
 
 
 class MatchReader(NodeReader):
-    """Reads what a rule matches. `lists` are those that conditions can name."""
+    """Reads what a rule matches. `shared` is what conditions can name."""
 
-    def __init__(self, problems: list[Problem], lists: Lists = MappingProxyType({})) -> None:
+    def __init__(self, problems: list[Problem], shared: Shared = NOTHING) -> None:
         super().__init__(problems)
-        self._lists = lists
+        self._lists, self._tables = shared.lists, shared.tables
+        self._in_tables: dict[tuple[str, str, frozenset[str]], InTable] = {}
 
     def read(self, node: Node) -> match.Matcher:
         """The matcher of a `match` map; what is wrong with it goes to `problems`."""
@@ -176,6 +182,18 @@ class MatchReader(NodeReader):
         self._problem(name.place, f"there is no list {shown}{hint}")
         return match.OneOf([])
 
+    def _in_table(self, node: Table) -> match.Condition:
+        alike = self._fold(node, EXACT)
+        found = table_of(node.entries[TABLE], node.get(COLUMN), self._tables)
+        if isinstance(found, Problem):
+            self._problem(Place(found.file, found.line, found.column), found.message)
+            return match.OneOf([])
+        table, column = found
+        key = (table.name, column, alike)
+        if key not in self._in_tables:
+            self._in_tables[key] = InTable(table, column, alike)
+        return self._in_tables[key]
+
     def _glob(self, key: Key, node: Scalar) -> match.Condition:
         if key == "host" and "/" in node.text:
             try:
@@ -196,23 +214,27 @@ class MatchReader(NodeReader):
                 self._problem(node.place, f"{node.text!r} is no UID, keyword or name that DICOM knows{hint}")
 
     def _special(self, about: _About, node: Table) -> match.Condition:
-        unknown = [key for key in node.entries if key not in {*_CONDITIONS, "fold"}]
+        known = (*_CONDITIONS, *_BESIDE)
+        unknown = [key for key in node.entries if key not in known]
         for key in unknown:
-            self._problem(node.keys[key], f"there is no condition {key!r}{suggestion(key, (*_CONDITIONS, 'fold'))}")
-        keys = [key for key in node.entries if key != "fold"]
+            self._problem(node.keys[key], f"there is no condition {key!r}{suggestion(key, known)}")
+        keys = [key for key in node.entries if key not in _BESIDE]
         if keys and set(keys) <= {*_ENDS, "between"}:
             return self._compared(about, node)
         if len(keys) != 1 and not unknown:
             self._problem(node.place, f"a condition has one key: {', '.join(_CONDITIONS)}")
         key = "".join(keys[:1])
-        if "fold" in node.entries and key not in _TEXTS and not unknown:
-            self._problem(node.keys["fold"], f"fold goes with {', '.join(_TEXTS)}")
+        for beside, others in _BESIDE.items():
+            if beside in node.entries and key not in others and not unknown:
+                self._problem(node.keys[beside], f"{beside} goes with {', '.join(others)}")
         if key in {"present", "absent"}:
             return match.Present(self._flag(node, key) == (key == "present"))
         if key in _TEXTS:
             return self._text(node, key)
         if key == KEY:
             return self._listed(about, node)
+        if key == TABLE:
+            return self._in_table(node)
         if key in _OF_VALUES:
             return self._of_values(about, node, key)
         return match.OneOf([])
@@ -246,8 +268,9 @@ class MatchReader(NodeReader):
     # ── comparing and counting ────────────────────────────────────────────────────────────────────────────────
 
     def _compared(self, about: _About, node: Table) -> match.Condition:
-        if "fold" in node.entries:
-            self._problem(node.keys["fold"], f"fold goes with {', '.join(_TEXTS)}")
+        for beside, others in _BESIDE.items():
+            if beside in node.entries:
+                self._problem(node.keys[beside], f"{beside} goes with {', '.join(others)}")
         if about.key == ():
             return match.OneOf([])  # there is no such attribute, as was said
         vr = vr_of(about.key)

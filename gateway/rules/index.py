@@ -23,6 +23,8 @@ from gateway.rules.subject import Key, Subject, Values
 
 # In longer values no words are looked for: trying the rules is bounded, by `gateway.rules.patterns`.
 _MAX_VALUES, _MAX_CHARACTERS = 64, 4096
+# More texts than these, as a table has, are no need: a set finds them at once, and filing each of them costs more.
+_MAX_TEXTS = 1000
 
 
 class Need(NamedTuple):
@@ -98,6 +100,8 @@ def _texts_of(condition: match.Condition) -> frozenset[tuple[str, bool]] | None:
     """
     if isinstance(condition, Literals):
         return frozenset((text, False) for text in condition.folded)
+    if isinstance(condition, Equals) and len(condition.texts) > _MAX_TEXTS:
+        return None
     if isinstance(condition, Equals) and ACCENTS not in condition.alike:
         return frozenset((text.casefold(), False) for text in condition.texts)
     if isinstance(condition, Glob) and ACCENTS not in condition.alike and condition.longest_part:

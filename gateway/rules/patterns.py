@@ -77,7 +77,7 @@ class Equals:
         return values is not None and any(fold(value, self.alike) in self.texts for value in values)
 
     def describe(self) -> str:
-        return "is exactly " + " or ".join(repr(text) for text in self._shown) + _said(self.alike)
+        return "is exactly " + " or ".join(repr(text) for text in self._shown) + said(self.alike)
 
 
 class Glob:
@@ -98,7 +98,7 @@ class Glob:
         return any(self._pattern.fullmatch(part) is not None for part in searched(values, self.alike))
 
     def describe(self) -> str:
-        return f"is like {self._text!r}" + ("" if self.alike == CASELESS else _said(self.alike) or ", exactly")
+        return f"is like {self._text!r}" + ("" if self.alike == CASELESS else said(self.alike) or ", exactly")
 
 
 class Regex:
@@ -120,7 +120,7 @@ class Regex:
         return any(self._pattern.search(part) is not None for part in searched(values, self._folds))
 
     def describe(self) -> str:
-        return f"has the regular expression {self._text!r}" + _said(self._alike)
+        return f"has the regular expression {self._text!r}" + said(self._alike)
 
 
 def fold(text: str, alike: frozenset[str]) -> str:
@@ -170,7 +170,7 @@ def searched(values: Values, alike: frozenset[str]) -> Iterator[bytes]:
             return
 
 
-def _said(alike: frozenset[str]) -> str:
+def said(alike: frozenset[str]) -> str:
     words = [word for name, word in ((CASE, "capitals"), (ACCENTS, "accents")) if name in alike]
     return f", {' and '.join(words)} aside" if words else ""
 

@@ -22,9 +22,10 @@ from gateway import document
 from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
+from gateway.rules import tables
 from gateway.rules.index import Index
-from gateway.rules.lists import ListReader
 from gateway.rules.schema import Rule, RuleReader, TestCase
+from gateway.rules.shared import Shared, read_shared
 from gateway.rules.subject import Received, Subject, path_of
 
 NO_RULE_MATCHES = "no rule matches"
@@ -143,6 +144,8 @@ def parse(files: Mapping[str, str], problems: list[Problem]) -> list[document.No
     """The documents of a set of rule files, in name order, without those that are empty or no YAML."""
     roots: list[document.Node] = []
     for name in sorted(files):
+        if name.endswith(tables.SUFFIX):
+            continue
         try:
             root = document.parse(files[name], name)
         except ConfigurationError as error:
@@ -151,6 +154,24 @@ def parse(files: Mapping[str, str], problems: list[Problem]) -> list[document.No
             if not (isinstance(root, document.Scalar) and root.is_null):
                 roots.append(root)
     return roots
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFiles:
+    """A set of rule files, read as far as all its parts need it. What is wrong so far stands in `problems`."""
+
+    revision: str
+    roots: tuple[document.Node, ...]
+    shared: Shared
+    problems: tuple[Problem, ...]
+
+
+def read(files: Mapping[str, str]) -> RuleFiles:
+    """Read a set of files: rule files in name order, and the CSV files (`*.csv`) that their tables name."""
+    problems: list[Problem] = []
+    roots = parse(files, problems)
+    shared = read_shared(roots, files, problems)
+    return RuleFiles(revision_of(files), tuple(roots), shared, tuple(problems))
 
 
 def load(
@@ -165,17 +186,17 @@ def load(
     :param transforms: those that there are: name → digest.
     :raises ConfigurationError: with every problem of every file. No rules at all is not one: all is held then.
     """
-    problems: list[Problem] = []
-    roots = parse(files, problems)
-    lists: dict[str, document.Items] = {}
-    for root in roots:
-        ListReader(problems).read(root, lists)
-    reader = RuleReader(destinations, transforms, lists)
-    for root in roots:
+    return compiled(read(files), destinations, transforms)
+
+
+def compiled(files: RuleFiles, destinations: Collection[str] | None, transforms: Mapping[str, str]) -> Plan:
+    """As `load`, of files that were read."""
+    reader = RuleReader(destinations, transforms, files.shared)
+    for root in files.roots:
         reader.read(root)
-    problems += reader.problems
+    problems = [*files.problems, *reader.problems]
     if problems:
         raise ConfigurationError(problems)
     keys = {key for rule in reader.rules if rule.match is not None for key in rule.match.looks_at()}
     wanted = Wanted.of(path for key in keys if (path := path_of(key)) is not None)
-    return Plan(revision_of(files), wanted, tuple(reader.rules), tuple(reader.tests))
+    return Plan(files.revision, wanted, tuple(reader.rules), tuple(reader.tests))

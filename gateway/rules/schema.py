@@ -1,6 +1,7 @@
 """Rule files as people write them to typed rules, with every mistake found and placed.
 
-A file holds `rules:` and `tests:`, both lists. The keys of a rule: `name`, `match`, and what to do: `send_to`, `stop`,
+A file holds `rules:` and `tests:`, both lists, beside what is read elsewhere (`gateway.rules.shared`,
+`gateway.transform`). The keys of a rule: `name`, `match`, and what to do: `send_to`, `stop`,
 `priority`, or `hold: reason`, or `discard: reason`. What `match` holds is read by `gateway.rules.conditions`.
 
 `gateway.rules.plan` calls; nothing raises here, problems are collected.
@@ -17,10 +18,10 @@ from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.model import CHAIN_DIGEST, CHAIN_JOINS
 from gateway.rules import match
 from gateway.rules.conditions import MatchReader
-from gateway.rules.lists import Lists
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import PatternError
+from gateway.rules.shared import Shared
 from gateway.rules.subject import Key, NamePart, Received
 from gateway.rules.windows import read_received
 
@@ -94,21 +95,21 @@ class RuleReader(NodeReader):
 
     :param destinations: the names that there are; None allows any.
     :param transforms: name → digest of each.
-    :param lists: those that conditions can name.
+    :param shared: what conditions can name.
     """
 
-    def __init__(self, destinations: Collection[str] | None, transforms: Mapping[str, str], lists: Lists) -> None:
+    def __init__(self, destinations: Collection[str] | None, transforms: Mapping[str, str], shared: Shared) -> None:
         super().__init__([])
         self.rules: list[Rule] = []
         self.tests: list[TestCase] = []
-        self._match = MatchReader(self.problems, lists).read
+        self._match = MatchReader(self.problems, shared).read
         self._destinations = destinations
         self._transforms = transforms
         self._names: dict[str, Place] = {}
 
     def read(self, root: Node) -> None:
         """Read one document; what is wrong goes to `problems`."""
-        table = self._table(root, ("rules", "lists", "transforms", "tests"), "a rule file")
+        table = self._table(root, ("rules", "lists", "tables", "transforms", "tests"), "a rule file")
         if table is None:
             return
         for node in self._items(table.get("rules"), "rules"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from gateway.document import Node
 from gateway.errors import Problem
 from gateway.rules.conditions import MatchReader
-from gateway.rules.lists import Lists
 from gateway.rules.match import Matcher
+from gateway.rules.shared import Shared
 
 
-def read_conditions(node: Node, problems: list[Problem], lists: Lists) -> Matcher:
-    """The conditions of a `when:`, which can name `lists`; what is wrong is added to `problems`."""
-    return MatchReader(problems, lists).read(node)
+def read_conditions(node: Node, problems: list[Problem], shared: Shared) -> Matcher:
+    """The conditions of a `when:`, which can name what is `shared`; what is wrong is added to `problems`."""
+    return MatchReader(problems, shared).read(node)

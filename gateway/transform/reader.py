@@ -5,7 +5,7 @@ Nothing raises here; what is wrong is collected with its place, and None (or a s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
 from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
@@ -13,17 +13,20 @@ from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.errors import Problem
 from gateway.rules.names import is_bulk
 from gateway.rules.patterns import PatternError
+from gateway.rules.shared import NOTHING, Shared
 from gateway.rules.subject import FACTS
+from gateway.rules.tables import TableData, lookup_in, table_of
 from gateway.transform.names import KEPT, Path, label, multiplicity, parse_path, standard_vr
-from gateway.transform.steps import Fact, Template
+from gateway.transform.steps import Fact, Lookup, Part, Template
 from gateway.transform.values import SETTABLE, ValueRefused, encode
 
 
 class Reader:
-    """Reads nodes; what is wrong is added to `problems`."""
+    """Reads nodes; what is wrong is added to `problems`. `shared` is what steps can name."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], shared: Shared = NOTHING) -> None:
         self.problems = problems
+        self.shared = shared
 
     def problem(self, place: Place, message: str) -> None:
         """Add a problem, once."""
@@ -143,17 +146,26 @@ class Reader:
 
     def check(self, text: str, path: Path, place: Place) -> None:
         """Check a text against what PS3.6 says of an attribute."""
-        vr = standard_vr(path.tag)
-        try:
-            if vr in SETTABLE:
-                encode(vr, text, False, b"ISO_IR 192", multiplicity(path.tag))
-        except ValueRefused as refused:
-            self.problem(place, f"{label(path.tag)}: {refused}")
-        if not text and path.tag in KEPT and not path.within:
-            self.problem(place, f"an instance cannot be without {label(path.tag)}")
+        complaint = _complaint(text, path)
+        if complaint:
+            self.problem(place, complaint)
 
-    def _parts(self, node: Scalar) -> list[str | Path | Fact]:
-        parts: list[str | Path | Fact] = []
+    def column(self, table: TableData, column: str, path: Path | None) -> Mapping[str, str]:
+        """key → text of a column, whose texts are checked for the attribute; the first that does not do is told of."""
+        texts = table.column(column)
+        checked: set[str] = set()
+        for key, text in texts.items():
+            if path is None or text in checked:
+                continue
+            checked.add(text)
+            complaint = _complaint(text, path)
+            if complaint:
+                self.problem(table.place_of(key, column), complaint)
+                break
+        return texts
+
+    def _parts(self, node: Scalar) -> list[Part]:
+        parts: list[Part] = []
         text, literal = node.text, ""
         while text:
             head, brace, text = text[0], text[1:2], text[1:]
@@ -174,5 +186,32 @@ class Reader:
                 literal += head
         return [*parts, literal] if literal else parts
 
-    def _reference(self, name: str, place: Place) -> Path | Fact | None:
-        return Fact(name) if name in FACTS else self.source(name, place)
+    def _reference(self, name: str, place: Place) -> Path | Fact | Lookup | None:
+        looked_up = lookup_in(name)
+        if looked_up is None:
+            return Fact(name) if name in FACTS else self.source(name, place)
+        table, of, column = looked_up
+        found = self.table_of(Scalar(table, place), Scalar(column, place))
+        key = Fact(of) if of in FACTS else self.source(of, place)
+        return None if found is None or key is None else Lookup(found[0], key, column)
+
+    def table_of(self, name: Node, column: Node | None) -> tuple[TableData, str] | None:
+        """A table that all files share, and one of its columns."""
+        found = table_of(name, column, self.shared.tables)
+        if isinstance(found, Problem):
+            self.problem(Place(found.file, found.line, found.column), found.message)
+            return None
+        return found
+
+
+def _complaint(text: str, path: Path) -> str:
+    """What PS3.6 has against a text as the value of an attribute; "" for nothing."""
+    vr = standard_vr(path.tag)
+    try:
+        if vr in SETTABLE:
+            encode(vr, text, False, b"ISO_IR 192", multiplicity(path.tag))
+    except ValueRefused as refused:
+        return f"{label(path.tag)}: {refused}"
+    if not text and path.tag in KEPT and not path.within:
+        return f"an instance cannot be without {label(path.tag)}"
+    return ""

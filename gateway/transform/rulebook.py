@@ -1,21 +1,20 @@
 """A set of rule files, compiled: the plan that says where instances go, and the transforms that it sends them through.
 
-One parse of each file would do for both; two keep the rules from knowing what a transform is. Whoever reads rule files
-calls `load`.
+Each file is parsed once, for both; the rules do not know what a transform is. Whoever reads rule files calls `load`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from gateway.document import Items
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import transforms_of
 from gateway.rules import plan as rules
-from gateway.rules.lists import ListReader
 from gateway.rules.plan import Plan
 from gateway.rules.schema import chain_id
+from gateway.rules.tables import Tables
 from gateway.transform.schema import Transform, read_transforms
 
 
@@ -25,11 +24,17 @@ class Rulebook:
 
     plan: Plan
     transforms: Mapping[str, Transform]
+    tables: Tables = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @property
     def revision(self) -> str:
         """A hash over the files' names and texts."""
         return self.plan.revision
+
+    @property
+    def table_bytes(self) -> int:
+        """How much text its tables have; in memory that takes some fifteen times as much."""
+        return sum(table.size_bytes for table in self.tables.values())
 
     def chain_of(self, names: Collection[str]) -> str | None:
         """What a chain of these transforms is called now; None where one is not there."""
@@ -51,18 +56,14 @@ def load(files: Mapping[str, str], destinations: Collection[str] | None = None) 
     :raises ConfigurationError: with every problem of every file, in their order.
     """
     problems: list[Problem] = []
-    told_by_plan: list[Problem] = []  # what is wrong with files and lists
-    roots = rules.parse(files, told_by_plan)
-    lists: dict[str, Items] = {}
-    for root in roots:
-        ListReader(told_by_plan).read(root, lists)
+    read = rules.read(files)
     transforms: dict[str, Transform] = {}
-    for root in roots:
-        read_transforms(root, problems, transforms, lists)
+    for root in read.roots:
+        read_transforms(root, problems, transforms, read.shared)
     try:
-        plan = rules.load(files, destinations, {name: each.digest for name, each in transforms.items()})
+        plan = rules.compiled(read, destinations, {name: each.digest for name, each in transforms.items()})
     except ConfigurationError as error:
         problems += error.problems
     if problems:
         raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
-    return Rulebook(plan, transforms)
+    return Rulebook(plan, transforms, read.shared.tables)

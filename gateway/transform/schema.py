@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
 from json import dumps
-from types import MappingProxyType
 
 from gateway.document import Items, Node, Place, Scalar, Table, quoted
 from gateway.errors import Problem
-from gateway.rules import match
-from gateway.rules.lists import Lists, names_in
+from gateway.rules import lists, match, tables
+from gateway.rules.shared import NOTHING, Shared
 from gateway.transform.conditions import read_conditions
 from gateway.transform.reader import Reader
 from gateway.transform.steps import Action
@@ -54,15 +53,13 @@ class Transform:
     place: Place = field(default=Place("", 0, 0), compare=False)
 
 
-def read_transforms(
-    root: Node, problems: list[Problem], known: dict[str, Transform], lists: Lists = MappingProxyType({})
-) -> None:
+def read_transforms(root: Node, problems: list[Problem], known: dict[str, Transform], shared: Shared = NOTHING) -> None:
     """Read the transforms of one rule file.
 
     :param root: the file's document.
     :param problems: what is wrong is added here.
     :param known: the transforms of the files before; those of this one are added.
-    :param lists: those that conditions can name.
+    :param shared: what conditions and steps can name.
     """
     node = root.get("transforms") if isinstance(root, Table) else None
     if node is None or (isinstance(node, Scalar) and node.is_null):
@@ -74,7 +71,7 @@ def read_transforms(
         before = len(problems)
         place = node.keys[name]
         _check_name(name, place, problems, known)
-        transform = _transform(name, place, steps, problems, lists)
+        transform = _transform(name, place, steps, problems, shared)
         if len(problems) == before:
             known[name] = transform
 
@@ -91,7 +88,7 @@ def _check_name(name: str, place: Place, problems: list[Problem], known: Mapping
         problems.append(place.problem(f"the transform {name!r} exists already, at {first.file}:{first.line}"))
 
 
-def _transform(name: str, place: Place, node: Node, problems: list[Problem], lists: Lists) -> Transform:
+def _transform(name: str, place: Place, node: Node, problems: list[Problem], shared: Shared) -> Transform:
     steps: list[Step] = []
     is_recorded = True
     if not isinstance(node, Items):
@@ -102,11 +99,11 @@ def _transform(name: str, place: Place, node: Node, problems: list[Problem], lis
         for number, each in enumerate(node, 1):
             if isinstance(each, Table) and "record" in each.entries:
                 is_recorded = _record(each, problems)
-            elif (step := _step(number, each, problems, lists)) is not None:
+            elif (step := _step(number, each, problems, shared)) is not None:
                 steps.append(step)
         if not steps and not problems:
             problems.append(node.place.problem("a transform without steps does nothing: take it out"))
-    return Transform(name, tuple(steps), _digest(node, lists), is_recorded, place)
+    return Transform(name, tuple(steps), _digest(node, shared), is_recorded, place)
 
 
 def _record(table: Table, problems: list[Problem]) -> bool:
@@ -119,7 +116,7 @@ def _record(table: Table, problems: list[Problem]) -> bool:
     return node.text == "true"
 
 
-def _step(number: int, node: Node, problems: list[Problem], lists: Lists) -> Step | None:
+def _step(number: int, node: Node, problems: list[Problem], shared: Shared) -> Step | None:
     if not isinstance(node, Table):
         problems.append(node.place.problem("a step is a map with one verb, and when"))
         return None
@@ -135,15 +132,18 @@ def _step(number: int, node: Node, problems: list[Problem], lists: Lists) -> Ste
         return None
     when = None
     if "when" in node.entries:
-        when = read_conditions(node.entries["when"], problems, lists)
-    action = VERBS[found[0]](Reader(problems), node.entries[found[0]])
+        when = read_conditions(node.entries["when"], problems, shared)
+    action = VERBS[found[0]](Reader(problems, shared), node.entries[found[0]])
     return None if action is None else Step(number, found[0], action, when)
 
 
-def _digest(node: Node, lists: Lists) -> str:
-    """What tells definitions apart: the steps, and the lists that their conditions name."""
-    named = {name: _canonical(lists[name]) for name in sorted(set(names_in(node))) if name in lists}
-    text = dumps([_VERSION, _canonical(node), named], ensure_ascii=True, separators=(",", ":"))
+def _digest(node: Node, shared: Shared) -> str:
+    """What tells definitions apart: the steps, and what stands in the lists and tables that they name."""
+    known = shared.lists
+    named: dict[str, object] = {name: _canonical(known[name]) for name in set(lists.names_in(node)) if name in known}
+    for name in set(tables.names_in(node)) & shared.tables.keys():
+        named[f"table:{name}"] = shared.tables[name].digest
+    text = dumps([_VERSION, _canonical(node), dict(sorted(named.items()))], ensure_ascii=True, separators=(",", ":"))
     return sha256(text.encode("ascii")).hexdigest()[:_DIGEST_DIGITS]
 
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from gateway.model import AssociationFacts
 from gateway.rules.subject import Received
+from gateway.rules.tables import TableData
 from gateway.transform.edit import creator_tag, data_sets, is_creator, read, read_all, vr_of, walk, write
 from gateway.transform.names import Path, Wild, is_private
 from gateway.transform.tree import DataSet, Element, Tree
@@ -61,10 +62,31 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """A text of a table, from the row whose key an attribute or fact has."""
+
+    table: TableData
+    of: Path | Fact
+    column: str
+
+    def find(self, tree: Tree, origin: Origin) -> str:
+        """The text. :raises ValueRefused: there is no such row."""
+        key = joined(read_all(tree, self.of) or ()) if isinstance(self.of, Path) else self.of.of(origin)
+        row = self.table.rows.get(key)
+        if row is None:
+            what = str(self.of) if isinstance(self.of, Path) else self.of.name
+            raise ValueRefused(f"{what}: the table {self.table.name!r} has no such row")
+        return row[self.column]
+
+
+Part = str | Path | Fact | Lookup
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """Text with attributes and facts in it; a `Path` or the name of a fact stands for its values."""
 
-    parts: tuple[str | Path | Fact, ...]
+    parts: tuple[Part, ...]
 
     def fill(self, tree: Tree, origin: Origin) -> str:
         """The text; what is absent or empty gives none."""
@@ -72,6 +94,8 @@ class Template:
         for part in self.parts:
             if isinstance(part, Path):
                 texts.append(joined(read_all(tree, part) or ()))
+            elif isinstance(part, Lookup):
+                texts.append(part.find(tree, origin))
             else:
                 texts.append(part.of(origin) if isinstance(part, Fact) else part)
         return "".join(texts)

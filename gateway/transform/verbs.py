@@ -12,8 +12,10 @@ from typing import Protocol
 
 import re2
 
-from gateway.document import Node, Place, Scalar
+from gateway.document import Node, Place, Scalar, Table
 from gateway.rules.patterns import MAX_PROGRAM_SIZE
+from gateway.rules.tables import COLUMN
+from gateway.rules.tables import KEY as TABLE
 from gateway.transform.items import UTF_8, AddItem, Charset, RemoveItem
 from gateway.transform.names import Path, Wild, is_pixel_data, parse_wild
 from gateway.transform.reader import Reader
@@ -195,16 +197,26 @@ def _map(reader: Reader, node: Node) -> Action | None:
         return None
     attribute = reader.name(table.entries["attribute"], table.place, "attribute")
     path = reader.text_path(attribute, table.entries["attribute"].place) if attribute else None
-    entries = reader.table(table.entries["table"], "table")
-    mapping = {key: reader.text(value, table.place, f"what {key!r} becomes") for key, value in entries}
+    mapping = _mapping(reader, table.entries["table"], path)
     default = reader.text(table.entries["default"], table.place, "default")
     if path is None:
         return None
-    for key, value in entries:
-        reader.check(mapping[key], path, value.place)
     if default not in ("keep", "hold"):
         reader.check(default, path, table.entries["default"].place)
     return Map(path, mapping, None if default in ("keep", "hold") else default, default == "hold")
+
+
+def _mapping(reader: Reader, node: Node, path: Path | None) -> Mapping[str, str]:
+    """What each text becomes: written there, or from the key to a column of a table that all files share."""
+    if isinstance(node, Table) and set(node.entries) == {TABLE, COLUMN}:
+        found = reader.table_of(node.entries[TABLE], node.entries[COLUMN])
+        return reader.column(*found, path) if found is not None else {}
+    entries = reader.table(node, "table")
+    mapping = {key: reader.text(value, node.place, f"what {key!r} becomes") for key, value in entries}
+    for key, value in entries:
+        if path is not None:
+            reader.check(mapping[key], path, value.place)
+    return mapping
 
 
 # ── items and character set ───────────────────────────────────────────────────────────────────────────────────

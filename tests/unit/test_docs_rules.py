@@ -9,8 +9,10 @@ import pytest
 
 from gateway.config import load as load_configuration
 from gateway.rules.conditions import _CONDITIONS, _WINDOW_KEYS
+from gateway.rules.csvtext import MAX_ROWS
 from gateway.rules.patterns import FOLDS
 from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS
+from gateway.rules.tables import MAX_TOTAL_BYTES
 from gateway.transform import load
 from gateway.transform.testing import run_tests
 
@@ -20,15 +22,24 @@ BLOCKS = {
     DOCUMENT.count("\n", 0, found.start()) + 1: found[1]
     for found in re.finditer(r"^```yaml\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 }
+CSVS = dict(re.findall(r"^```csv (\S+)\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL))
 DESTINATIONS = {"pacs", "dr", "research"}
 
 
 @pytest.mark.parametrize("line", list(BLOCKS))
 def test_every_example_in_the_guide_is_a_rule_file_whose_tests_pass(line: int) -> None:
     text = BLOCKS[line]
-    results = run_tests(load({"example.yaml": text}, DESTINATIONS))
+    results = run_tests(load({"example.yaml": text, **CSVS}, DESTINATIONS))
     assert len(results) == len(re.findall(r"^    expect:", text, re.MULTILINE))
     assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
+
+
+def test_every_table_in_the_guide_is_named_by_an_example() -> None:
+    assert all(any(f"file: {name}" in text for text in BLOCKS.values()) for name in CSVS)
+
+
+def test_the_bounds_of_tables_are_told() -> None:
+    assert f"{MAX_TOTAL_BYTES >> 20} MiB and {MAX_ROWS:,} rows" in DOCUMENT
 
 
 def test_the_guide_has_examples() -> None:
@@ -50,7 +61,7 @@ def test_the_reference_lists_every_condition_part_and_key_and_no_other() -> None
         table = reference[reference.index(f"| {heading} |") :].partition("\n\n")[0]
         return {word for line in table.splitlines()[2:] for word in re.findall(r"`([^`]+)`", line.split("|")[1])}
 
-    assert listed("condition") - {"fold", "[]", "case", "accents"} == set(_CONDITIONS)
+    assert listed("condition") - {"fold", "[]", "case", "accents", "column"} == set(_CONDITIONS)
     assert listed("in a `match`") == {"any", "all", "not", "received"}
     for word in (*NAME_COMPONENTS, *NAME_GROUPS, *_WINDOW_KEYS, *FOLDS):
         assert f"`{word}`" in reference, word

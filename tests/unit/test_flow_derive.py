@@ -11,6 +11,7 @@ import pytest
 from gateway import telemetry
 from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolError, SpoolFull, TransformError
 from gateway.flow import derive as flow_derive
+from gateway.flow import remake
 from gateway.flow.derive import make_copy, verify
 from gateway.flow.dispatch import copy_lost
 from gateway.flow.remake import Remaker
@@ -213,6 +214,38 @@ def test_a_lost_copy_is_made_as_it_was_though_the_rules_are_others_now(
     world.turn(load({"a.yaml": CORRECTED}))
     assert world.made == 1
     assert b"seen" in world.copy()
+
+
+LOOKED_UP = """\
+tables: {words: {file: words.csv, key: name}}
+transforms:
+  mark: [{set: {PatientComments: "{words[PatientName].comment}"}}]
+rules:
+  - {name: a, send_to: [{destination: research, transform: mark}]}
+"""
+
+
+def test_a_lost_copy_is_made_by_the_table_that_its_rules_had(world: World, payload: PayloadFile) -> None:
+    then = {"a.yaml": LOOKED_UP, "words.csv": "name,comment\nZEBRA7^Q,first\n"}
+    book = load(then)
+    world.ledger.store_rules(RuleSet(book.revision, then), world.now_ms)
+    world.route(Derivation(chain_of(book), payload._replace(path="derived/x/y.dcm")), book.revision)
+    now = load({**then, "words.csv": "name,comment\nZEBRA7^Q,second\n"})
+    assert chain_of(now) != chain_of(book)
+    world.turn(now)
+    assert b"first" in world.copy()
+
+
+def test_rules_with_large_tables_are_not_held_in_number(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two", "three"):
+        files = {"a.yaml": LOOKED_UP, "words.csv": f"name,comment\nA,{name}\n"}
+        world.ledger.store_rules(RuleSet(name, files), world.now_ms)
+        assert world.remaker._book_of(name) is not None
+    assert list(world.remaker._books) == ["one", "two", "three"]
+    monkeypatch.setattr(remake, "KEPT_TABLE_BYTES", 10)
+    world.ledger.store_rules(RuleSet("four", {"a.yaml": RULES}), world.now_ms)
+    assert world.remaker._book_of("four") is not None
+    assert list(world.remaker._books) == ["four"]
 
 
 def test_one_that_failed_is_made_by_what_its_transforms_do_now(world: World, book: Rulebook) -> None:
