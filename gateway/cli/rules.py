@@ -18,6 +18,8 @@ from gateway.cli.common import (
     show_json,
     show_table,
 )
+from gateway.cli.diff import add_diff
+from gateway.cli.suppose import FileData, add_facts, supposed_facts, supposed_time
 from gateway.dicom.header import read_header
 from gateway.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
 from gateway.errors import HeaderError, TransformError, UsageError
@@ -25,8 +27,6 @@ from gateway.flow.reload import read_rules
 from gateway.flow.scu import FileToSend, look_at
 from gateway.model import AssociationFacts, Decision
 from gateway.rules.plan import Explanation
-from gateway.rules.subject import Received
-from gateway.rules.windows import read_received
 from gateway.transform import Origin, Rulebook, load
 from gateway.transform.testing import run_tests
 
@@ -44,17 +44,8 @@ def add_commands(commands: Commands) -> None:
         "gateway rules explain image.dcm --calling CT1 --source ct1",
     )
     explain.add_argument("file", type=Path, metavar="FILE", help="a DICOM Part 10 file")
-    explain.add_argument("--calling", default="", metavar="AET", help="calling AE title to suppose")
-    explain.add_argument("--called", default="", metavar="AET", help="called AE title (default: the gateway's)")
-    explain.add_argument("--source", default="", metavar="NAME", help="entry of `sources` to suppose")
-    explain.add_argument("--host", default="", metavar="ADDRESS", help="address of the sender to suppose")
-    explain.add_argument("--listener", default="", metavar="NAME", help="listener to suppose")
-    explain.add_argument(
-        "--received",
-        default="",
-        metavar="TIME",
-        help="when to suppose it came, as in '2026-01-31 19:30' (default: now)",
-    )
+    add_facts(explain)
+    add_diff(actions)
     for parser in (test, explain):
         add_config(parser)
         add_json(parser)
@@ -84,22 +75,6 @@ def _test(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-class _File:
-    """A Part 10 file's data set, for the header reader."""
-
-    def __init__(self, file: FileToSend) -> None:
-        self._handle = file.path.open("rb")
-        self._offset = file.part10.offset
-        self.length = file.size_bytes - file.part10.offset
-
-    def read(self, offset: int, length: int) -> bytes:
-        self._handle.seek(self._offset + offset)
-        return self._handle.read(length)
-
-    def close(self) -> None:
-        self._handle.close()
-
-
 def _explain(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     folder = arguments.rules or config.rules.dir
@@ -108,21 +83,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     plan = book.plan
     try:
         file = look_at(arguments.file)
-        with closing(_File(file)) as source:
+        with closing(FileData(file)) as source:
             header = read_header(source, file.part10.transfer_syntax_uid, plan.wanted)
     except HeaderError as error:
         raise UsageError(f"{arguments.file}: {error}; the gateway would quarantine it") from None
     except OSError as error:
         raise UsageError(f"{arguments.file}: cannot be read: {error.strerror}") from None
-    facts = AssociationFacts(
-        association_id="",
-        listener=arguments.listener,
-        source=arguments.source,
-        calling_ae_title=arguments.calling,
-        called_ae_title=arguments.called or config.ae_title,
-        peer_host=arguments.host,
-    )
-    received = _received(arguments.received)
+    facts = supposed_facts(arguments, config)
+    received = supposed_time(arguments.received)
     way = (facts, file.part10.transfer_syntax_uid, file.part10.sop_class_uid, received)
     decision = plan.decide(header, *way)
     explained = plan.explain(header, *way, show_values=True)
@@ -159,21 +127,10 @@ def _copy(book: Rulebook, file: FileToSend, facts: AssociationFacts, chain: str)
     part10 = file.part10
     uids = (part10.sop_class_uid, part10.sop_instance_uid, part10.transfer_syntax_uid)
     try:
-        with closing(_File(file)) as source:
+        with closing(FileData(file)) as source:
             return changes(book.chain(chain) or (), source, Origin(facts, *uids, now_ms()), IMPLEMENTATION_VERSION_NAME)
     except TransformError as error:
         return str(error)
-
-
-def _received(text: str) -> Received:
-    if not text:
-        return now_ms()
-    received = read_received(text)
-    if received is None:
-        raise UsageError(
-            f"--received {text}: not a date and time, as in '2026-01-31 19:30' or '2026-01-31 19:30+01:00'"
-        )
-    return received
 
 
 def _verdict(item: Explanation) -> str:

@@ -1,0 +1,211 @@
+"""`gateway rules diff`: what a change of the rules would re-route, before it does."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from gateway.cli.common import (
+    Commands,
+    add_command,
+    add_config,
+    add_json,
+    counted,
+    in_folder,
+    named_in,
+    open_ledger,
+    plain,
+    read_config,
+    show_json,
+    show_table,
+)
+from gateway.cli.suppose import FileData, add_facts, supposed_facts, supposed_time
+from gateway.config import Config
+from gateway.errors import HeaderError, UsageError
+from gateway.flow.reload import read_rules
+from gateway.flow.scu import find_files
+from gateway.model import transforms_of
+from gateway.transform import Rulebook, load
+from gateway.transform.reroute import Comparison, Group, Seen, Way
+from gateway.transform.testing import run_tests
+
+EXAMPLES = 3
+_PRIORITIES = {1: "high priority", -1: "low priority"}
+
+
+def add_diff(actions: Commands) -> None:
+    """Add the command."""
+    diff = add_command(
+        actions,
+        "diff",
+        _diff,
+        "what a change of the rules would re-route",
+        "gateway rules diff --new ./rules.new images/ --source ct1",
+        "Decides about each instance by the rules in force and by changed ones, and counts what would go another way, "
+        "by source, modality and destinations. Nothing is changed or sent.",
+    )
+    diff.add_argument("files", nargs="*", metavar="FILE|FOLDER", help="DICOM Part 10 files, folders, or patterns")
+    diff.add_argument("--old", type=Path, metavar="FOLDER", help="rules in this folder (default: those in force)")
+    diff.add_argument("--new", type=Path, metavar="FOLDER", help="rules in this folder (default: rules.dir)")
+    diff.add_argument(
+        "--examples", type=int, default=EXAMPLES, metavar="N", help=f"most instances to name of each kind ({EXAMPLES})"
+    )
+    diff.add_argument("--exit-code", action="store_true", help="exit code 1 when an instance would go another way")
+    add_facts(diff)
+    add_config(diff)
+    add_json(diff)
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    if not arguments.files:
+        raise UsageError("name the files to decide about")
+    received = supposed_time(arguments.received)
+    new_folder = arguments.new or config.rules.dir
+    with named_in(new_folder):
+        new = load(read_rules(new_folder), config.destinations)
+    old = _old(arguments, config)
+    comparison = Comparison(old, new, max(0, arguments.examples))
+    refused: list[tuple[str, str]] = []
+    facts = supposed_facts(arguments, config)
+    for path in _paths(arguments.files):
+        for file in find_files([path], lambda path, why: refused.append((str(path), why))):
+            syntax, sop_class = file.part10.transfer_syntax_uid, file.part10.sop_class_uid
+            try:
+                with closing(FileData(file)) as data:
+                    comparison.add(Seen(str(file.path), facts, syntax, sop_class, received), data)
+            except HeaderError as error:
+                refused.append((str(file.path), f"{error}; the gateway would quarantine it"))
+            except OSError as error:
+                refused.append((str(file.path), f"cannot be read: {error.strerror}"))
+    return _tell(arguments, new_folder, old, new, comparison, refused)
+
+
+def _old(arguments: argparse.Namespace, config: Config) -> Rulebook:
+    """The rules to compare with. Their destinations need not be there any more: they may have been taken out since."""
+    if arguments.old is not None:
+        with named_in(arguments.old):
+            return load(read_rules(arguments.old), None)
+    with open_ledger(config) as ledger:
+        revision = ledger.current_revision()
+        if not revision:
+            raise UsageError("no rules are in force yet: name a folder with --old")
+        return load(ledger.load_rules(revision).files, None)
+
+
+def _paths(patterns: Sequence[str]) -> Iterator[Path]:
+    """Files and folders; of what is neither, all that fit it as a pattern."""
+    for pattern in patterns:
+        path = Path(pattern)
+        fitting = [] if path.exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - also absolute
+        yield from [Path(name) for name in fitting] or [path]
+
+
+def _tell(
+    arguments: argparse.Namespace,
+    folder: Path,
+    old: Rulebook,
+    new: Rulebook,
+    comparison: Comparison,
+    refused: Sequence[tuple[str, str]],
+) -> int:
+    """Show what was found; returns the exit code."""
+    failing = [result for result in run_tests(new) if not result.passed]
+    for name, why in refused:
+        print(f"not decided: {plain(name)}: {plain(why)}", file=sys.stderr)
+    for result in failing:
+        text = f"the test {result.name!r} of the new rules fails: they would not be taken"
+        print(in_folder(folder, result.place.problem(plain(text))), file=sys.stderr)
+    if arguments.json:
+        show_json(_as_json(old, new, comparison, refused, len(failing)))
+    else:
+        _show(comparison)
+    return 1 if refused or failing or (arguments.exit_code and comparison.changed) else 0
+
+
+def _show(comparison: Comparison) -> None:
+    if not comparison.changed:
+        print(f"{counted(comparison.looked_at, 'instance')}, none of which would go another way")
+        return
+    rows, examples = [], []
+    for number, group in enumerate(comparison.groups, 1):
+        rows.append((number, group.count, group.source, group.modality, *_words(group)))
+        examples += [
+            (number, each.name, ", ".join(each.old_rules) or "none", ", ".join(each.new_rules) or "none")
+            for each in group.examples
+        ]
+    show_table("what would go another way", ("#", "instances", "source", "modality", "now", "then"), rows, "")
+    destinations = [
+        (name, change.gained or "", change.lost or "", change.other or "")
+        for name, change in sorted(comparison.destinations.items())
+    ]
+    if destinations:
+        print()
+        show_table("by destination", ("destination", "gains", "loses", "other copy"), destinations, "")
+    if examples:
+        print()
+        show_table("for example", ("#", "instance", "rules now", "rules then"), examples, "")
+    print(f"{comparison.changed} of {counted(comparison.looked_at, 'instance')} would go another way")
+
+
+def _words(group: Group) -> tuple[str, str]:
+    """Both ways in words; transforms by their names, and where that makes no difference by what they do."""
+    old, new = _way(group.old, False), _way(group.new, False)
+    return (old, new) if old != new else (_way(group.old, True), _way(group.new, True))
+
+
+def _way(way: Way, whole: bool) -> str:
+    if way.discard is not None:
+        return f"discarded: {way.discard}"
+    if way.hold is not None:
+        return f"held: {way.hold}"
+    sent = []
+    for name, _ in way.sent:
+        chain = way.chains[name]
+        through = chain if whole else ", ".join(transforms_of(chain))
+        sent.append(f"{name} (through {through})" if through else name)
+    return ", ".join([*sent, _PRIORITIES[way.priority]] if way.priority else sent)
+
+
+def _as_json(
+    old: Rulebook, new: Rulebook, comparison: Comparison, refused: Sequence[tuple[str, str]], failing: int
+) -> dict[str, object]:
+    return {
+        "old": old.revision,
+        "new": new.revision,
+        "instances": comparison.looked_at,
+        "changed": comparison.changed,
+        "failing_tests": failing,
+        "not_decided": [{"instance": name, "because": why} for name, why in refused],
+        "destinations": {
+            name: {"gained": change.gained, "lost": change.lost, "other_copy": change.other}
+            for name, change in sorted(comparison.destinations.items())
+        },
+        "groups": [
+            {
+                "source": group.source,
+                "modality": group.modality,
+                "instances": group.count,
+                "now": _way_as_json(group.old),
+                "then": _way_as_json(group.new),
+                "examples": [
+                    {"instance": each.name, "rules_now": each.old_rules, "rules_then": each.new_rules}
+                    for each in group.examples
+                ],
+            }
+            for group in comparison.groups
+        ],
+    }
+
+
+def _way_as_json(way: Way) -> dict[str, object]:
+    return {
+        "destinations": {name: way.chains[name] for name, _ in way.sent},
+        "hold": way.hold,
+        "discard": way.discard,
+        "priority": way.priority,
+    }
