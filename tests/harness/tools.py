@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -56,6 +57,10 @@ def _missing_program(name: str) -> str | None:
     return f"{name} is not installed (apt install {PACKAGES.get(name, name)})"
 
 
+def _missing_package(name: str, project: str) -> str | None:
+    return None if importlib.util.find_spec(name) else f"{project} is not installed (the extra `test`)"
+
+
 def _missing_root() -> str | None:
     return None if os.geteuid() == 0 else "needs root (namespaces, mounts)"
 
@@ -93,11 +98,13 @@ ABILITIES: dict[str, Callable[[], str | None]] = {
     "loop": _missing_loop,
     "tmpfs": lambda: _missing_root() or _missing_program("mount"),
     "strace": _missing_ptrace,
+    "highdicom": lambda: _missing_package("highdicom", "highdicom"),
+    "dicomanonymizer": lambda: _missing_package("dicomanonymizer", "dicom-anonymizer"),
 }
 
 
 def missing(name: str) -> str | None:
-    """Why a program or ability (root, netns, loop, tmpfs, strace) cannot be used here; None when it can."""
+    """Why a program, or an ability or package in `ABILITIES`, cannot be used here; None when it can."""
     return ABILITIES[name]() if name in ABILITIES else _missing_program(name)
 
 

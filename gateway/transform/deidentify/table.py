@@ -5,7 +5,8 @@
 is not the standard's but follows from its family (below).
 
 Codes of the Basic Profile (PS3.15 E.1): X remove, Z empty or a dummy, D a dummy, U another UID. X/Z, X/D, Z/D, X/Z/D
-and X/Z/U* leave the choice to the type of the attribute (`types`). Options have K, keep, and C, clean, alone.
+and X/Z/U* leave the choice to the type of the attribute (`types`). Options have K, keep, and C, clean, alone; a
+sequence that is kept has its items cleaned.
 
 Where the rows come from:
   - 2024e, whole: 620 attributes and repeating groups. Private attributes, its last row, are not a row here: they have
@@ -100,7 +101,9 @@ class Actions:
     """What to do with each attribute under a set of options; made once, asked for every element.
 
     An option's action takes the place of the Basic Profile's (PS3.15 E.3). Where one option keeps and another cleans,
-    it is cleaned: less is kept. In the table only the two ways with dates meet like that, which nobody can choose both.
+    it is cleaned. That concerns eleven dates of devices, kept with a device's identity and moved with modified dates:
+    left where it was, the time of a calibration or a beam hold would tell by how much the dates of a patient moved.
+    Full and modified dates meet as well, but a rule file cannot ask for both.
     """
 
     def __init__(self, options: Collection[Option]) -> None:
