@@ -13,10 +13,10 @@ from tools.deidentification import DATA, DOCUMENT, document_text, main, old_line
 NAMES = set(
     """
     alexander an anca berg best bravo chambers chin colles colon corazon costa crane das dick dixon dolores du edge
-    field frame frei frueh galle gross hart herr herz iris kern klein klaus ko kurz lang lao le leber li lo long low ma maria
-    mark max may mia min mueller müller omar ou page palm pat rao ray rene rené rose schmidt schwarz sharp shin short
-    small smart smith stein stern stone swan testa tia towne townes tse vera victoria wagner wang watson weber weiss white
-    will wolf wright young zahn
+    field frame frei frueh galle gross hart herr herz iris kern klein klaus ko kurz lang lao le leber li lo long low
+    ma maria mark max may mia min mueller müller omar ou page palm pat rao ray rene rené rose schmidt schwarz sharp
+    shin short small smart smith stein stern stone swan testa tia towne townes tse vera victoria wagner wang watson
+    weber weiss white will wolf wright young zahn
     """.split()  # noqa: SIM905 (a list of them would be a page)
 )
 
