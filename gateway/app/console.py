@@ -21,6 +21,7 @@ from gateway.app.common import (
     run_dir,
     run_loop,
 )
+from gateway.app.keys import read_keys
 from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.flow.reload import RuleWatcher
@@ -50,7 +51,7 @@ async def _serve(process: Process) -> None:
     def loaded(plan: Plan) -> None:
         queue.notify(Stage.ROUTE)
 
-    watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded)
+    watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, read_keys(config))
 
     def reload() -> None:
         changed = reload_config(process)

@@ -29,6 +29,7 @@ from gateway.app.common import (
     snapshot_path,
     void_session,
 )
+from gateway.app.keys import read_keys
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
 from gateway.flow.adopt import adopt
@@ -38,6 +39,7 @@ from gateway.ledger.base import Ledger, RuleSet
 from gateway.model import Role
 from gateway.spool import FoundState, Spool, remove_half_made, remove_strays, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
+from gateway.transform import Keys
 
 CONSOLE_SOCKET, METRICS_SOCKET = "console", "metrics"
 HANG_S = 20.0
@@ -63,10 +65,11 @@ def run_host(config_path: Path, roles: Sequence[Role]) -> int:
 def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: StateLock) -> int:
     run_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
+    keys = read_keys(config)
     _write_snapshot(config, config_path.read_text(encoding="utf-8"))
     spool = open_spool(config)
     spool.prepare()
-    _prepare_ledger(config, spool)
+    _prepare_ledger(config, spool, keys)
     sockets = bind_listeners(_addresses(config, roles), activated_sockets())
     children = _children(config, config_path, roles, sockets)
     supervisor = Supervisor(children, HostHooks(config, config_path, spool), lock=lock, run_folder=run_dir(config))
@@ -95,7 +98,7 @@ def _write_snapshot(config: Config, text: str) -> None:
     fresh.replace(path)
 
 
-def _prepare_ledger(config: Config, spool: Spool) -> None:
+def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
     path = ledger_path(config)
     if not path.exists() and any(found.state is not FoundState.EMPTY for found in scan(spool)):
         raise LedgerDamaged(
@@ -114,7 +117,7 @@ def _prepare_ledger(config: Config, spool: Spool) -> None:
         _adopt(spool, ledger, None)
         for stray, error in remove_strays(spool, ledger.copies_of).items():
             telemetry.problem("spool_file_not_removed", file=stray, reason=str(error))
-        _store_rules(ledger, config)
+        _store_rules(ledger, config, keys)
     finally:
         ledger.close()
 
@@ -149,11 +152,11 @@ def _adopt(spool: Spool, ledger: Ledger, generations: Sequence[str] | None) -> N
         telemetry.problem("spool_file_not_removed", file=path, reason=str(error))
 
 
-def _store_rules(ledger: Ledger, config: Config) -> None:
+def _store_rules(ledger: Ledger, config: Config, keys: Keys) -> None:
     """The folder's rules; broken ones only matter when there is no last good set."""
     try:
         files = read_rules(config.rules.dir)
-        plan = validate_rules(files, config.destinations)
+        plan = validate_rules(files, config.destinations, keys)
     except ConfigurationError as error:
         revision = ledger.current_revision()
         if not revision:

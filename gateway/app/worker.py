@@ -16,6 +16,7 @@ from gateway.app.common import (
     open_spool,
     read_in_force,
 )
+from gateway.app.keys import read_keys
 from gateway.flow.route import Router, limit_process
 from gateway.model import Role
 from gateway.work.base import Stage
@@ -42,7 +43,7 @@ def main(index: int, config_path: Path) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)
     limit_process(config.worker.memory_bytes)
-    router = Router(ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s)
+    router = Router(ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s, read_keys(config))
     process.ready()
     router.run(process.control.beat, lambda: stopping)
     ledger.void_session(session.session_id, clock_ms())

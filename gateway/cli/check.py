@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from gateway import document
+from gateway.app.keys import read_keys
 from gateway.cli.common import (
     Commands,
     add_command,
@@ -24,6 +25,7 @@ from gateway.cli.peers import echo_all
 from gateway.config import Config
 from gateway.errors import ConfigurationError, Problem
 from gateway.flow.reload import read_rules, validate_rules
+from gateway.transform import NO_KEYS, Keys
 from gateway.transform import load as load_rules
 
 
@@ -53,7 +55,7 @@ def _check(arguments: argparse.Namespace) -> int:
         show_json({"configuration": str(arguments.config), "problems": problems})
         return 2
     files = read_rules(config.rules.dir)
-    plan = load_rules(files, config.destinations).plan
+    plan = load_rules(files, config.destinations, read_keys(config)).plan
     echoes = {} if arguments.no_echo else asyncio.run(echo_all(config))
     silent = [name for name, (reachable, _) in echoes.items() if not reachable]
     if arguments.json:
@@ -90,8 +92,10 @@ def _config_and_rules(arguments: argparse.Namespace) -> Config:
     config: Config | None = None
     folder: Path | None
     destinations: Collection[str] | None
+    keys: Keys = NO_KEYS
     try:
         config = read_config(arguments)
+        keys = read_keys(config)
         folder, destinations = config.rules.dir, config.destinations
     except ConfigurationError as error:
         problems += error.problems
@@ -99,7 +103,7 @@ def _config_and_rules(arguments: argparse.Namespace) -> Config:
     if folder is not None:
         try:
             with named_in(folder):
-                validate_rules(read_rules(folder), destinations)
+                validate_rules(read_rules(folder), destinations, keys)
         except ConfigurationError as error:
             problems += error.problems
     if config is None or problems:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from gateway.app.keys import read_keys
 from gateway.cli.common import (
     Commands,
     add_command,
@@ -29,7 +30,7 @@ from gateway.errors import HeaderError, UsageError
 from gateway.flow.reload import read_rules
 from gateway.flow.scu import find_files
 from gateway.model import transforms_of
-from gateway.transform import Rulebook, load
+from gateway.transform import Keys, Rulebook, load
 from gateway.transform.reroute import Comparison, Group, Seen, Way
 from gateway.transform.testing import run_tests
 
@@ -66,9 +67,10 @@ def _diff(arguments: argparse.Namespace) -> int:
         raise UsageError("name the files to decide about")
     received = supposed_time(arguments.received)
     new_folder = arguments.new or config.rules.dir
+    keys = read_keys(config)
     with named_in(new_folder):
-        new = load(read_rules(new_folder), config.destinations)
-    old = _old(arguments, config)
+        new = load(read_rules(new_folder), config.destinations, keys)
+    old = _old(arguments, config, keys)
     comparison = Comparison(old, new, max(0, arguments.examples))
     refused: list[tuple[str, str]] = []
     facts = supposed_facts(arguments, config)
@@ -85,16 +87,16 @@ def _diff(arguments: argparse.Namespace) -> int:
     return _tell(arguments, new_folder, old, new, comparison, refused)
 
 
-def _old(arguments: argparse.Namespace, config: Config) -> Rulebook:
+def _old(arguments: argparse.Namespace, config: Config, keys: Keys) -> Rulebook:
     """The rules to compare with. Their destinations need not be there any more: they may have been taken out since."""
     if arguments.old is not None:
         with named_in(arguments.old):
-            return load(read_rules(arguments.old), None)
+            return load(read_rules(arguments.old), None, keys)
     with open_ledger(config) as ledger:
         revision = ledger.current_revision()
         if not revision:
             raise UsageError("no rules are in force yet: name a folder with --old")
-        return load(ledger.load_rules(revision).files, None)
+        return load(ledger.load_rules(revision).files, None, keys)
 
 
 def _paths(patterns: Sequence[str]) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
+from gateway.app.keys import read_keys
 from gateway.cli.changes import Change, changes
 from gateway.cli.common import (
     Commands,
@@ -56,7 +57,7 @@ def _test(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     folder = arguments.rules or config.rules.dir
     with named_in(folder):
-        book = load(read_rules(folder), config.destinations)
+        book = load(read_rules(folder), config.destinations, read_keys(config))
     results = run_tests(book)
     failed = [result for result in results if not result.passed]
     if arguments.json:
@@ -79,7 +80,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     folder = arguments.rules or config.rules.dir
     with named_in(folder):
-        book = load(read_rules(folder), config.destinations)
+        book = load(read_rules(folder), config.destinations, read_keys(config))
     plan = book.plan
     try:
         file = look_at(arguments.file)

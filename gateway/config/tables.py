@@ -134,6 +134,19 @@ RULES = Section(
     (Key("dir", PATH, "The folder of the rule files (`*.yaml`), read in name order.", "`./rules`"),),
 )
 
+PSEUDONYM_KEYS = Section(
+    "pseudonym_keys",
+    v.PseudonymKey,
+    (
+        Key(
+            "file",
+            PATH,
+            "The file with the secret that pseudonyms are made with: 16 bytes or more, without the end of the line.",
+        ),
+    ),
+    named=True,
+)
+
 LISTENERS = Section(
     "listeners",
     v.Listener,
@@ -273,6 +286,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         section.name: section
         for section in (
             SPOOL, RULES, LISTENERS, SOURCES, DESTINATIONS, LEDGER, QUEUE, METRICS, CONSOLE, PROCESSES, WORKER, LOG,
+            PSEUDONYM_KEYS,
         )
     }
 )  # fmt: skip

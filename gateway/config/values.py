@@ -106,6 +106,14 @@ class RulesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PseudonymKey:
+    """Where a secret is that `deidentify` makes pseudonyms with."""
+
+    name: str
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A port that senders connect to.
 
@@ -237,3 +245,4 @@ class Config:
     processes: Processes = field(default_factory=Processes)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    pseudonym_keys: Mapping[str, PseudonymKey] = field(default_factory=lambda: MappingProxyType({}))

@@ -21,7 +21,7 @@ from gateway.rules.csvtext import MAX_BYTES
 from gateway.rules.plan import Plan, parse
 from gateway.rules.tables import SUFFIX as CSV
 from gateway.rules.tables import files_named
-from gateway.transform import load
+from gateway.transform import NO_KEYS, Keys, load
 from gateway.transform.testing import run_tests
 
 LOOK_S = 1.0
@@ -71,13 +71,14 @@ def _read(path: Path, files: dict[str, str], problems: list[Problem]) -> None:
         problems.append(Problem(str(path), 0, 0, f"cannot be read as UTF-8 text: {error.reason} at byte {error.start}"))
 
 
-def validate_rules(files: Mapping[str, str], destinations: Collection[str] | None) -> Plan:
+def validate_rules(files: Mapping[str, str], destinations: Collection[str] | None, keys: Keys = NO_KEYS) -> Plan:
     """Load a set and run its own tests.
 
     :param destinations: the names that rules may send to; None does not check them.
+    :param keys: those that pseudonyms can be made with.
     :raises ConfigurationError: with everything that is wrong.
     """
-    book = load(files, destinations)
+    book = load(files, destinations, keys)
     problems = [
         result.place.problem(f"the test {result.name!r} fails: expected {result.expected}, got {result.got}")
         for result in run_tests(book)
@@ -118,12 +119,14 @@ class RuleWatcher:
         destinations: Collection[str],
         clock_ms: Callable[[], int],
         loaded: Callable[[Plan], None],
+        keys: Keys = NO_KEYS,
     ) -> None:
         self.destinations = destinations
         self._ledger = ledger
         self._folder = folder
         self._clock_ms = clock_ms
         self._loaded = loaded
+        self._keys = keys
         self._taken: Signature | None = None
 
     def look_again(self) -> None:
@@ -144,7 +147,7 @@ class RuleWatcher:
         """Try the files once; True when they were taken or refused, False to try again."""
         try:
             files = await asyncio.to_thread(read_rules, self._folder)
-            plan = await asyncio.to_thread(validate_rules, files, self.destinations)
+            plan = await asyncio.to_thread(validate_rules, files, self.destinations, self._keys)
         except ConfigurationError as error:
             telemetry.rules_reloaded(result="refused", problems=error.problems)
             return True

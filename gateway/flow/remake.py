@@ -27,7 +27,7 @@ from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, DerivationLease, DerivationResult, Ledger
 from gateway.model import Derivation, Quarantine, Session, transforms_of
 from gateway.spool import Spool
-from gateway.transform import Rulebook, load
+from gateway.transform import NO_KEYS, Keys, Rulebook, load
 
 LOOK_MS = 1000
 SLICE_MS = 1000
@@ -52,6 +52,7 @@ class Remaker:
         clock_ms: Callable[[], int],
         made: Callable[[], None],
         wait: Callable[[], object],
+        keys: Keys = NO_KEYS,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -59,6 +60,7 @@ class Remaker:
         self._clock_ms = clock_ms
         self._made = made
         self._wait = wait
+        self._keys = keys
         self._looked_at_ms = 0
         self._told_at_ms = 0
         self._books: dict[str, Rulebook | None] = {}
@@ -155,7 +157,7 @@ class Remaker:
             if len(self._books) >= KEPT_BOOKS or held_bytes > KEPT_TABLE_BYTES:
                 self._books.clear()
             try:
-                self._books[revision] = load(self._ledger.load_rules(revision).files, None)
+                self._books[revision] = load(self._ledger.load_rules(revision).files, None, self._keys)
             except (LedgerBusy, LedgerFull):
                 raise
             except LedgerError as error:  # perhaps the next time

@@ -33,7 +33,7 @@ from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
 from gateway.spool import Spool, SpoolFile
-from gateway.transform import Rulebook, load
+from gateway.transform import NO_KEYS, Keys, Rulebook, load
 from gateway.work.base import Stage, WorkQueue
 
 BATCH = 64
@@ -66,6 +66,7 @@ class Router:
         queue: WorkQueue,
         clock_ms: Callable[[], int],
         time_s: float,
+        keys: Keys = NO_KEYS,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -73,9 +74,16 @@ class Router:
         self._queue = queue
         self._clock_ms = clock_ms
         self._time_s = time_s
+        self._keys = keys
         self._book: Rulebook | None = None
         self._remaker = Remaker(
-            ledger, session, spool, clock_ms, lambda: queue.notify(Stage.DELIVER), lambda: queue.wait_sync(IDLE_S)
+            ledger,
+            session,
+            spool,
+            clock_ms,
+            lambda: queue.notify(Stage.DELIVER),
+            lambda: queue.wait_sync(IDLE_S),
+            keys,
         )
 
     def run(self, beat: Callable[[], None], stopping: Callable[[], bool]) -> None:
@@ -110,7 +118,7 @@ class Router:
             revision = self._ledger.current_revision()
             if not revision or (self._book is not None and self._book.revision == revision):
                 return []
-            self._book = load(self._ledger.load_rules(revision).files, None)
+            self._book = load(self._ledger.load_rules(revision).files, None, self._keys)
             # This process is the one that counts them.
             telemetry.declare(rules=[rule.name for rule in self._book.plan.rules])
 

@@ -7,12 +7,16 @@ and `write` gives the bytes of the new data set. `values` and `charsets` see tha
 """
 
 from gateway.errors import TransformError
+from gateway.transform.deidentify.pseudonyms import NO_KEYS, Key, Keys
 from gateway.transform.pipeline import Prepared, prepare
 from gateway.transform.rulebook import Rulebook, load
 from gateway.transform.schema import Step, Transform, read_transforms
 from gateway.transform.steps import Origin
 
 __all__ = [
+    "NO_KEYS",
+    "Key",
+    "Keys",
     "Origin",
     "Prepared",
     "Rulebook",

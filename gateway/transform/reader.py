@@ -16,17 +16,19 @@ from gateway.rules.patterns import PatternError
 from gateway.rules.shared import NOTHING, Shared
 from gateway.rules.subject import FACTS
 from gateway.rules.tables import TableData, lookup_in, table_of
+from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
 from gateway.transform.names import KEPT, Path, label, multiplicity, parse_path, standard_vr
 from gateway.transform.steps import Fact, Lookup, Part, Template
 from gateway.transform.values import SETTABLE, ValueRefused, encode
 
 
 class Reader:
-    """Reads nodes; what is wrong is added to `problems`. `shared` is what steps can name."""
+    """Reads nodes; what is wrong is added to `problems`. `shared` and `keys` are what steps can name."""
 
-    def __init__(self, problems: list[Problem], shared: Shared = NOTHING) -> None:
+    def __init__(self, problems: list[Problem], shared: Shared = NOTHING, keys: Keys = NO_KEYS) -> None:
         self.problems = problems
         self.shared = shared
+        self.keys = keys
 
     def problem(self, place: Place, message: str) -> None:
         """Add a problem, once."""

@@ -15,6 +15,7 @@ from gateway.rules import plan as rules
 from gateway.rules.plan import Plan
 from gateway.rules.schema import chain_id
 from gateway.rules.tables import Tables
+from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
 from gateway.transform.schema import Transform, read_transforms
 
 
@@ -48,18 +49,19 @@ class Rulebook:
         return tuple(self.transforms[name] for name in names) if self.chain_of(names) == chain else None
 
 
-def load(files: Mapping[str, str], destinations: Collection[str] | None = None) -> Rulebook:
+def load(files: Mapping[str, str], destinations: Collection[str] | None = None, keys: Keys = NO_KEYS) -> Rulebook:
     """Compile a set of rule files.
 
     :param files: name → text; read in name order.
     :param destinations: the names that `send_to` may use; None does not check them.
+    :param keys: those that pseudonyms can be made with.
     :raises ConfigurationError: with every problem of every file, in their order.
     """
     problems: list[Problem] = []
     read = rules.read(files)
     transforms: dict[str, Transform] = {}
     for root in read.roots:
-        read_transforms(root, problems, transforms, read.shared)
+        read_transforms(root, problems, transforms, read.shared, keys)
     try:
         plan = rules.compiled(read, destinations, {name: each.digest for name, each in transforms.items()})
     except ConfigurationError as error:

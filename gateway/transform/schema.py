@@ -22,6 +22,8 @@ from gateway.errors import Problem
 from gateway.rules import lists, match, tables
 from gateway.rules.shared import NOTHING, Shared
 from gateway.transform.conditions import read_conditions
+from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
+from gateway.transform.deidentify.step import Deidentify
 from gateway.transform.reader import Reader
 from gateway.transform.steps import Action
 from gateway.transform.verbs import VERBS
@@ -53,13 +55,16 @@ class Transform:
     place: Place = field(default=Place("", 0, 0), compare=False)
 
 
-def read_transforms(root: Node, problems: list[Problem], known: dict[str, Transform], shared: Shared = NOTHING) -> None:
+def read_transforms(
+    root: Node, problems: list[Problem], known: dict[str, Transform], shared: Shared = NOTHING, keys: Keys = NO_KEYS
+) -> None:
     """Read the transforms of one rule file.
 
     :param root: the file's document.
     :param problems: what is wrong is added here.
     :param known: the transforms of the files before; those of this one are added.
     :param shared: what conditions and steps can name.
+    :param keys: those that pseudonyms can be made with.
     """
     node = root.get("transforms") if isinstance(root, Table) else None
     if node is None or (isinstance(node, Scalar) and node.is_null):
@@ -71,7 +76,7 @@ def read_transforms(root: Node, problems: list[Problem], known: dict[str, Transf
         before = len(problems)
         place = node.keys[name]
         _check_name(name, place, problems, known)
-        transform = _transform(name, place, steps, problems, shared)
+        transform = _transform(name, place, steps, Reader(problems, shared, keys))
         if len(problems) == before:
             known[name] = transform
 
@@ -88,7 +93,8 @@ def _check_name(name: str, place: Place, problems: list[Problem], known: Mapping
         problems.append(place.problem(f"the transform {name!r} exists already, at {first.file}:{first.line}"))
 
 
-def _transform(name: str, place: Place, node: Node, problems: list[Problem], shared: Shared) -> Transform:
+def _transform(name: str, place: Place, node: Node, reader: Reader) -> Transform:
+    problems = reader.problems
     steps: list[Step] = []
     is_recorded = True
     if not isinstance(node, Items):
@@ -99,11 +105,11 @@ def _transform(name: str, place: Place, node: Node, problems: list[Problem], sha
         for number, each in enumerate(node, 1):
             if isinstance(each, Table) and "record" in each.entries:
                 is_recorded = _record(each, problems)
-            elif (step := _step(number, each, problems, shared)) is not None:
+            elif (step := _step(number, each, reader)) is not None:
                 steps.append(step)
         if not steps and not problems:
             problems.append(node.place.problem("a transform without steps does nothing: take it out"))
-    return Transform(name, tuple(steps), _digest(node, shared), is_recorded, place)
+    return Transform(name, tuple(steps), _digest(node, reader.shared, steps), is_recorded, place)
 
 
 def _record(table: Table, problems: list[Problem]) -> bool:
@@ -116,7 +122,8 @@ def _record(table: Table, problems: list[Problem]) -> bool:
     return node.text == "true"
 
 
-def _step(number: int, node: Node, problems: list[Problem], shared: Shared) -> Step | None:
+def _step(number: int, node: Node, reader: Reader) -> Step | None:
+    problems = reader.problems
     if not isinstance(node, Table):
         problems.append(node.place.problem("a step is a map with one verb, and when"))
         return None
@@ -132,17 +139,20 @@ def _step(number: int, node: Node, problems: list[Problem], shared: Shared) -> S
         return None
     when = None
     if "when" in node.entries:
-        when = read_conditions(node.entries["when"], problems, shared)
-    action = VERBS[found[0]](Reader(problems, shared), node.entries[found[0]])
+        when = read_conditions(node.entries["when"], problems, reader.shared)
+    action = VERBS[found[0]](reader, node.entries[found[0]])
     return None if action is None else Step(number, found[0], action, when)
 
 
-def _digest(node: Node, shared: Shared) -> str:
-    """What tells definitions apart: the steps, and what stands in the lists and tables that they name."""
+def _digest(node: Node, shared: Shared, steps: list[Step]) -> str:
+    """What tells definitions apart: the steps, and what stands in the lists, tables and keys that they name."""
     known = shared.lists
     named: dict[str, object] = {name: _canonical(known[name]) for name in set(lists.names_in(node)) if name in known}
     for name in set(tables.names_in(node)) & shared.tables.keys():
         named[f"table:{name}"] = shared.tables[name].digest
+    for step in steps:
+        if isinstance(step.action, Deidentify):
+            named[f"step:{step.number}"] = step.action.fingerprint
     text = dumps([_VERSION, _canonical(node), dict(sorted(named.items()))], ensure_ascii=True, separators=(",", ":"))
     return sha256(text.encode("ascii")).hexdigest()[:_DIGEST_DIGITS]
 

@@ -16,6 +16,7 @@ from gateway.document import Node, Place, Scalar, Table
 from gateway.rules.patterns import MAX_PROGRAM_SIZE
 from gateway.rules.tables import COLUMN
 from gateway.rules.tables import KEY as TABLE
+from gateway.transform.deidentify.read import read_deidentify
 from gateway.transform.items import UTF_8, AddItem, Charset, RemoveItem
 from gateway.transform.names import Path, Wild, is_pixel_data, parse_wild
 from gateway.transform.reader import Reader
@@ -295,4 +296,5 @@ VERBS: Mapping[str, Callable[[Reader, Node], Action | None]] = {
     "add_item": _add_item,
     "remove_item": _remove_item,
     "charset": _charset,
+    "deidentify": read_deidentify,
 }

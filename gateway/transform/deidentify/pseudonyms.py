@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 MIN_KEY_BYTES = 16
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U that would be misread
@@ -56,3 +57,4 @@ class Key:
 
 
 Keys = Mapping[str, Key]
+NO_KEYS: Keys = MappingProxyType({})

@@ -9,6 +9,7 @@ from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
 from gateway.transform.deidentify.engine import Engine, Subject, names_of
 from gateway.transform.deidentify.method import tell
 from gateway.transform.deidentify.profile import PSEUDONYM, Profile
+from gateway.transform.deidentify.table import EDITION
 from gateway.transform.edit import read, write
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
@@ -24,6 +25,11 @@ class Deidentify:
     """Runs the profile over a tree; what was there before is forgotten, records of earlier steps too."""
 
     profile: Profile
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from the same step with another key, or by another edition of the table."""
+        return f"{EDITION} {self.profile.key.fingerprint}"
 
     def run(self, tree: Tree, origin: Origin) -> None:
         """:raises ValueRefused: the patient cannot be told from others, or something cannot be made safe."""
