@@ -104,6 +104,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "pool_size": ("8", 8),
     },
     "rules": {"dir": ("/", Path("/"))},
+    "pseudonym_keys": {"file": ("/srv/key", Path("/srv/key"))},
     "listeners": {
         "host": ("'::'", "::"),
         "port": ("104", 104),
@@ -170,7 +171,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
 }
 
 EVERY_KEY = [(section, key.name) for section in SECTIONS.values() for key in section.keys]
-NAMES = {"listeners": "main", "sources": "ct1", "destinations": "pacs"}
+NAMES = {"pseudonym_keys": "site", "listeners": "main", "sources": "ct1", "destinations": "pacs"}
 
 
 def holder(config: Config, section: Section) -> Any:
@@ -195,7 +196,9 @@ def test_every_key_is_read_from_the_file_and_from_the_environment(read: Read, se
         name = NAMES[section.name]
         replaced = f"{{{key}: {text}{', ' if entry else ''}{entry}}}"
         base = "\n".join(line for line in MINIMAL.splitlines() if not line.startswith(f"  {name}:"))
-        written = base.replace(f"{section.name}:", f"{section.name}:\n  {name}: {replaced}")
+        head = f"{section.name}:"
+        base = base if head in base else f"{base}\n{head}\n"
+        written = base.replace(head, f"{head}\n  {name}: {replaced}")
     else:
         written = f"{MINIMAL}{section.name}: {{{key}: {text}}}\n"
     config = read(written)

@@ -11,12 +11,13 @@ from pydicom.dataset import FileMetaDataset
 from gateway import document
 from gateway.errors import Problem
 from gateway.model import AssociationFacts
-from gateway.transform import Origin, Prepared, Transform, prepare, read_transforms
+from gateway.transform import Key, Origin, Prepared, Transform, prepare, read_transforms
 from tests.unit.samples import EXPLICIT, MemorySource, Sample, sample
 
 FACTS = AssociationFacts("a1", "main", "ct1", "CT1", "GATEWAY", "10.0.0.7")
 RECEIVED_AT_MS = 1_704_067_200_123  # 2024-01-01 00:00:00.123 UTC
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+KEYS = {"site": Key(b"the secret of the tests, no more")}
 
 
 def origin(transfer_syntax_uid: str = EXPLICIT) -> Origin:
@@ -27,7 +28,7 @@ def origin(transfer_syntax_uid: str = EXPLICIT) -> Origin:
 def problems_of(text: str, file: str = "x.yaml", known: dict[str, Transform] | None = None) -> list[Problem]:
     """What is wrong with a rule file's transforms."""
     problems: list[Problem] = []
-    read_transforms(document.parse(text, file), problems, {} if known is None else known)
+    read_transforms(document.parse(text, file), problems, {} if known is None else known, keys=KEYS)
     return problems
 
 
@@ -35,7 +36,7 @@ def transforms(text: str) -> dict[str, Transform]:
     """The transforms of a rule file."""
     known: dict[str, Transform] = {}
     problems: list[Problem] = []
-    read_transforms(document.parse(text, "x.yaml"), problems, known)
+    read_transforms(document.parse(text, "x.yaml"), problems, known, keys=KEYS)
     assert problems == []
     return known
 
