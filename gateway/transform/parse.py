@@ -85,7 +85,9 @@ def parse(source: ByteSource, transfer_syntax_uid: str) -> Tree:
     """
     if transfer_syntax_uid in DEFLATED:
         source = Rewound(source)
-    return parse_plain(source, transfer_syntax_uid in IMPLICIT, transfer_syntax_uid in BIG_ENDIAN)
+    tree = parse_plain(source, transfer_syntax_uid in IMPLICIT, transfer_syntax_uid in BIG_ENDIAN)
+    tree.transfer_syntax_uid = transfer_syntax_uid
+    return tree
 
 
 def parse_plain(source: ByteSource, implicit: bool, big_endian: bool) -> Tree:

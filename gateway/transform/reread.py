@@ -11,7 +11,7 @@ from bisect import bisect_right
 from gateway.dicom.window import ByteSource
 from gateway.errors import HeaderError
 from gateway.transform.parse import expand, parse_plain
-from gateway.transform.tree import DataSet, Span, Tree
+from gateway.transform.tree import DataSet, Part, Tree
 from gateway.transform.write import parts_of
 
 
@@ -47,18 +47,22 @@ def _is_alike(one: DataSet, other: DataSet) -> bool:
     return True
 
 
+_EMPTY_ENCAPSULATED = b"\xfe\xff\x00\xe0" + bytes(4) + b"\xfe\xff\xdd\xe0" + bytes(4)
+
+
 class _Written:
-    """What a tree will be written as, as a source."""
+    """What a tree will be written as, as a source; what is produced is not made for it, zeros stand in its place."""
 
     def __init__(self, tree: Tree) -> None:
         self._source: ByteSource = tree.source
-        self._parts: list[bytes | Span] = []
+        self._parts: list[Part] = []
         self._starts: list[int] = []
         at = 0
         for part in parts_of(tree):
+            stands_in = _EMPTY_ENCAPSULATED if _has_no_length(part) else part
             self._starts.append(at)
-            self._parts.append(part)
-            at += len(part) if isinstance(part, bytes) else part[1]
+            self._parts.append(stands_in)
+            at += _length_of(stands_in)
 
     def read(self, offset: int, length: int) -> bytes:
         found = []
@@ -68,10 +72,23 @@ class _Written:
             if isinstance(part, bytes):
                 data = part[skip : skip + length]
             else:
-                left = min(length, part[1] - skip)
-                data = self._source.read(part[0] + skip, left) if left > 0 else b""
+                left = max(0, min(length, _length_of(part) - skip))
+                if isinstance(part, tuple) and left:
+                    data = self._source.read(part[0] + skip, left)
+                else:
+                    data = bytes(left)
             found.append(data)
             offset += len(data)
             length -= len(data)
             index += 1
         return b"".join(found)
+
+
+def _has_no_length(part: Part) -> bool:
+    return not isinstance(part, bytes | tuple) and part.length is None
+
+
+def _length_of(part: Part) -> int:
+    if isinstance(part, bytes):
+        return len(part)
+    return part[1] if isinstance(part, tuple) else part.length or 0

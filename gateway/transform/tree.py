@@ -5,6 +5,8 @@ the value has more than 64 KiB, which then stays in the source (`bulk`). A seque
 does: `expand` (`gateway.transform.parse`) gives it its items. Whoever writes an element that nobody touched writes
 the bytes that came; lengths of defined-length sequences and items are counted anew only where they were opened.
 
+A value may also be `Produced`: made piece by piece while it is written, and never held.
+
 Whatever changes a data set goes through `DataSet.put` or `drop`, or `touch`es it first:
   - elements stay in ascending order of their tags (PS3.5 7.1);
   - a group length (gggg,0000) of a group that changes is taken out, as it would no longer be true (PS3.5 7.2, retired);
@@ -15,8 +17,9 @@ Bounds: `Budget` counts elements and the bytes held for one data set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import pack
+from typing import Protocol
 
 from gateway.dicom.kept import KEPT_COST_BYTES, MAX_KEPT_BYTES, MAX_VALUE_BYTES
 from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
@@ -29,7 +32,33 @@ LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN"
 MAX_LONG_BYTES = 0xFFFFFFFE
 MAX_SHORT_BYTES = 0xFFFE
 
+# What encapsulated pixel data has at least: an empty Basic Offset Table and the delimiter (PS3.5 A.4).
+EMPTY_ENCAPSULATED_BYTES = 16
+
 Span = tuple[int, int]  # offset and length in the source
+
+
+class Produced(Protocol):
+    """A value that is made while it is written. Little endian; whoever writes a big endian data set swaps it.
+
+    `length` None is undefined length: the pieces then are items and the sequence delimiter. `word_bytes` is what the
+    byte order changes in: 1 for bytes.
+    """
+
+    @property
+    def length(self) -> int | None: ...
+
+    @property
+    def word_bytes(self) -> int: ...
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """The value, in pieces of whole words; the same bytes whenever it is asked for.
+
+        :raises TransformError, HeaderError: it cannot be made.
+        """
+
+
+Part = bytes | Span | Produced
 
 
 class Budget:
@@ -58,7 +87,7 @@ class Budget:
 class Element:
     """One element. `vr` is "" in implicit VR; `items` is None until a sequence is expanded."""
 
-    __slots__ = ("bulk", "encoded", "header_bytes", "is_sequence", "items", "tag", "tail", "vr")
+    __slots__ = ("bulk", "encoded", "header_bytes", "is_sequence", "items", "produced", "tag", "tail", "vr")
 
     def __init__(
         self,
@@ -69,6 +98,7 @@ class Element:
         *,
         bulk: Span | None = None,
         is_sequence: bool = False,
+        produced: Produced | None = None,
     ) -> None:
         self.tag = tag
         self.vr = vr
@@ -76,17 +106,21 @@ class Element:
         self.header_bytes = header_bytes
         self.bulk = bulk
         self.is_sequence = is_sequence
+        self.produced = produced
         self.items: list[Item] | None = None
         self.tail = b""  # the sequence delimiter as it was found; set when expanded
 
     @property
     def value(self) -> bytes:
-        """The encoded value where it is held; b"" for bulk."""
+        """The encoded value where it is held; b"" for bulk and what is produced."""
         return self.encoded[self.header_bytes :]
 
     @property
     def value_bytes(self) -> int:
-        """The length of the value, delimiter included."""
+        """The length of the value, delimiter included; where nobody knows it yet, that of the shortest."""
+        if self.produced is not None:
+            length = self.produced.length
+            return EMPTY_ENCAPSULATED_BYTES if length is None else length
         return self.bulk[1] if self.bulk is not None else len(self.encoded) - self.header_bytes
 
     @property
@@ -97,15 +131,20 @@ class Element:
     def encoded_bytes(self) -> int:
         """Its length as it will be written."""
         if self.items is None:
-            return len(self.encoded) + (self.bulk[1] if self.bulk is not None else 0)
+            return self.header_bytes + self.value_bytes
         return self.header_bytes + sum(item.encoded_bytes() for item in self.items) + len(self.tail)
 
-    def parts(self, big_endian: bool) -> Iterator[bytes | Span]:
-        """The element as encoded bytes and places of bulk values, in order; lengths of opened sequences are counted."""
+    def parts(self, big_endian: bool) -> Iterator[Part]:
+        """The element as encoded bytes, places of bulk values and what is produced, in order.
+
+        Lengths of opened sequences are counted.
+        """
         if self.items is None:
             yield self.encoded
             if self.bulk is not None:
                 yield self.bulk
+            elif self.produced is not None:
+                yield self.produced
             return
         head = self.encoded[: self.header_bytes]
         if not self.of_undefined_length:
@@ -118,6 +157,8 @@ class Element:
 
     def as_it_is(self, big_endian: bool) -> Element:
         """The element as it is now, whatever becomes of its items. A long one becomes bulk without a place (-1)."""
+        if self.items is None and self.produced is not None:
+            return Element(self.tag, self.vr, self.encoded, self.header_bytes, bulk=(-1, self.value_bytes))
         if self.items is None:
             return Element(
                 self.tag, self.vr, self.encoded, self.header_bytes, bulk=self.bulk, is_sequence=self.is_sequence
@@ -153,7 +194,7 @@ class Item:
         """Its length as it will be written."""
         return 8 + self.content_bytes() + len(self.after)
 
-    def parts(self) -> Iterator[bytes | Span]:
+    def parts(self) -> Iterator[Part]:
         """As `Element.parts`."""
         big_endian = self.data.big_endian
         yield self.head if self.of_undefined_length else self.head[:4] + _length(self.content_bytes(), big_endian)
@@ -161,6 +202,10 @@ class Item:
             yield from element.parts(big_endian)
         if self.tail or self.after:
             yield self.tail + self.after
+
+
+def _nothing() -> None:
+    return
 
 
 def _length(length: int, big_endian: bool) -> bytes:
@@ -271,6 +316,16 @@ class DataSet:
         """Whether an element of this VR can hold the value (PS3.5 7.1.2: most lengths have 16 bits)."""
         return len(value) <= (MAX_LONG_BYTES if self.implicit or vr in LONG_VRS else MAX_SHORT_BYTES)
 
+    def make_produced(self, tag: int, vr: str, produced: Produced) -> Element:
+        """An element of a VR of bytes or words, whose value is made when it is written."""
+        length, order = produced.length, ">" if self.big_endian else "<"
+        if length is not None and length > MAX_LONG_BYTES:
+            raise HeaderError("a value has become longer than its length can say")
+        head = pack(order + "HH", tag >> 16, tag & 0xFFFF) + (b"" if self.implicit else vr.encode("ascii") + b"\0\0")
+        head += UNDEFINED if length is None else pack(order + "I", length)
+        self.tree.budget.hold(len(head))
+        return Element(tag, "" if self.implicit else vr, head, len(head), produced=produced)
+
     def make_item(self, sequence: Element) -> Item:
         """An item without elements for a sequence of this data set."""
         # PS3.5 6.2.2: in UN an item is in implicit VR little endian, whatever the transfer syntax.
@@ -283,9 +338,24 @@ class DataSet:
 class Tree:
     """A data set, where its bulk values are, and what it was before. Patient data: never log or print one."""
 
-    __slots__ = ("budget", "converted", "is_changed", "is_recording", "keeps_no_record", "previous", "root", "source")
+    __slots__ = (
+        "beat",
+        "budget",
+        "converted",
+        "is_changed",
+        "is_recording",
+        "keeps_no_record",
+        "previous",
+        "root",
+        "source",
+        "transfer_syntax_uid",
+        "where",
+    )
 
     def __init__(self, source: ByteSource, budget: Budget, implicit: bool, big_endian: bool) -> None:
+        self.transfer_syntax_uid = ""  # what its pixel data is encoded in now, and what it will be written in
+        self.where = ""  # the step that is being done, for what is said later of what it left to do
+        self.beat: Callable[[], object] = _nothing  # called while a step takes long
         self.source = source
         self.budget = budget
         self.root = DataSet(self, implicit, big_endian)

@@ -1,7 +1,8 @@
 """A tree of elements to bytes, in pieces (PS3.5 7).
 
 Elements that nobody touched are written as they were found; of sequences that were opened, the length is counted anew
-where it was defined. Bulk values are read from the source and handed on in pieces, never held.
+where it was defined. Bulk values are read from the source and handed on in pieces, never held; what is produced is
+handed on as it is made.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from gateway.errors import HeaderError
-from gateway.transform.tree import Span, Tree
+from gateway.transform.tree import Part, Produced, Span, Tree
 
 MAX_PIECE_BYTES = 1024 * 1024
 _GATHERED_BYTES = 64 * 1024
@@ -38,18 +39,41 @@ def write_tree(tree: Tree, write: Write) -> int:
             gathered, size = [], 0
         if isinstance(part, bytes):
             written += _write_whole(part, write) if len(part) > _GATHERED_BYTES else 0
-        else:
+        elif isinstance(part, tuple):
             written += _copy(tree, part, write)
+        else:
+            written += _produce(part, write, tree.root.big_endian)
     if gathered:
         write(b"".join(gathered))
     return written + size
 
 
-def _write_whole(part: bytes, write: Write) -> int:
+def _write_whole(part: bytes | memoryview, write: Write) -> int:
     view = memoryview(part)
     for at in range(0, len(part), MAX_PIECE_BYTES):
         write(view[at : at + MAX_PIECE_BYTES])
     return len(part)
+
+
+def _produce(part: Produced, write: Write, big_endian: bool) -> int:
+    """Hand on what is made while it is written."""
+    length = 0
+    for piece in part.pieces():
+        length += _write_whole(swapped(bytes(piece), part.word_bytes) if big_endian else piece, write)
+    if part.length is not None and length != part.length:
+        raise HeaderError("a value has not become as long as its length says")
+    return length
+
+
+def swapped(value: bytes, word_bytes: int) -> bytes:
+    """Whole words in the other byte order; what is left over behind them stays."""
+    if word_bytes == 1:
+        return value
+    end = len(value) - len(value) % word_bytes
+    turned = bytearray(value)
+    for at in range(word_bytes):
+        turned[at:end:word_bytes] = value[word_bytes - 1 - at : end : word_bytes]
+    return bytes(turned)
 
 
 def _copy(tree: Tree, span: Span, write: Write) -> int:
@@ -65,10 +89,10 @@ def _copy(tree: Tree, span: Span, write: Write) -> int:
     return span[1]
 
 
-def parts_of(tree: Tree) -> Iterator[bytes | Span]:
-    """The data set as encoded bytes and places of bulk values, in order."""
+def parts_of(tree: Tree) -> Iterator[Part]:
+    """The data set as encoded bytes, places of bulk values and what is produced, in order."""
     for element in tree.root.elements:
-        if element.items is None and element.bulk is None:
+        if element.items is None and element.bulk is None and element.produced is None:
             yield element.encoded
         else:
             yield from element.parts(tree.root.big_endian)
