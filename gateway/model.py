@@ -225,7 +225,8 @@ class Outcome(NamedTuple):
     `state` is DELIVERED, DEFERRED (with `due_at_ms`), HELD or DEAD. `status` is the DIMSE status when there was
     one. `code` is a short bounded word for metrics and tables (for example `success`, `warning`, `refused`,
     `timeout`, `connection`); `reason` is the sentence for people, free of patient data. `counted` False: the trouble
-    was the destination's, and this try is not held against the delivery.
+    was the destination's, and this try is not held against the delivery. `chain`: from now on the delivery is of what
+    this chain makes (with the code that has it made).
     """
 
     delivery_id: int
@@ -238,6 +239,7 @@ class Outcome(NamedTuple):
     uncertain: bool = False
     alone: bool = False
     counted: bool = True
+    chain: str | None = None
 
 
 class LeftBehind(NamedTuple):

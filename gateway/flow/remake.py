@@ -65,24 +65,28 @@ class Remaker:
         self._told_at_ms = 0
         self._books: dict[str, Rulebook | None] = {}
 
-    def turn(self, current: Rulebook | None, watch: Watch, stopping: Callable[[], bool]) -> None:
-        """Make what there is to make, for a while; looked for once a second.
+    def turn(self, current: Rulebook | None, watch: Watch, stopping: Callable[[], bool]) -> bool:
+        """Make what there is to make, for a while; looked for once a second. True: its time is over, and there may be
+        more.
 
         :raises LedgerBusy, LedgerFull: nothing was claimed.
         """
         began_ms = self._clock_ms()
         if current is None or abs(began_ms - self._looked_at_ms) < LOOK_MS:
-            return
+            return False
         self._looked_at_ms = began_ms
         for_nothing = 0
-        while for_nothing < FOR_NOTHING and not stopping() and self._clock_ms() - began_ms < SLICE_MS:
+        while for_nothing < FOR_NOTHING and not stopping():
+            if self._clock_ms() - began_ms >= SLICE_MS:
+                return True
             lease = self._ledger.claim_derivation(self._session)
             if lease is None:
-                return
+                return False
             made = self._make(current, lease, watch)
             if not self._record(lease, made, watch, stopping):
-                return
+                return False
             for_nothing += made.again  # it goes to the end of the line: there may be room for a smaller one
+        return False
 
     def _record(self, lease: DerivationLease, made: Derivation, watch: Watch, stopping: Callable[[], bool]) -> bool:
         """Tell the ledger, however long that takes: what was claimed is ours until then. False when stopping."""

@@ -98,11 +98,12 @@ class Router:
                 leases = []
             if self._book is not None and leases:
                 self._route(self._book, leases, watch, stopping)
+            more_copies = False
             try:
-                self._remaker.turn(self._book, watch, stopping)
+                more_copies = self._remaker.turn(self._book, watch, stopping)
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
-            if len(leases) < BATCH and not any(lease.attempt > 1 for lease in leases):
+            if len(leases) < BATCH and not more_copies and not any(lease.attempt > 1 for lease in leases):
                 # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
                 # earlier one another worker had, or one for another try, waits for the next turn.
                 self._queue.wait_sync(IDLE_S)

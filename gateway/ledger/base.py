@@ -276,7 +276,8 @@ class Ledger(Protocol):
         path, and who is to send it defers it with the code DERIVE. One that is unknown or not configured gets its
         delivery as `held` (`destination removed from the configuration`). An instance skipped as a duplicate stays in
         the spool until the delivery that stands for it is settled, and gets a delivery of its own when the earlier
-        arrival is quarantined, or its delivery cancelled; what stands for it was sent through the same chain.
+        arrival is quarantined, or its delivery cancelled; what stands for it was sent through the same chain, in
+        whatever transfer syntax (`gateway.dicom.recoding.alike`).
         Rows whose lease is lost are left out of the result.
         """
 
@@ -318,7 +319,8 @@ class Ledger(Protocol):
     def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
         """Write outcomes of leased deliveries whose token holds. Returns the delivery_ids that were recorded.
 
-        A try that is not `counted` takes back the attempt that its claim counted.
+        A try that is not `counted` takes back the attempt that its claim counted. One with the code DERIVE and a
+        `chain` is of that chain's payload from now on: due at once where it was made already, else when it is.
         """
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────

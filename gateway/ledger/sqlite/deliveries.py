@@ -17,7 +17,7 @@ from gateway.ledger import queries
 from gateway.ledger.base import DERIVE, LONE_PATIENCE_MS
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
-from gateway.ledger.sqlite.derivations import want
+from gateway.ledger.sqlite.derivations import turn_to, want
 from gateway.ledger.sqlite.moves import end_waits, pick, settle
 from gateway.ledger.sqlite.sessions import is_open, require_open
 from gateway.model import DeliveryLease, DeliveryState, Outcome, PayloadFile, Session
@@ -82,7 +82,9 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
         tx.count_deliveries(key, before, -1)
         tx.count_deliveries(key, outcome.state.value, 1)
         recorded.append(outcome.delivery_id)
-        if outcome.code == DERIVE:
+        if outcome.code == DERIVE and outcome.chain is not None:
+            turn_to(tx, outcome.delivery_id, instance_seq, outcome.chain)
+        elif outcome.code == DERIVE:
             want(tx, outcome.delivery_id)
         if outcome.state is DeliveryState.DELIVERED:
             delivered[outcome.delivery_id] = instance_seq

@@ -26,6 +26,14 @@ def want(tx: Transaction, delivery_id: int) -> None:
     tx.execute(_SQL["want"], (delivery_id,))
 
 
+def turn_to(tx: Transaction, delivery_id: int, seq: int, chain: str) -> None:
+    """A deferred delivery is of another payload of its instance from now on: due at once where that is there."""
+    derive(tx, seq, [Derivation(chain, None, again=True)])
+    tx.execute(_SQL["turn_to"], {"delivery_id": delivery_id, "chain": chain})
+    if not tx.value(_SQL["is_made"], (seq, chain)):
+        want(tx, delivery_id)
+
+
 def copies_of(tx: Transaction, instance_ids: Sequence[str]) -> set[str]:
     """See `Ledger.copies_of`."""
     return {path for (path,) in tx.execute(_SQL["copies_of"], (json.dumps(instance_ids),))}

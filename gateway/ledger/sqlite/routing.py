@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from gateway.dicom.recoding import alike
 from gateway.ledger import queries
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
 from gateway.ledger.sqlite import rules
@@ -186,7 +187,7 @@ def _deliver(
         key, configured, skip = destinations.get(name)
         standing = None
         if exact and skip and configured:
-            arguments = {"destination_key": key, "seq": seq, "first_seq": first_seq, "chain": chain}
+            arguments = {"destination_key": key, "seq": seq, "first_seq": first_seq, "chains": json.dumps(alike(chain))}
             standing = tx.value(_SQL["standing_delivery"], arguments)
         if standing is None:
             held = "" if configured else UNCONFIGURED

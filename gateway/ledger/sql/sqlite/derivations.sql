@@ -2,6 +2,15 @@
 INSERT OR IGNORE INTO derivation (instance_seq, chain)
 SELECT instance_seq, chain FROM delivery WHERE delivery_id = ? AND chain <> '';
 
+-- name: is_made
+SELECT path <> '' FROM payload WHERE instance_seq = ? AND chain = ?;
+
+-- name: turn_to
+UPDATE delivery SET chain = :chain, due_at_ms = iif(EXISTS (
+    SELECT 1 FROM payload p WHERE p.instance_seq = delivery.instance_seq AND p.chain = :chain AND p.path <> ''
+), 0, due_at_ms)
+WHERE delivery_id = :delivery_id;
+
 -- Whose workers died comes last: what ends its workers must not stand before all others.
 -- name: next
 SELECT instance_seq, chain FROM derivation WHERE session_id IS NULL ORDER BY attempts, tried_at_ms, instance_seq LIMIT 1;

@@ -103,7 +103,7 @@ WHERE j.seq = :seq
   AND near.seq > ifnull((SELECT max(n.seq) FROM near n WHERE n.checksum <> q.checksum), 0)
   AND a.calling_ae_title = b.calling_ae_title AND a.called_ae_title = b.called_ae_title AND a.source = b.source
   AND o.state NOT IN ('quarantined', 'held')
-  AND d.state NOT IN ('held', 'dead', 'cancelled') AND d.chain = :chain
+  AND d.state NOT IN ('held', 'dead', 'cancelled') AND d.chain IN (SELECT value FROM json_each(:chains))
 ORDER BY near.seq DESC, d.delivery_id DESC LIMIT 1;
 
 -- name: finish_waiting
