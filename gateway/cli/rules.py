@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def _explain(arguments: argparse.Namespace) -> int:
             {
                 "revision": decision.revision,
                 "destinations": decision.destinations,
+                "groups": plan.groups(decision),
                 "chains": decision.chains,
                 "changes": copies,
                 "hold": decision.hold,
@@ -113,7 +115,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         return 0
     rows = [(item.rule, _verdict(item), item.failing) for item in explained]
     show_table("rules, in order", ("rule", "", "because"), rows, "there are no rules")
-    print(_sentence(decision))
+    print(_sentence(decision, plan.groups(decision)))
     for chain, changed in copies.items():
         print()
         if isinstance(changed, str):
@@ -140,13 +142,14 @@ def _verdict(item: Explanation) -> str:
     return "matches" if item.matched else "does not match"
 
 
-def _sentence(decision: Decision) -> str:
+def _sentence(decision: Decision, groups: Mapping[str, str]) -> str:
     if decision.discard is not None:
         return f"discarded: {decision.discard}"
     if decision.hold is not None:
         return f"held: {decision.hold}"
-    sent = [
-        f"{name} (through {decision.chain_of(index)})" if decision.chain_of(index) else name
-        for index, name in enumerate(decision.destinations)
-    ]
+    sent = []
+    for index, name in enumerate(decision.destinations):
+        how = [f"by the group {groups[name]}"] if name in groups else []
+        how += [f"through {decision.chain_of(index)}"] if decision.chain_of(index) else []
+        sent.append(f"{name} ({', '.join(how)})" if how else name)
     return f"goes to: {', '.join(sent)}"

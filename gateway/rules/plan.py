@@ -107,6 +107,14 @@ class Plan:
         """The priority of an instance: the highest that a rule of the decision gives (1, 0 or -1), 0 if none does."""
         return max((self.priorities[name] for name in decision.matched if name in self.priorities), default=0)
 
+    def groups(self, decision: Decision) -> dict[str, str]:
+        """destination → group, of the destinations of a decision that a rule sends to by a group's name."""
+        groups: dict[str, str] = {}
+        for rule in self.rules if decision.destinations else ():
+            for target in rule.send_to if rule.name in decision.matched else ():
+                groups.setdefault(target.destination, target.group)
+        return {destination: group for destination, group in groups.items() if group}
+
     def explain(
         self,
         header: Header,

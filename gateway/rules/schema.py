@@ -18,6 +18,7 @@ from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.model import CHAIN_DIGEST, CHAIN_JOINS
 from gateway.rules import match
 from gateway.rules.conditions import MatchReader
+from gateway.rules.groups import GroupReader
 from gateway.rules.names import resolve, uid_of
 from gateway.rules.nodes import NodeReader, suggestion
 from gateway.rules.patterns import PatternError
@@ -36,10 +37,14 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A destination of a rule, and what it gets: the original (`chain` ""), or what a chain of transforms makes."""
+    """A destination of a rule, and what it gets: the original (`chain` ""), or what a chain of transforms makes.
+
+    `group` is the one by whose name the rule sends there; "" where it names the destination.
+    """
 
     destination: str
     chain: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,12 @@ class RuleReader(NodeReader):
         self._destinations = destinations
         self._transforms = transforms
         self._names: dict[str, Place] = {}
+        self._groups = shared.groups
+        GroupReader(self.problems).check(shared.groups, destinations)
 
     def read(self, root: Node) -> None:
         """Read one document; what is wrong goes to `problems`."""
-        table = self._table(root, ("rules", "lists", "tables", "transforms", "tests"), "a rule file")
+        table = self._table(root, ("rules", "lists", "tables", "groups", "transforms", "tests"), "a rule file")
         if table is None:
             return
         for node in self._items(table.get("rules"), "rules"):
@@ -169,17 +176,31 @@ class RuleReader(NodeReader):
                 name = table.get("destination")
                 chain += self._chain(table.get("transform"))
             if not isinstance(name, Scalar) or name.is_null:
-                self._problem((name or each).place, "send_to names destinations, or maps of destination and transform")
+                self._problem(
+                    (name or each).place, "send_to names destinations and groups, or maps of destination and transform"
+                )
                 continue
-            if name.text in {target.destination for target in targets}:
-                self._problem(name.place, f"the destination {name.text!r} stands here twice")
-            self._check_destination(name)
             for twice in {each for each in chain if chain.count(each) > 1}:
                 self._problem(name.place, f"{name.text!r} would get the transform {twice!r} twice: once is enough")
-            targets.append(Target(name.text, chain_id(chain, self._transforms)))
+            self._add_targets(targets, name, chain_id(chain, self._transforms))
         if isinstance(node, Items) and not node.nodes:
             self._problem(node.place, "send_to has an empty list")
         return tuple(targets)
+
+    def _add_targets(self, targets: list[Target], name: Scalar, chain: str) -> None:
+        """Add a destination, or those of a group: of what two groups have in common, one."""
+        group = name.text if name.text in self._groups else ""
+        if not group:
+            self._check_destination(name)
+        for destination in self._groups[group].destinations if group else [name.text]:
+            first = next((target for target in targets if target.destination == destination), None)
+            if first is None:
+                targets.append(Target(destination, chain, group))
+            elif not group and not first.group:
+                self._problem(name.place, f"the destination {destination!r} stands here twice")
+            elif chain != first.chain:
+                by = f"by {first.group!r} and here" if first.group else "by its name and here"
+                self._problem(name.place, f"{destination!r} is sent two different things, {by}")
 
     def _chain(self, node: Node | None) -> tuple[str, ...]:
         names: list[str] = []
@@ -199,11 +220,15 @@ class RuleReader(NodeReader):
             if text.text in seen:
                 self._problem(text.place, f"the destination {text.text!r} stands here twice")
             seen.add(text.text)
-            self._check_destination(text)
+            if text.text in self._groups:
+                members = ", ".join(self._groups[text.text].destinations)
+                self._problem(text.place, f"{text.text!r} is a group: a test names destinations ({members})")
+            else:
+                self._check_destination(text)
 
     def _check_destination(self, text: Scalar) -> None:
         if self._destinations is not None and text.text not in self._destinations:
-            hint = suggestion(text.text, self._destinations)
+            hint = suggestion(text.text, [*self._destinations, *self._groups])
             self._problem(text.place, f"there is no destination {text.text!r} in the configuration{hint}")
 
     def _reason(self, table: Table, key: str) -> str | None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from gateway.document import Items, Node
 from gateway.errors import Problem
+from gateway.rules.groups import Group, GroupReader, Groups
 from gateway.rules.lists import ListReader, Lists
 from gateway.rules.tables import TableData, TableReader, Tables
 
@@ -21,6 +22,7 @@ class Shared:
 
     lists: Lists = field(default_factory=lambda: MappingProxyType({}))
     tables: Tables = field(default_factory=lambda: MappingProxyType({}))
+    groups: Groups = field(default_factory=lambda: MappingProxyType({}))
 
 
 NOTHING = Shared()
@@ -35,8 +37,10 @@ def read_shared(roots: Sequence[Node], files: Mapping[str, str], problems: list[
     """
     lists: dict[str, Items] = {}
     tables: dict[str, TableData] = {}
-    list_reader, table_reader = ListReader(problems), TableReader(problems, files)
+    groups: dict[str, Group] = {}
+    list_reader, table_reader, group_reader = ListReader(problems), TableReader(problems, files), GroupReader(problems)
     for root in roots:
         list_reader.read(root, lists)
         table_reader.read(root, tables)
-    return Shared(lists, tables)
+        group_reader.read(root, groups)
+    return Shared(lists, tables, groups)

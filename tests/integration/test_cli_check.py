@@ -321,6 +321,17 @@ def test_rules_explain_shows_what_a_transform_changes_or_why_it_cannot(config: G
     assert "cannot be made, so that it would be held: transform long, step 1 (set): AccessionNumber" in said
 
 
+def test_rules_explain_says_by_which_group_a_destination_is_named(config: GatewayConfig, tmp_path: Path) -> None:
+    text = "groups: {archives: [pacs, dr]}\nrules: [{name: a, send_to: [dr, archives]}]\n"
+    config.rules = {"10.yaml": text}
+    config.write()
+    image = write_part10(tmp_path / "ct.dcm", make_instance())
+    said = on(config, "rules", "explain", image).check().stdout
+    assert said.endswith("goes to: dr, pacs (by the group archives)\n")
+    report = json.loads(on(config, "rules", "explain", image, "--json").stdout)
+    assert report["groups"] == {"pacs": "archives"}
+
+
 def test_rules_explain_supposes_a_time_and_otherwise_now(config: GatewayConfig, tmp_path: Path) -> None:
     (config.rules_dir / "00-when.yaml").write_text(
         "rules:\n"

@@ -23,7 +23,7 @@ def rule(line: str) -> str:
 
 
 MISTAKES = {
-    "- a\n": "1:1: a rule file is a map with rules, lists, tables, transforms, tests",
+    "- a\n": "1:1: a rule file is a map with rules, lists, tables, groups, transforms, tests",
     "rule: []\n": "1:1: a rule file has no key 'rule'; is 'rules' meant?",
     "rules: {}\n": "1:8: rules is a list",
     "rules:\n  - text\n": "2:5: a rule is a map with name, match, ",
