@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gateway import __version__
+from gateway.cli.lean import hide_codecs
 from gateway.errors import ConfigurationError, GatewayError
 
 OK, NOT_WELL, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
@@ -46,6 +47,8 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    if arguments is None:
+        hide_codecs()
     given = sys.argv[1:] if arguments is None else list(arguments)
     parsed = build_parser(given[0] if given else "").parse_args(given)
     for stream in (sys.stdout, sys.stderr):

@@ -99,6 +99,7 @@ ABILITIES: dict[str, Callable[[], str | None]] = {
     "tmpfs": lambda: _missing_root() or _missing_program("mount"),
     "strace": _missing_ptrace,
     "highdicom": lambda: _missing_package("highdicom", "highdicom"),
+    "numpy": lambda: _missing_package("numpy", "numpy"),
     "dicomanonymizer": lambda: _missing_package("dicomanonymizer", "dicom-anonymizer"),
 }
 
