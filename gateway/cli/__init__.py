@@ -25,6 +25,7 @@ MODULES = {
     "check": ("check",),
     "peers": ("echo", "send"),
     "rules": ("rules",),
+    "schema": ("schema",),
     "ask": ("queue", "list", "show"),
     "operate": ("hold", "release", "resend", "cancel", "pause", "resume"),
 }

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from gateway.config.kinds import MapOf, Text, choice, did_you_mean
+from gateway.config.kinds import TEXT_SCHEMA, MapOf, Text, choice, did_you_mean
 from gateway.config.values import SOURCE_CALLING_AE_TITLE, Disposition, Network
 
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
@@ -116,13 +117,22 @@ def _url(this_release: str, later: str) -> Callable[[str], str]:
     return convert
 
 
-AE_TITLE = Text("AE title", parse_ae_title)
-ACCEPTED_AE_TITLE = Text("AE title", _accepted_ae_title)
-CALLING_AE_TITLE = Text("AE title or `$source`", _calling_ae_title)
-HOST = Text("IP address or host name", _host)
-NETWORK = Text("IP address or network", _network)
-SOP_CLASS = Text("SOP class UID or keyword", _uid(False))
-TRANSFER_SYNTAX = Text("transfer syntax UID or keyword", _uid(True))
-STATUSES = MapOf("status pattern → disposition", _status_pattern, choice(Disposition))
+def _ae_title_schema(first: str, others: str) -> Mapping[str, Any]:
+    """PS3.5 Table 6.2-1, with spaces around it: one character of `first`, and up to 15 of `others` and spaces."""
+    return {**TEXT_SCHEMA, "pattern": rf"^ *(\$source|[{first}]([{others} ]{{0,14}}[{others}])?) *$"}
+
+
+_STRING = {"type": "string"}
+
+AE_TITLE = Text("AE title", parse_ae_title, schema=_ae_title_schema(r"!-\[\]-~", r"!-\[\]-~"))
+ACCEPTED_AE_TITLE = Text("AE title", _accepted_ae_title, schema=_ae_title_schema(r"!-)+->@-\[\]-~", r"!-)+->@-\[\]-~"))
+CALLING_AE_TITLE = Text(
+    "AE title or `$source`", _calling_ae_title, schema=_ae_title_schema(r"!-#%-\[\]-~", r"!-\[\]-~")
+)
+HOST = Text("IP address or host name", _host, schema=_STRING)
+NETWORK = Text("IP address or network", _network, schema=_STRING)
+SOP_CLASS = Text("SOP class UID or keyword", _uid(False), schema=_STRING)
+TRANSFER_SYNTAX = Text("transfer syntax UID or keyword", _uid(True), schema=_STRING)
+STATUSES = MapOf("status pattern → disposition", _status_pattern, choice(Disposition), f"^{_STATUS_PATTERN.pattern}$")
 LEDGER_URL = Text("`sqlite`", _url("sqlite", "postgresql"), secret=True)
 QUEUE_URL = Text("`local`", _url("local", "redis"), secret=True)

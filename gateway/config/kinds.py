@@ -4,6 +4,7 @@ A kind has
   - `read(node, where, problems)`: the value, or `INVALID` after adding what is wrong to `problems`;
   - `words`: what the reference table says about it;
   - `show(value)`: the value as a person would write it, for the defaults in the reference table;
+  - `schema`: what JSON Schema can say of it (`gateway.schemas`): all that `read` takes, and little else;
   - `structured`: whether an environment variable for it is read as YAML rather than as plain text.
 
 Kinds know nothing of each other's keys: what depends on two values is checked in `gateway.config.check`.
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.config.units import format_duration, format_size, parse_duration, parse_size
+from gateway.config.units import SIZE_UNITS, TIME_UNITS_MS, format_duration, format_size, parse_duration, parse_size
 from gateway.document import Items, Node, Scalar, Table, quoted
 from gateway.errors import Problem
 
@@ -29,6 +30,9 @@ INVALID: Final = object()
 
 _NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
 MAX_NAME = 63
+NAME_PATTERN = f"^{_NAME.pattern}$"
+
+TEXT_SCHEMA: Mapping[str, Any] = MappingProxyType({"type": ["string", "number", "boolean"]})
 
 
 def name_complaint(name: str) -> str | None:
@@ -51,6 +55,7 @@ class Kind(ABC):
     """See the module's docstring."""
 
     words: str
+    schema: Mapping[str, Any] = MappingProxyType({})
     structured = False
 
     @abstractmethod
@@ -66,6 +71,7 @@ class Text(Kind):
     """One scalar. `convert` raises ValueError with a sentence that goes on from the quoted value.
 
     :param secret: the text may carry a password and is never shown.
+    :param schema: editors read 104 as a number and true as a truth value, where the gateway reads text.
     """
 
     def __init__(
@@ -75,8 +81,10 @@ class Text(Kind):
         show: Callable[[Any], str] = str,
         *,
         secret: bool = False,
+        schema: Mapping[str, Any] = TEXT_SCHEMA,
     ) -> None:
         self.words = words
+        self.schema = schema
         self._convert = convert
         self._show = show
         self._secret = secret
@@ -110,6 +118,7 @@ class ListOf(Kind):
 
     def __init__(self, item: Kind, empty: str, *, none: bool = False) -> None:
         self.words = f"list of: {item.words} (`[]`: {empty})"
+        self.schema = {"anyOf": [item.schema, {"type": "array", "items": item.schema}]}
         self._item = item
         self._none = none
 
@@ -130,12 +139,20 @@ class ListOf(Kind):
 
 
 class MapOf(Kind):
-    """A mapping whose keys are normalised by `key`, which raises ValueError like `Text`'s `convert`."""
+    """A mapping whose keys are normalised by `key`, which raises ValueError like `Text`'s `convert`.
+
+    :param pattern: the keys as a regular expression, for the schema.
+    """
 
     structured = True
 
-    def __init__(self, words: str, key: Callable[[str], str], value: Kind) -> None:
+    def __init__(self, words: str, key: Callable[[str], str], value: Kind, pattern: str = "") -> None:
         self.words = words
+        self.schema = {
+            "type": "object",
+            "patternProperties": {pattern: value.schema},
+            "additionalProperties": False,
+        }
         self._key = key
         self._value = value
 
@@ -164,13 +181,25 @@ class MapOf(Kind):
 def size(minimum: int, maximum: int) -> Text:
     """Bytes, from `minimum` to `maximum`."""
     bounds = f"{format_size(minimum)} to {format_size(maximum)}"
-    return Text(f"size, {bounds}", _within(parse_size, minimum, maximum, bounds), format_size)
+    schema = _quantity(SIZE_UNITS, minimum)
+    return Text(f"size, {bounds}", _within(parse_size, minimum, maximum, bounds), format_size, schema=schema)
 
 
 def duration(minimum_s: float, maximum_s: float) -> Text:
     """Seconds, from `minimum_s` to `maximum_s`."""
     bounds = f"{format_duration(minimum_s)} to {format_duration(maximum_s)}"
-    return Text(f"time, {bounds}", _within(parse_duration, minimum_s, maximum_s, bounds), format_duration)
+    schema = _quantity(TIME_UNITS_MS, minimum_s)
+    return Text(
+        f"time, {bounds}", _within(parse_duration, minimum_s, maximum_s, bounds), format_duration, schema=schema
+    )
+
+
+def _quantity(units: Mapping[str, int], minimum: float) -> Mapping[str, Any]:
+    """A number with a unit; 0 needs none, where that is not too little."""
+    pattern = rf"[0-9]{{1,19}}(\.[0-9]{{1,9}})? *({'|'.join(units)})"
+    if minimum > 0:
+        return {"type": "string", "pattern": f"^ *{pattern} *$"}
+    return {"type": ["string", "number"], "pattern": rf"^ *({pattern}|0+(\.0+)?) *$", "minimum": 0, "maximum": 0}
 
 
 def number(minimum: int, maximum: int) -> Text:
@@ -182,7 +211,8 @@ def number(minimum: int, maximum: int) -> Text:
         return int(text)
 
     bounds = f"{minimum} to {maximum}"
-    return Text(f"number, {bounds}", _within(convert, minimum, maximum, bounds))
+    digits = {"type": ["integer", "string"], "minimum": minimum, "maximum": maximum, "pattern": "^ *-?[0-9]+ *$"}
+    return Text(f"number, {bounds}", _within(convert, minimum, maximum, bounds), schema=digits)
 
 
 def _within(convert: Callable[[str], Any], minimum: float, maximum: float, bounds: str) -> Callable[[str], Any]:
@@ -206,7 +236,7 @@ def choice(members: type[StrEnum], later: Mapping[str, str] = MappingProxyType({
             raise ValueError(later[text])
         raise ValueError(f"is not known here{did_you_mean(text, known)}")
 
-    return Text(" \\| ".join(f"`{word}`" for word in known), convert)
+    return Text(" \\| ".join(f"`{word}`" for word in known), convert, schema={"enum": list(known)})
 
 
 def _boolean(text: str) -> bool:
@@ -230,6 +260,7 @@ def _name(text: str) -> str:
     return text
 
 
-BOOLEAN = Text("`true` \\| `false`", _boolean, lambda value: "true" if value else "false")
+_FLAG = {"enum": [True, False, "true", "false"]}
+BOOLEAN = Text("`true` \\| `false`", _boolean, lambda value: "true" if value else "false", schema=_FLAG)
 PATH = Text("path", _path)
-NAME = Text("name", _name)
+NAME = Text("name", _name, schema={"type": ["string", "number"], "pattern": NAME_PATTERN, "maxLength": MAX_NAME})

@@ -50,13 +50,13 @@ from gateway.rules.tables import COLUMN, InTable, table_of
 from gateway.rules.tables import KEY as TABLE
 from gateway.rules.windows import END_OF_DAY, MIDNIGHT, Window, is_time_of_day, zone_of
 
-_TEXTS = ("equals", "like", "regex")
-_LOW, _HIGH = ("gt", "ge"), ("lt", "le")
-_ENDS = (*_LOW, *_HIGH)
+TEXTS = ("equals", "like", "regex")
+LOW, HIGH = ("gt", "ge"), ("lt", "le")
+ENDS = (*LOW, *HIGH)
 _OF_VALUES = ("all", "any", "count")
-_WINDOW_KEYS = ("weekdays", "from", "to", "zone")
-_CONDITIONS = (*_TEXTS, KEY, TABLE, *_ENDS, "between", *_OF_VALUES, "present", "absent")
-_BESIDE = {"fold": (*_TEXTS, TABLE), COLUMN: (TABLE,)}  # keys that stand beside conditions, and beside which
+WINDOW_KEYS = ("weekdays", "from", "to", "zone")
+CONDITIONS = (*TEXTS, KEY, TABLE, *ENDS, "between", *_OF_VALUES, "present", "absent")
+BESIDE = {"fold": (*TEXTS, TABLE), COLUMN: (TABLE,)}  # keys that stand beside conditions, and beside which
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class MatchReader(NodeReader):
 
     def _window(self, node: Node) -> match.Matcher:
         nothing = match.Attribute(RECEIVED, Clock(None), match.Present(True))
-        table = self._table(node, _WINDOW_KEYS, RECEIVED)
+        table = self._table(node, WINDOW_KEYS, RECEIVED)
         if table is None:
             return nothing
         if not table.entries.keys() & {"weekdays", "from", "to"}:
@@ -214,22 +214,22 @@ class MatchReader(NodeReader):
                 self._problem(node.place, f"{node.text!r} is no UID, keyword or name that DICOM knows{hint}")
 
     def _special(self, about: _About, node: Table) -> match.Condition:
-        known = (*_CONDITIONS, *_BESIDE)
+        known = (*CONDITIONS, *BESIDE)
         unknown = [key for key in node.entries if key not in known]
         for key in unknown:
             self._problem(node.keys[key], f"there is no condition {key!r}{suggestion(key, known)}")
-        keys = [key for key in node.entries if key not in _BESIDE]
-        if keys and set(keys) <= {*_ENDS, "between"}:
+        keys = [key for key in node.entries if key not in BESIDE]
+        if keys and set(keys) <= {*ENDS, "between"}:
             return self._compared(about, node)
         if len(keys) != 1 and not unknown:
-            self._problem(node.place, f"a condition has one key: {', '.join(_CONDITIONS)}")
+            self._problem(node.place, f"a condition has one key: {', '.join(CONDITIONS)}")
         key = "".join(keys[:1])
-        for beside, others in _BESIDE.items():
+        for beside, others in BESIDE.items():
             if beside in node.entries and key not in others and not unknown:
                 self._problem(node.keys[beside], f"{beside} goes with {', '.join(others)}")
         if key in {"present", "absent"}:
             return match.Present(self._flag(node, key) == (key == "present"))
-        if key in _TEXTS:
+        if key in TEXTS:
             return self._text(node, key)
         if key == KEY:
             return self._listed(about, node)
@@ -268,7 +268,7 @@ class MatchReader(NodeReader):
     # ── comparing and counting ────────────────────────────────────────────────────────────────────────────────
 
     def _compared(self, about: _About, node: Table) -> match.Condition:
-        for beside, others in _BESIDE.items():
+        for beside, others in BESIDE.items():
             if beside in node.entries:
                 self._problem(node.keys[beside], f"{beside} goes with {', '.join(others)}")
         if about.key == ():
@@ -294,9 +294,9 @@ class MatchReader(NodeReader):
                     self._problem(value.place, "between stands alone and has two ends: [least, most]")
                     continue
                 literals += zip(("ge", "le"), ends, strict=True)
-            elif key in _ENDS:
+            elif key in ENDS:
                 literals.append((key, value))
-        for one, other in (_LOW, _HIGH):
+        for one, other in (LOW, HIGH):
             if {one, other} <= node.entries.keys():
                 self._problem(node.keys[other], f"{one} and {other} are the same end: take one out")
         bounds, reads = [], []
@@ -311,7 +311,7 @@ class MatchReader(NodeReader):
                 continue
             bounds.append(Bound(key, span, text))
             reads.append(read)
-        low, high = ([bound for bound in bounds if bound.operator in ends] for ends in (_LOW, _HIGH))
+        low, high = ([bound for bound in bounds if bound.operator in ends] for ends in (LOW, HIGH))
         if low and high and are_apart(low[0], high[0]):
             both = " and ".join(f"{WORDS[bound.operator]} {bound.text}" for bound in (low[0], high[0]))
             self._problem(node.place, f"nothing {both}")
@@ -326,7 +326,7 @@ class MatchReader(NodeReader):
             return match.Every(inner) if key == "all" else inner
         if isinstance(value, Scalar):
             value = Table({"ge": value, "le": value}, {"ge": value.place, "le": value.place}, value.place)
-        table = self._table(value, (*_ENDS, "between"), "count")
+        table = self._table(value, (*ENDS, "between"), "count")
         bounds = self._bounds(table, WHOLE_NUMBER, "count", "")[0] if table else []
         if not bounds:
             self._problem(value.place, "count is a whole number, or a map such as {ge: 2}")

@@ -26,12 +26,13 @@ from gateway.rules.shared import Shared
 from gateway.rules.subject import Key, NamePart, Received
 from gateway.rules.windows import read_received
 
-_RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
-_TARGET_KEYS = ("destination", "transform")
-_TEST_KEYS = ("name", "instance", "expect")
-_OUTCOMES = ("destinations", "held", "discarded")
-_OF_COPIES = ("to", "after", "unchanged")
-_PRIORITIES = {"high": 1, "normal": 0, "low": -1}
+FILE_KEYS = ("rules", "lists", "tables", "groups", "transforms", "tests")
+RULE_KEYS = ("name", "match", "send_to", "stop", "discard", "hold", "priority", "transform")
+TARGET_KEYS = ("destination", "transform")
+TEST_KEYS = ("name", "instance", "expect")
+OUTCOMES = ("destinations", "held", "discarded")
+OF_COPIES = ("to", "after", "unchanged")
+PRIORITIES = {"high": 1, "normal": 0, "low": -1}
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
@@ -116,7 +117,7 @@ class RuleReader(NodeReader):
 
     def read(self, root: Node) -> None:
         """Read one document; what is wrong goes to `problems`."""
-        table = self._table(root, ("rules", "lists", "tables", "groups", "transforms", "tests"), "a rule file")
+        table = self._table(root, FILE_KEYS, "a rule file")
         if table is None:
             return
         for node in self._items(table.get("rules"), "rules"):
@@ -127,7 +128,7 @@ class RuleReader(NodeReader):
     # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _rule(self, node: Node) -> None:
-        table = self._table(node, _RULE_KEYS, "a rule")
+        table = self._table(node, RULE_KEYS, "a rule")
         if table is None:
             return
         before = len(self.problems)
@@ -172,7 +173,7 @@ class RuleReader(NodeReader):
             name: Node | None = each
             chain = before
             if isinstance(each, Table):
-                table = self._table(each, _TARGET_KEYS, "a destination") or each
+                table = self._table(each, TARGET_KEYS, "a destination") or each
                 name = table.get("destination")
                 chain += self._chain(table.get("transform"))
             if not isinstance(name, Scalar) or name.is_null:
@@ -244,24 +245,24 @@ class RuleReader(NodeReader):
         node = table.get("priority")
         if node is None:
             return None
-        if not isinstance(node, Scalar) or node.text not in _PRIORITIES:
+        if not isinstance(node, Scalar) or node.text not in PRIORITIES:
             self._problem(node.place, "priority is high, normal or low")
             return None
-        return _PRIORITIES[node.text]
+        return PRIORITIES[node.text]
 
     # ── tests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _test(self, node: Node) -> None:
-        table = self._table(node, _TEST_KEYS, "a test")
+        table = self._table(node, TEST_KEYS, "a test")
         if table is None:
             return
-        name, instance, expect = (table.get(key) for key in _TEST_KEYS)
+        name, instance, expect = (table.get(key) for key in TEST_KEYS)
         if not isinstance(name, Scalar) or not name.text.strip():
             self._problem(name.place if name else table.place, "a test needs a name")
         if not isinstance(instance, Table):
             self._problem(instance.place if instance else table.place, "a test needs an instance: attributes and text")
         if not isinstance(expect, Table) or not expect.entries:
-            told = ", ".join((*_OUTCOMES, *_OF_COPIES))
+            told = ", ".join((*OUTCOMES, *OF_COPIES))
             self._problem(expect.place if expect else table.place, f"a test expects something: {told}")
         if isinstance(name, Scalar) and isinstance(instance, Table) and isinstance(expect, Table):
             received = self._received(instance)
@@ -296,7 +297,7 @@ class RuleReader(NodeReader):
         return instance
 
     def _expect(self, table: Table) -> Expectation:
-        outcomes = [key for key in table.entries if key in _OUTCOMES]
+        outcomes = [key for key in table.entries if key in OUTCOMES]
         if len(outcomes) > 1:
             self._problem(table.keys[outcomes[1]], f"{outcomes[1]} cannot stand beside {outcomes[0]}")
         outcome = outcomes[0] if outcomes else ""
@@ -308,7 +309,7 @@ class RuleReader(NodeReader):
             if key == "destinations":
                 self._check_destinations(value)
                 names = frozenset(text.text for text in self._texts(value, key))
-            elif key in _OUTCOMES:
+            elif key in OUTCOMES:
                 any_reason = isinstance(value, Scalar) and (value.is_null or value.text == "true")
                 if not isinstance(value, Scalar) or value.text == "false":
                     self._problem(value.place, f"{key} is true, or the reason")
@@ -322,7 +323,7 @@ class RuleReader(NodeReader):
                 texts = self._texts(value, key)
                 unchanged = tuple((t.text, path) for t in texts if (path := self._attribute_of(t.text, t.place)))
             else:
-                known = (*_OUTCOMES, *_OF_COPIES)
+                known = (*OUTCOMES, *OF_COPIES)
                 self._problem(table.keys[key], f"there is no outcome {key!r}{suggestion(key, known)}")
         return Expectation(outcome, names, reason, to, after, unchanged)
 

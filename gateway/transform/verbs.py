@@ -24,7 +24,7 @@ from gateway.transform.steps import Action, Change, Copy, Edit, Empty, Map, Remo
 
 _MAX_PATTERN_MEMORY_BYTES = 1 << 20
 _MAX_REPLACEMENT = 1024
-_MAX_LENGTH = 10_240  # PS3.5 6.2: that of an LT, the longest text with a bound
+MAX_LENGTH = 10_240  # PS3.5 6.2: that of an LT, the longest text with a bound
 _REFERENCE = re.compile(r"\\(.?)")
 
 
@@ -156,7 +156,7 @@ def _case(reader: Reader, node: Node, path: Path | None) -> Change | None:
 
 
 def _truncate(reader: Reader, node: Node, path: Path | None) -> Change:
-    length = reader.number(node, node.place, "a length", _MAX_LENGTH)
+    length = reader.number(node, node.place, "a length", MAX_LENGTH)
 
     def cut(value: str, vr: str) -> str:
         # PS3.5 6.2.1: the length of a name counts in each of its component groups.
@@ -167,7 +167,7 @@ def _truncate(reader: Reader, node: Node, path: Path | None) -> Change:
 
 def _pad(reader: Reader, node: Node, path: Path | None) -> Change:
     table = reader.table(node, "what is padded", ("to", "with", "side"))
-    length = reader.number(table.get("to"), table.place, "to", _MAX_LENGTH)
+    length = reader.number(table.get("to"), table.place, "to", MAX_LENGTH)
     fill = reader.text(table.get("with"), table.place, "with")
     side = reader.text(table.get("side"), table.place, "side") if table.get("side") else "left"
     if len(fill) != 1 or fill == "\\":

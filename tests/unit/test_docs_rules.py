@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load as load_configuration
-from gateway.rules.conditions import _CONDITIONS, _WINDOW_KEYS
+from gateway.rules.conditions import CONDITIONS, WINDOW_KEYS
 from gateway.rules.csvtext import MAX_ROWS
 from gateway.rules.patterns import FOLDS
 from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS
@@ -61,9 +61,9 @@ def test_the_reference_lists_every_condition_part_and_key_and_no_other() -> None
         table = reference[reference.index(f"| {heading} |") :].partition("\n\n")[0]
         return {word for line in table.splitlines()[2:] for word in re.findall(r"`([^`]+)`", line.split("|")[1])}
 
-    assert listed("condition") - {"fold", "[]", "case", "accents", "column"} == set(_CONDITIONS)
+    assert listed("condition") - {"fold", "[]", "case", "accents", "column"} == set(CONDITIONS)
     assert listed("in a `match`") == {"any", "all", "not", "received"}
-    for word in (*NAME_COMPONENTS, *NAME_GROUPS, *_WINDOW_KEYS, *FOLDS):
+    for word in (*NAME_COMPONENTS, *NAME_GROUPS, *WINDOW_KEYS, *FOLDS):
         assert f"`{word}`" in reference, word
     for word in FACTS:
         assert f"`{word}`" in DOCUMENT, word
