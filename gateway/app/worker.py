@@ -43,6 +43,7 @@ def main(index: int, config_path: Path) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)
     limit_process(config.worker.memory_bytes)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reserves room for each, of what was just limited
     router = Router(ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s, read_keys(config))
     process.ready()
     router.run(process.control.beat, lambda: stopping)

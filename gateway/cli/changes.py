@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from gateway.dicom.window import ByteSource
 from gateway.transform import Origin, Transform, prepare
 
+_TRANSFER_SYNTAX = "TransferSyntaxUID"  # of the file meta information; told by its name
 _SHOWN_CHARACTERS = 60
 _BULK = "(bulk data)"
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -23,7 +24,7 @@ Change = tuple[str, str, str]  # attribute, before, after
 
 
 def changes(transforms: Sequence[Transform], source: ByteSource, origin: Origin, system: str) -> list[Change]:
-    """Every attribute that a copy has differently, by its path.
+    """Every attribute that a copy has differently, by its path; the transfer syntax first where it is another.
 
     :param source: the data set's bytes.
     :raises TransformError, HeaderError: the copy cannot be made.
@@ -38,7 +39,10 @@ def changes(transforms: Sequence[Transform], source: ByteSource, origin: Origin,
         _begin(after, prepared.transfer_syntax_uid)
         prepared.write(after.write)
         old, new = (dict(_values(_read(file), "")) for file in (before, after))
-    paths = dict.fromkeys((*old, *new))
+    old[_TRANSFER_SYNTAX], new[_TRANSFER_SYNTAX] = (
+        UID(uid).name for uid in (origin.transfer_syntax_uid, prepared.transfer_syntax_uid)
+    )
+    paths = dict.fromkeys((_TRANSFER_SYNTAX, *old, *new))
     return [
         (path, old.get(path, "absent"), new.get(path, "absent")) for path in paths if old.get(path) != new.get(path)
     ]

@@ -49,7 +49,7 @@ def make_copy(
     watch.renew()
     try:
         with SpoolFile.open(spool, payload) as file:
-            made = prepare(transforms, file, origin, system=IMPLEMENTATION_VERSION_NAME)
+            made = prepare(transforms, file, origin, system=IMPLEMENTATION_VERSION_NAME, beat=watch.renew)
             uids = made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid
 
             def fill(writer: SpoolWriter) -> None:
@@ -62,7 +62,8 @@ def make_copy(
 
             digest = chain.partition(CHAIN_DIGEST)[2]
             meta = ArrivalMeta(_NOBODY, *uids, received_at_ms)
-            copy = derive(spool, lease.instance_id, digest, meta, payload.length, fill, maker)
+            length = max(payload.length, made.about_bytes)
+            copy = derive(spool, lease.instance_id, digest, meta, length, fill, maker)
     except (TransformError, HeaderError) as error:
         return Derivation(chain, None, str(error))
     except (SpoolMissing, SpoolCorrupt):

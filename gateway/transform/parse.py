@@ -9,6 +9,7 @@ through what has none to find where it ends (a stack, no recursion).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 
 from gateway.dicom.kept import MAX_VALUE_BYTES
@@ -119,7 +120,38 @@ def has_items(element: Element) -> bool:
     return element.is_sequence and element.value[:4] in _ITEM_BYTES
 
 
+def each_item(data: DataSet, element: Element) -> Iterator[Item]:
+    """The items of a sequence, one after the other, none of them kept: a sequence that is closed stays closed.
+
+    :raises HeaderError: as `expand`.
+    """
+    if element.items is not None:
+        yield from element.items
+        return
+    budget = data.tree.budget
+    items: list[Item] = []
+    walk, at, big_endian = _opened(data, element)
+    while 0 <= at < element.value_bytes:
+        elements, held_bytes = budget.elements, budget.held_bytes
+        items = items[-1:]
+        before = len(items)
+        at = _read_item(walk, items, at, element.value_bytes, data, element, big_endian)
+        if len(items) > before:
+            yield items[-1]
+        budget.elements, budget.held_bytes = elements, held_bytes
+    element.tail = b""
+
+
 def _expand(data: DataSet, element: Element) -> None:
+    items: list[Item] = []
+    walk, at, big_endian = _opened(data, element)
+    while 0 <= at < element.value_bytes:
+        at = _read_item(walk, items, at, element.value_bytes, data, element, big_endian)
+    element.items = items
+
+
+def _opened(data: DataSet, element: Element) -> tuple[_Walk, int, bool]:
+    """A walk over the value of a sequence, where it begins, and whether it is big endian inside."""
     depth, around = 1, data.parent
     while around is not None:
         depth, around = depth + 1, around.parent
@@ -131,17 +163,11 @@ def _expand(data: DataSet, element: Element) -> None:
         base = element.bulk[0]
         part = _Part(data.tree.source, base, length)
     walk = _Walk(part, data.tree.budget, base)
-    items: list[Item] = []
     # PS3.5 6.2.2: UN of undefined length is little endian inside, whatever the transfer syntax.
     big_endian = data.big_endian
     if element.vr == "UN":
         big_endian = walk.slice(0, min(4, length)) == _ITEM_BYTES[1]
-    at = 0
-    while at < length:
-        at = _read_item(walk, items, at, length, data, element, big_endian)
-        if at < 0:
-            break
-    element.items = items
+    return walk, 0, big_endian
 
 
 def _read_item(

@@ -1,8 +1,9 @@
 """Runs a chain of transforms over one data set: parse, steps, record, write.
 
 The header is parsed once, all transforms work on one tree, and bulk values go through in pieces: memory does not grow
-with the object. Nothing is written before every step has succeeded; should the source end while bulk values are handed
-on, what was written is of no use, and the caller throws it away.
+with the object. Nothing is written before every step has succeeded. Pixels that a step changes are made frame by frame
+while they are written, and a data set whose transfer syntax has changed is encoded anew on the way. Should the source
+end there, or a frame be refused, what was written is of no use, and the caller throws it away.
 
 Workers call. A `TransformError` means that this instance cannot be transformed so, and its original must not be sent
 in place of the copy.
@@ -10,7 +11,7 @@ in place of the copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.dicom.header import SOP_CLASS_UID, SOP_INSTANCE_UID
 from gateway.dicom.window import ByteSource
@@ -18,13 +19,14 @@ from gateway.errors import TransformError
 from gateway.rules.subject import Subject
 from gateway.transform.parse import DEFLATED, parse
 from gateway.transform.record import record
+from gateway.transform.reencode import is_encoded_anew, reencoded
 from gateway.transform.reread import check_reading
 from gateway.transform.schema import Step, Transform
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
 from gateway.transform.values import ValueRefused
 from gateway.transform.view import View
-from gateway.transform.write import MAX_PIECE_BYTES, Deflating, Write, write_tree
+from gateway.transform.write import MAX_PIECE_BYTES, Deflating, Write, write_parts, write_tree
 
 
 class Prepared:
@@ -34,7 +36,9 @@ class Prepared:
         view = View(tree)
         self.sop_class_uid = view.text(SOP_CLASS_UID) or origin.sop_class_uid
         self.sop_instance_uid = view.text(SOP_INSTANCE_UID) or origin.sop_instance_uid
-        self.transfer_syntax_uid = origin.transfer_syntax_uid
+        self.transfer_syntax_uid = tree.transfer_syntax_uid
+        self.about_bytes = sum(element.encoded_bytes() for element in tree)  # as far as that is known
+        self._is_encoded_anew = is_encoded_anew(tree, origin.transfer_syntax_uid)
         self._tree = tree
         self._source = source
 
@@ -43,7 +47,10 @@ class Prepared:
 
         :param write: takes the data set, without file meta information, in pieces of at most 1 MiB, in order.
         :raises HeaderError: the source ends early, or the new data set does not fit into its lengths.
+        :raises TransformError: a frame of its pixel data cannot be made as a step wants it.
         """
+        if self._is_encoded_anew:
+            return write_parts(self._tree, reencoded(self._tree), write)
         if self.transfer_syntax_uid not in DEFLATED:
             return write_tree(self._tree, write)
         if self._tree.is_changed:
@@ -59,15 +66,24 @@ class Prepared:
         return at
 
 
-def prepare(chain: Sequence[Transform], source: ByteSource, origin: Origin, *, system: str) -> Prepared:
+def prepare(
+    chain: Sequence[Transform],
+    source: ByteSource,
+    origin: Origin,
+    *,
+    system: str,
+    beat: Callable[[], object] | None = None,
+) -> Prepared:
     """Run all transforms of a chain, one after the other.
 
     :param source: the data set's bytes, without preamble and file meta information; read again while writing.
     :param system: the name for Modifying System (0400,0563).
+    :param beat: called now and then while a step takes long over pixels.
     :raises TransformError: a step failed.
     :raises HeaderError: the data set cannot be read, or is past a bound.
     """
     tree = parse(source, origin.transfer_syntax_uid)
+    tree.beat = beat or tree.beat
     for transform in chain:
         tree.is_recording = transform.is_recorded and not tree.keeps_no_record
         for step in transform.steps:
@@ -77,7 +93,8 @@ def prepare(chain: Sequence[Transform], source: ByteSource, origin: Origin, *, s
     except ValueRefused as refused:
         names = ", ".join(transform.name for transform in chain)
         raise TransformError(f"transform {names}: the changes cannot be recorded: {refused}") from None
-    check_reading(tree)
+    if not is_encoded_anew(tree, origin.transfer_syntax_uid):
+        check_reading(tree)
     return Prepared(tree, source, origin)
 
 
@@ -88,8 +105,8 @@ def _run(transform: Transform, step: Step, tree: Tree, origin: Origin) -> None:
         subject = Subject(View(tree), facts, syntax, sop_class, received)
         if not step.when.holds(subject):
             return
+    tree.where = f"transform {transform.name}, step {step.number} ({step.verb})"
     try:
         step.action.run(tree, origin)
     except ValueRefused as refused:
-        where = f"transform {transform.name}, step {step.number} ({step.verb})"
-        raise TransformError(f"{where}: {refused}") from None
+        raise TransformError(f"{tree.where}: {refused}") from None

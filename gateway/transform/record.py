@@ -3,7 +3,8 @@
 One item for a run: where the instance came from, when, by which system, why (COERCE), and in Modified Attributes
 Sequence (0400,0550) the attributes of the top level as they were. An attribute inside a sequence is told by the whole
 sequence as it was; one that was absent by a zero length; a private one comes with its Private Creator. A value of more
-than 64 KiB is told by a zero length too: it is not kept twice. Items that are there already stay.
+than 64 KiB is told by a zero length too: it is not kept twice. Pixels that were changed are not told of: empty
+ones would make an image of the item. Items that are there already stay.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.transform.edit import creator_tag, is_creator, write
 from gateway.transform.items import sequence_of
-from gateway.transform.names import is_private, standard_vr
+from gateway.transform.names import is_pixel_data, is_private, standard_vr
 from gateway.transform.parse import expand
+from gateway.transform.pixels.image import PIXEL_DATA
 from gateway.transform.steps import Origin
 from gateway.transform.tree import DataSet, Element, Tree
 
@@ -23,6 +25,7 @@ _MODIFICATION_DATETIME = 0x04000562
 _MODIFYING_SYSTEM = 0x04000563
 _SOURCE_OF_PREVIOUS_VALUES = 0x04000564
 _REASON = 0x04000565
+_OFFSETS = frozenset({0x7FE00001, 0x7FE00002})  # where frames lie, in the Extended Offset Table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_LO = 64
 
@@ -35,7 +38,9 @@ def record(tree: Tree, origin: Origin, system: str) -> None:
     changed = {
         tag: element
         for tag, element in tree.previous.items()
-        if tag != _ORIGINAL_ATTRIBUTES and not _is_same(element, tree.root.get(tag), tree.root.big_endian)
+        if tag != _ORIGINAL_ATTRIBUTES
+        and not _are_pixels(tree, tag)
+        and not _is_same(element, tree.root.get(tag), tree.root.big_endian)
     }
     if not changed:
         return
@@ -53,6 +58,13 @@ def record(tree: Tree, origin: Origin, system: str) -> None:
     modified.items = [values := item.data.make_item(modified)]
     values.data.elements = [_told(root, tag, changed.get(tag)) for tag in _with_creators(root, changed)]
     item.data.put(modified)
+
+
+def _are_pixels(tree: Tree, tag: int) -> bool:
+    """Whether an attribute is pixel data that is there, or tells where its frames lie."""
+    if tag in _OFFSETS:
+        return tree.root.get(PIXEL_DATA) is not None
+    return is_pixel_data(tag) and tree.root.get(tag) is not None
 
 
 def _is_same(before: Element | None, now: Element | None, big_endian: bool) -> bool:

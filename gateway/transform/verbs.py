@@ -21,6 +21,7 @@ from gateway.transform.items import UTF_8, AddItem, Charset, RemoveItem
 from gateway.transform.names import Path, Wild, is_pixel_data, parse_wild
 from gateway.transform.reader import Reader
 from gateway.transform.steps import Action, Change, Copy, Edit, Empty, Map, Remove, Set
+from gateway.transform.transcode_verb import transcode
 
 _MAX_PATTERN_MEMORY_BYTES = 1 << 20
 _MAX_REPLACEMENT = 1024
@@ -297,4 +298,5 @@ VERBS: Mapping[str, Callable[[Reader, Node], Action | None]] = {
     "remove_item": _remove_item,
     "charset": _charset,
     "deidentify": read_deidentify,
+    "transcode": transcode,
 }

@@ -24,10 +24,18 @@ def write_tree(tree: Tree, write: Write) -> int:
 
     :raises HeaderError: the source ends early, or a length does not fit into 32 bits.
     """
+    return write_parts(tree, parts_of(tree), write, tree.root.big_endian)
+
+
+def write_parts(tree: Tree, parts: Iterator[Part], write: Write, big_endian: bool = False) -> int:
+    """Write the parts of a data set; how many bytes they have.
+
+    :param big_endian: whether what is produced has to be swapped.
+    """
     written = 0
     gathered: list[bytes] = []
     size = 0
-    for part in parts_of(tree):
+    for part in parts:
         if isinstance(part, bytes) and len(part) <= _GATHERED_BYTES:
             gathered.append(part)
             size += len(part)
@@ -42,7 +50,7 @@ def write_tree(tree: Tree, write: Write) -> int:
         elif isinstance(part, tuple):
             written += _copy(tree, part, write)
         else:
-            written += _produce(part, write, tree.root.big_endian)
+            written += _produce(part, write, big_endian)
     if gathered:
         write(b"".join(gathered))
     return written + size

@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.transform.names import label
 from gateway.transform.pixels import samples
-from gateway.transform.pixels.image import PIXEL_DATA, Image
+from gateway.transform.pixels.image import COLUMNS, PIXEL_DATA, ROWS, Image
 from gateway.transform.pixels.profiles import (
     J2K,
     J2K_LOSSLESS,
@@ -37,6 +37,7 @@ from gateway.transform.values import ValueRefused
 EXPLICIT = "1.2.840.10008.1.2.1"
 _SRGB, _UNSPECIFIED = 1, 0  # OpenJPEG's names of colour spaces
 _BY_PIXEL = 0
+_MIN_J2K = 32  # of the encoder, which always makes five halvings
 
 
 def native_image(image: Image, frame: bytes) -> Image:
@@ -153,6 +154,9 @@ def encoded_image(image: Image, transfer_syntax_uid: str) -> Image:
     :raises ValueRefused: it cannot be encoded so.
     """
     check_profile(image, transfer_syntax_uid)
+    for tag, size in ((ROWS, image.rows), (COLUMNS, image.columns)):
+        if transfer_syntax_uid in JPEG_2000 and size < _MIN_J2K:
+            raise ValueRefused(f"{label(tag)}: fewer than the {_MIN_J2K} that the JPEG 2000 codec needs")
     colour, planar = image.photometric_interpretation, 0
     if colour == "RGB" and transfer_syntax_uid in (J2K, J2K_LOSSLESS):
         colour = "YBR_RCT" if transfer_syntax_uid == J2K_LOSSLESS else "YBR_ICT"
@@ -245,12 +249,14 @@ def _by_pixel(image: Image, frame: bytes) -> bytes:
 def _called(what: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a codec, whose errors are of many kinds, and whose texts are not repeated.
 
-    :raises ValueRefused: it fails. MemoryError: it has no room; that is not the image's fault alone.
+    :raises ValueRefused: it fails.
     """
     try:
         return function(*arguments, **options)
-    except (MemoryError, ValueRefused):
+    except ValueRefused:
         raise
+    except MemoryError:
+        raise ValueRefused(f"{label(PIXEL_DATA)}: no room to {what} a frame: is worker.memory too small?") from None
     except Exception as error:  # noqa: BLE001 - what a codec raises is its own affair
         reason = f"the codec cannot {what} a frame ({type(error).__name__})"
         raise ValueRefused(f"{label(PIXEL_DATA)}: {reason}") from None

@@ -29,7 +29,7 @@ from gateway.transform.pixels.image import (
     Image,
     image_of,
 )
-from gateway.transform.tree import Element, Produced, Tree
+from gateway.transform.tree import DataSet, Element, Produced, Tree
 from gateway.transform.values import ValueRefused
 from gateway.transform.write import swapped
 
@@ -76,8 +76,8 @@ def frames_of(tree: Tree) -> Frames:
     if image.is_native != (not element.of_undefined_length):
         raise ValueRefused(f"{label(PIXEL_DATA)}: it is not encoded as the transfer syntax says")
     if image.is_native:
-        return NativeFrames(tree, element, image)
-    return EncapsulatedFrames(tree, element, image)
+        return NativeFrames(tree.root, element, image)
+    return EncapsulatedFrames(tree.root, element, image)
 
 
 class _Value:
@@ -111,11 +111,11 @@ class _Value:
 class NativeFrames:
     """Frames of pixel data that is not encapsulated."""
 
-    def __init__(self, tree: Tree, element: Element, image: Image) -> None:
+    def __init__(self, data: DataSet, element: Element, image: Image) -> None:
         self.image = image
-        self._value = _Value(tree.source, element)
-        self._word_bytes = _word_bytes(image, element, tree.root.big_endian)
-        expected = (image.frame_bits * image.number_of_frames + 7) // 8
+        self._value = _Value(data.tree.source, element)
+        self._word_bytes = word_bytes(image.bits_allocated, element, data.big_endian)
+        expected = image.pixel_bytes
         if self._value.length < expected:
             raise ValueRefused(f"{label(PIXEL_DATA)}: shorter than its frames are")
         if self._value.length - expected >= max(2, image.frame_bytes):
@@ -138,10 +138,14 @@ class NativeFrames:
         return packed.to_bytes(self.image.frame_bytes, "little")
 
 
-def _word_bytes(image: Image, element: Element, big_endian: bool) -> int:
+def word_bytes(bits_allocated: int, element: Element, big_endian: bool) -> int:
+    """In how many bytes native pixel data is swapped.
+
+    :raises ValueRefused: nobody can say.
+    """
     if not big_endian or element.vr == "OB":
         return 1
-    if image.bits_allocated > 16:
+    if bits_allocated > 16:
         # PS3.5 6.2 swaps OW by 16 bits; much software writes such pixels swapped whole.
         raise ValueRefused(f"{label(PIXEL_DATA)}: big endian with more than 16 bits allocated has no one meaning")
     return 2
@@ -150,15 +154,15 @@ def _word_bytes(image: Image, element: Element, big_endian: bool) -> int:
 class EncapsulatedFrames:
     """Frames of encapsulated pixel data (PS3.5 A.4)."""
 
-    def __init__(self, tree: Tree, element: Element, image: Image) -> None:
+    def __init__(self, data: DataSet, element: Element, image: Image) -> None:
         self.image = image
-        self._value = _Value(tree.source, element)
+        self._value = _Value(data.tree.source, element)
         self._starts, self._lengths = array("Q"), array("Q")  # of each fragment's bytes
         table = self._walk()
         count = image.number_of_frames
         if not self._starts:
             raise ValueRefused(f"{label(PIXEL_DATA)}: it has no fragment")
-        extended = _extended(tree)
+        extended = _extended(data)
         self._cut: array[int] | None = None  # what of a frame counts, where that is told
         if extended is not None:
             offsets, self._cut = extended
@@ -248,9 +252,9 @@ class EncapsulatedFrames:
         return self._lengths[at] >= 2 and self._value.read(self._starts[at], 2) in _STARTS
 
 
-def _extended(tree: Tree) -> tuple[array[int], array[int]] | None:
+def _extended(data: DataSet) -> tuple[array[int], array[int]] | None:
     """The Extended Offset Table and its lengths; None where there is none."""
-    offsets, lengths = (_table(tree, tag) for tag in (EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS))
+    offsets, lengths = (_table(data, tag) for tag in (EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS))
     if not offsets and not lengths:
         return None
     if len(offsets) != len(lengths):
@@ -258,12 +262,12 @@ def _extended(tree: Tree) -> tuple[array[int], array[int]] | None:
     return offsets, lengths
 
 
-def _table(tree: Tree, tag: int) -> array[int]:
-    element = tree.root.get(tag)
+def _table(data: DataSet, tag: int) -> array[int]:
+    element = data.get(tag)
     if element is None:
         return array("Q")
     length = element.value_bytes
     if length % 8 or length > 8 * MAX_FRAGMENTS:
         raise ValueRefused(f"{label(tag)}: not a list of 64-bit numbers")
-    value = _Value(tree.source, element).read(0, length)
+    value = _Value(data.tree.source, element).read(0, length)
     return array("Q", unpack_from(f"<{length // 8}Q", value))

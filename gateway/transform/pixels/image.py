@@ -38,7 +38,6 @@ NATIVE = frozenset(
         "1.2.840.10008.1.2.1",
         "1.2.840.10008.1.2.1.99",
         "1.2.840.10008.1.2.2",
-        "1.2.840.113619.5.2",
     }
 )
 
@@ -77,6 +76,11 @@ class Image:
         return (self.frame_bits + 7) // 8
 
     @property
+    def pixel_bytes(self) -> int:
+        """How many bytes all native frames have, without padding."""
+        return (self.frame_bits * self.number_of_frames + 7) // 8
+
+    @property
     def sample_bytes(self) -> int:
         """How many bytes a sample has; 1 where several share one."""
         return max(1, self.bits_allocated // 8)
@@ -103,7 +107,11 @@ class Image:
 
 def image_of(tree: Tree) -> Image:
     """What the pixel data of a tree is, after the steps so far."""
-    root = tree.root
+    return image_in(tree.root)
+
+
+def image_in(root: DataSet) -> Image:
+    """What the pixel data of a data set is, also of one in an item."""
     samples = _number(root, SAMPLES_PER_PIXEL)
     allocated = _number(root, BITS_ALLOCATED)
     stored = _number(root, BITS_STORED)
@@ -118,7 +126,7 @@ def image_of(tree: Tree) -> Image:
         photometric_interpretation=_text(root, PHOTOMETRIC_INTERPRETATION),
         planar_configuration=_number(root, PLANAR_CONFIGURATION, 0) if samples > 1 else 0,
         number_of_frames=_frames(root),
-        transfer_syntax_uid=tree.transfer_syntax_uid,
+        transfer_syntax_uid=root.tree.transfer_syntax_uid,
     )
     _check(image)
     return image

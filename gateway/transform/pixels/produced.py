@@ -53,10 +53,9 @@ class NativePixels:
     def __init__(self, frames: Frames, where: str = "") -> None:
         self.frames = frames
         self._where = where
-        image = frames.image
-        length = (image.frame_bits * image.number_of_frames + 7) // 8
+        length = frames.image.pixel_bytes
         self.length: int | None = length + length % 2
-        self.word_bytes = image.sample_bytes
+        self.word_bytes = frames.image.sample_bytes
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         """See `gateway.transform.tree.Produced`."""
@@ -73,7 +72,7 @@ class NativePixels:
             left >>= 8 * whole
         if left_bits:
             yield left.to_bytes(1, "little")
-        if (image.frame_bits * image.number_of_frames + 7) // 8 % 2:
+        if image.pixel_bytes % 2:
             yield b"\0"
 
 

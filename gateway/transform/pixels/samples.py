@@ -16,11 +16,13 @@ MISSING = "the codecs are not installed: pip install 'dicom-gateway[codecs]'"
 
 
 def codec(name: str) -> Any:
-    """A module of the codecs. :raises ValueRefused: it is not installed."""
+    """A module of the codecs. :raises ValueRefused: it is not installed, or there is no room to load it."""
     try:
         return import_module(name)
-    except ImportError:
+    except ModuleNotFoundError:
         raise ValueRefused(MISSING) from None
+    except ImportError:
+        raise ValueRefused("the codecs cannot be loaded: are they damaged, or is worker.memory too small?") from None
 
 
 def by_pixel(frame: bytes, samples_per_pixel: int, sample_bytes: int) -> bytes:

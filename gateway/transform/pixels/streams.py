@@ -17,6 +17,7 @@ from gateway.transform.values import ValueRefused
 
 _MAX_MARKERS = 1000
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # SOF0-15, SOF55 of JPEG-LS
+_JPEG_LS, _LOSSLESS = 0xF7, frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _RGB_IDS = (b"RGB", b"rgb")
 _END = b"\xff\xd9"  # EOI
 _JP2 = b"\x00\x00\x00\x0cjP  "
@@ -24,7 +25,11 @@ _JP2 = b"\x00\x00\x00\x0cjP  "
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a stream holds. `colour` is what it says of its three components: RGB, YBR, or "" where it says nothing."""
+    """What a stream holds.
+
+    `colour` is what it says of its three components: RGB, YBR, or "" where it says nothing; `is_lossy` that it is
+    compressed in a way that cannot give all back.
+    """
 
     rows: int
     columns: int
@@ -33,6 +38,7 @@ class Stream:
     is_signed: bool = False
     colour: str = ""
     is_by_plane: bool = False
+    is_lossy: bool = False
 
 
 def stream_of_jpeg(frame: bytes) -> Stream:
@@ -42,7 +48,7 @@ def stream_of_jpeg(frame: bytes) -> Stream:
     """
     if not frame.rstrip(b"\0\xff").endswith(_END):
         raise ValueRefused(f"{label(PIXEL_DATA)}: a frame is no JPEG stream, or not a whole one")
-    colour, found = "", None
+    colour, found, kind = "", None, 0
     at = 2 if frame[:2] == b"\xff\xd8" else len(frame)
     for _ in range(_MAX_MARKERS):
         while at + 1 < len(frame) and frame[at] == 0xFF and frame[at + 1] == 0xFF:
@@ -52,26 +58,37 @@ def stream_of_jpeg(frame: bytes) -> Stream:
         marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
         segment = frame[at + 4 : at + 2 + length]
         if marker in _FRAME_HEADERS and len(segment) >= 6:
-            found = segment
+            found, kind = segment, marker
         elif marker == 0xEE and segment[:5] == b"Adobe" and len(segment) >= 12:
             colour = "RGB" if segment[11] == 0 else "YBR"
         elif marker == 0xE0 and segment[:5] == b"JFIF\0":
             colour = colour or "YBR"
         elif marker == 0xDA:
-            return _jpeg(found, colour, segment)
+            return _jpeg(found, kind, colour, segment)
         at += 2 + length
     raise ValueRefused(f"{label(PIXEL_DATA)}: a frame is no JPEG stream")
 
 
-def _jpeg(header: bytes | None, colour: str, scan: bytes) -> Stream:
+def _jpeg(header: bytes | None, kind: int, colour: str, scan: bytes) -> Stream:
     if header is None:
         raise ValueRefused(f"{label(PIXEL_DATA)}: a frame is no JPEG stream")
     precision, rows, columns, components = unpack_from(">BHHB", header)
     if header[6::3][:3] in _RGB_IDS:
         colour = "RGB"
     count = scan[0] if scan else 0
-    is_by_plane = components > 1 and count == 1
-    return Stream(rows, columns, components, precision, False, colour if components == 3 else "", is_by_plane)
+    if kind == _JPEG_LS:
+        is_lossy = scan[1 + 2 * count : 2 + 2 * count] not in (b"\0", b"")  # NEAR
+    else:
+        is_lossy = kind not in _LOSSLESS
+    return Stream(
+        rows,
+        columns,
+        components,
+        precision,
+        colour=colour if components == 3 else "",
+        is_by_plane=components > 1 and count == 1,
+        is_lossy=is_lossy,
+    )
 
 
 def stream_of_j2k(frame: bytes) -> Stream:
@@ -81,7 +98,20 @@ def stream_of_j2k(frame: bytes) -> Stream:
         raise ValueRefused(f"{label(PIXEL_DATA)}: a frame is no JPEG 2000 stream")
     width, height, left, top = unpack_from(">4I", frame, at + 8)
     components, size = unpack_from(">HB", frame, at + 40)
-    return Stream(height - top, width - left, components, (size & 0x7F) + 1, bool(size & 0x80))
+    is_lossy = _wavelet(frame, at + 2) == 0  # the irreversible one
+    return Stream(height - top, width - left, components, (size & 0x7F) + 1, bool(size & 0x80), is_lossy=is_lossy)
+
+
+def _wavelet(frame: bytes, at: int) -> int:
+    """The transformation that the COD segment of the main header names; -1 where there is none."""
+    for _ in range(_MAX_MARKERS):
+        marker, length = frame[at : at + 2], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker == b"\xff\x52" and len(frame) > at + 13:
+            return frame[at + 13]
+        if length < 2 or marker == b"\xff\x90":
+            break
+        at += 2 + length
+    return -1
 
 
 def _codestream(frame: bytes) -> int:
@@ -94,6 +124,14 @@ def _codestream(frame: bytes) -> int:
             break
         at += length
     return 0
+
+
+def is_lossy(frame: bytes) -> bool:
+    """Whether a frame says of itself that compressing it has lost something."""
+    try:
+        return (stream_of_jpeg if frame.startswith(b"\xff\xd8") else stream_of_j2k)(frame).is_lossy
+    except ValueRefused:
+        return False  # RLE, which loses nothing
 
 
 def check_stream(stream: Stream, image: Image) -> None:
