@@ -25,6 +25,8 @@ from gateway.schemas.parts import (
 from gateway.transform.deidentify.read import KEYS as DEIDENTIFY_KEYS
 from gateway.transform.deidentify.read import MAX_SHIFT_DAYS
 from gateway.transform.deidentify.table import Option
+from gateway.transform.transcode import SYNTAXES
+from gateway.transform.transcode_verb import LOSS, MOST_LOSS
 from gateway.transform.verbs import MAX_LENGTH, VERBS
 
 _NAMES: Schema = some(TEXT)
@@ -120,7 +122,7 @@ _DEIDENTIFY: Schema = table(
             "By how many days dates are moved at most, or [least, most].",
             {"anyOf": [_DAYS, {"type": "array", "items": _DAYS, "minItems": 2, "maxItems": 2}]},
         ),
-        "age_cap": described("Whether ages above 89 years become 89 years.", {"enum": ["none", 89, "89"]}),
+        "age_cap": described("Whether every age above 89 years becomes 090Y.", {"enum": ["none", 89, "89"]}),
         "birth_date": described("What becomes of the birth date: `remove` where not said.", words(("remove", "shift"))),
         "safe_private": described(
             "Private attributes that tell of nobody: by their creator, numbers such as `(0029,xx08)`.",
@@ -133,6 +135,28 @@ _DEIDENTIFY: Schema = table(
     },
     ("key",),
 )
+_LOSSES = {
+    "ratio": "How many times smaller the pixels become.",
+    "error": "By how much a sample may differ.",
+}
+_LOSSLESS = tuple(text for pair in SYNTAXES.items() if pair[1] not in LOSS for text in pair)
+_TRANSCODE: Schema = {
+    "anyOf": [
+        words(_LOSSLESS),
+        *(
+            table(
+                ("to", key),
+                {
+                    "to": described("A transfer syntax that loses something.", words((name, uid))),
+                    key: described(_LOSSES[key], whole_number(1, MOST_LOSS[key])),
+                },
+                ("to", key),
+            )
+            for name, uid in SYNTAXES.items()
+            if (key := LOSS.get(uid, ""))
+        ),
+    ]
+}
 
 VERB_SCHEMAS: Mapping[str, Schema] = {
     "set": described("Give attributes a value; those that are absent are made.", _TEMPLATES),
@@ -151,6 +175,7 @@ VERB_SCHEMAS: Mapping[str, Schema] = {
     "remove_item": described("Take items out of a sequence.", _REMOVE_ITEM),
     "charset": described("Convert all text to this Specific Character Set.", words(("ISO_IR 192",))),
     "deidentify": described("Make of it an instance that tells of nobody, as PS3.15 Annex E has it.", _DEIDENTIFY),
+    "transcode": described("Write the instance in another transfer syntax.", _TRANSCODE),
 }
 
 
