@@ -30,6 +30,7 @@ CONDITIONS = st.one_of(
         {"equals": st.one_of(TEXTS, st.lists(GLOBS, min_size=1, max_size=2))}, optional={"fold": FOLDS}
     ),
     st.fixed_dictionaries({"like": GLOBS}, optional={"fold": FOLDS}),
+    st.fixed_dictionaries({"table": st.just("t")}, optional={"column": st.just("c"), "fold": FOLDS}),
     st.fixed_dictionaries({"regex": st.sampled_from(["^a", "b$", "A.", "ß"])}, optional={"fold": FOLDS}),
     st.sampled_from([{"present": "true"}, {"absent": "true"}, {"count": {"ge": "2"}}]),
     SIMPLE.map(lambda text: {"all": text}),
@@ -60,7 +61,8 @@ def plan_of(drawn: list[tuple[Any, dict[str, Any]]]) -> Plan:
         {"name": f"r{number}", **({"match": matched} if matched else {}), **action}
         for number, (matched, action) in enumerate(drawn)
     ]
-    return load({"r.yaml": json.dumps({"rules": rules})})
+    tables = {"t": {"file": "t.csv", "key": "k"}}
+    return load({"r.yaml": json.dumps({"tables": tables, "rules": rules}), "t.csv": "k,c\na,B\nß,á\nAB,\n"})
 
 
 def plainly(plan: Plan, subject: Subject) -> Decision:
