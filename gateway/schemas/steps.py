@@ -25,8 +25,8 @@ from gateway.schemas.parts import (
 from gateway.transform.deidentify.read import KEYS as DEIDENTIFY_KEYS
 from gateway.transform.deidentify.read import MAX_SHIFT_DAYS
 from gateway.transform.deidentify.table import Option
+from gateway.transform.pixels.profiles import J2K, JPEG_LS_NEAR_LOSSLESS
 from gateway.transform.transcode import SYNTAXES
-from gateway.transform.transcode_verb import LOSS, MOST_LOSS
 from gateway.transform.verbs import MAX_LENGTH, VERBS
 
 _NAMES: Schema = some(TEXT)
@@ -135,25 +135,20 @@ _DEIDENTIFY: Schema = table(
     },
     ("key",),
 )
-_LOSSES = {
-    "ratio": "How many times smaller the pixels become.",
-    "error": "By how much a sample may differ.",
-}
-_LOSSLESS = tuple(text for pair in SYNTAXES.items() if pair[1] not in LOSS for text in pair)
+
+_LOSSY = {J2K, JPEG_LS_NEAR_LOSSLESS}
+_LOSSLESS = {name: uid for name, uid in SYNTAXES.items() if uid not in _LOSSY}
 _TRANSCODE: Schema = {
     "anyOf": [
-        words(_LOSSLESS),
-        *(
-            table(
-                ("to", key),
-                {
-                    "to": described("A transfer syntax that loses something.", words((name, uid))),
-                    key: described(_LOSSES[key], whole_number(1, MOST_LOSS[key])),
-                },
-                ("to", key),
-            )
-            for name, uid in SYNTAXES.items()
-            if (key := LOSS.get(uid, ""))
+        words((*_LOSSLESS, *_LOSSLESS.values())),
+        table(
+            ("to", "ratio", "error"),
+            {
+                "to": described("The transfer syntax, by its name or UID.", words((*SYNTAXES, *SYNTAXES.values()))),
+                "ratio": described("How many times smaller pixels become, by JPEG 2000.", whole_number(1, 1000)),
+                "error": described("By how much a sample may differ, by JPEG-LS.", whole_number(1, 255)),
+            },
+            ("to",),
         ),
     ]
 }
@@ -175,7 +170,7 @@ VERB_SCHEMAS: Mapping[str, Schema] = {
     "remove_item": described("Take items out of a sequence.", _REMOVE_ITEM),
     "charset": described("Convert all text to this Specific Character Set.", words(("ISO_IR 192",))),
     "deidentify": described("Make of it an instance that tells of nobody, as PS3.15 Annex E has it.", _DEIDENTIFY),
-    "transcode": described("Write the instance in another transfer syntax.", _TRANSCODE),
+    "transcode": described("Write it in another transfer syntax; how much may be lost has to be said.", _TRANSCODE),
 }
 
 
