@@ -3,7 +3,8 @@
 Most rules ask for a text: this modality, that station, a word in a description. What a rule needs is a set of such
 texts under their keys, one of which the instance must have if the rule is to match; `needs_of` finds those sets in a
 matcher, and the index files each rule under the one that it shares with the fewest others. An instance then looks up
-each of its values once, and looks for each word once. A rule that needs no text (a regular expression, a comparison, a
+each of its values once, and looks for each word once. Of rules that need no text, those that need a regular expression
+are found together with all others of their kind, in one pass over the value. A rule that needs neither (a comparison, a
 `not`) is a candidate always.
 
 The index leaves rules out, it decides nothing: a candidate is evaluated as if there were no index, in the order of the
@@ -18,13 +19,14 @@ from itertools import chain
 from typing import NamedTuple
 
 from gateway.rules import match
-from gateway.rules.patterns import ACCENTS, Equals, Glob, Literals
+from gateway.rules.patterns import ACCENTS, Equals, Glob, Literals, PatternError, Regex, RegexSet
 from gateway.rules.subject import Key, Subject, Values
 
 # In longer values no words are looked for: trying the rules is bounded, by `gateway.rules.patterns`.
 _MAX_VALUES, _MAX_CHARACTERS = 64, 4096
 # More texts than these, as a table has, are no need: a set finds them at once, and filing each of them costs more.
 _MAX_TEXTS = 1000
+FEW = 8  # so many expressions are tried one by one
 
 
 class Need(NamedTuple):
@@ -47,13 +49,17 @@ class Index:
         self._always: list[int] = []
         self._wholes: dict[Key, dict[str, list[int]]] = {}
         self._parts: dict[Key, dict[str, list[int]]] = {}
+        self._expressions = _Expressions()
         for number, needs in enumerate(by_rule):
             if not needs:
-                self._always.append(number)
+                matcher = matchers[number]
+                if matcher is None or not self._expressions.file(number, matcher):
+                    self._always.append(number)
                 continue
             for need in min(needs, key=lambda each: (_has_parts(each), sum(shared[one] for one in each))):
                 by_text = (self._parts if need.part else self._wholes).setdefault(need.key, {})
                 by_text.setdefault(need.text, []).append(number)
+        self._always = sorted([*self._always, *self._expressions.compile()])
 
     def candidates(self, subject: Subject) -> Sequence[int]:
         """The numbers of the rules that may match, in ascending order."""
@@ -71,9 +77,61 @@ class Index:
             for value in values or ():
                 folded = value.casefold()
                 found += [numbers for part, numbers in by_part.items() if part in folded]
+        found += self._expressions.found(subject)
         if not found:
             return self._always
         return sorted(set(chain(self._always, *found)))
+
+
+class _Expressions:
+    """Rules that need a regular expression, by its key and kind. It is found in no value that is not there."""
+
+    def __init__(self) -> None:
+        self._filed: dict[tuple[Key, frozenset[str], bool], list[tuple[Regex, int]]] = {}
+        self._sets: list[tuple[Key, RegexSet, list[int]]] = []
+
+    def file(self, number: int, matcher: match.Matcher) -> bool:
+        """Take a rule, if it needs an expression."""
+        needed = next(_expressions_of(matcher), None)
+        if needed is not None:
+            key, expression = needed
+            kind = (key, expression.folds, expression.is_caseless)
+            self._filed.setdefault(kind, []).append((expression, number))
+        return needed is not None
+
+    def compile(self) -> list[int]:
+        """Make the sets; the numbers of rules that are in none."""
+        left: list[int] = []
+        for (key, _, _), filed in self._filed.items():
+            numbers = [number for _, number in filed]
+            try:
+                together = RegexSet([each for each, _ in filed]) if len(filed) > FEW else None
+            except PatternError:
+                together = None
+            if together is None:
+                left += numbers
+            else:
+                self._sets.append((key, together, numbers))
+        self._filed.clear()
+        return left
+
+    def found(self, subject: Subject) -> Iterator[list[int]]:
+        """The numbers of the rules whose expression is found."""
+        for key, together, numbers in self._sets:
+            values = subject[key]
+            if not values:
+                continue
+            which = together.found(values) if _are_short(values) else None
+            yield numbers if which is None else [numbers[each] for each in which]
+
+
+def _expressions_of(matcher: match.Matcher) -> Iterator[tuple[Key, Regex]]:
+    """Expressions that must be found if the matcher is to hold."""
+    if isinstance(matcher, match.Attribute) and isinstance(matcher.condition, Regex):
+        yield matcher.key, matcher.condition
+    elif isinstance(matcher, match.All):
+        for part in matcher.parts:
+            yield from _expressions_of(part)
 
 
 def needs_of(matcher: match.Matcher) -> Iterator[Needs]:

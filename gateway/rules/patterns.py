@@ -5,6 +5,8 @@
   - `Regex`      RE2 syntax, found anywhere in a value, case-sensitive (`(?i)` changes that);
   - `Equals`     exactly this text.
 
+`RegexSet` finds which of many expressions may hold.
+
 Of the last three it can be said what is alike otherwise: `CASE` (Unicode's case folding, so ß is ss too) and `ACCENTS`
 (marks on Latin, Greek and Cyrillic letters, strokes through letters, ligatures: é is e, ø is o, æ is ae; not the marks
 that make another kana). Any value that fits is enough.
@@ -18,7 +20,7 @@ engine's own log is off, since it may quote what it looked at. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from unicodedata import normalize
 
 import re2
@@ -29,6 +31,7 @@ MAX_PROGRAM_SIZE = 1000
 MAX_SEARCHED_BYTES = 16 * 1024
 VALUE_COST_BYTES = 4
 _MAX_PATTERN_MEMORY_BYTES = 1 << 20
+MAX_SET_MEMORY_BYTES = 16 << 20
 
 # Certain to lie within the bound, whatever folding and UTF-8 make of it.
 _SHORT_CHARACTERS = 1000
@@ -111,16 +114,51 @@ class Regex:
         self._text = text
         self._alike = alike
         # Folding the case of a pattern would turn \\W into \\w: RE2 does that itself.
-        self._folds = alike - {CASE}
-        self._pattern = _compile(fold(text, self._folds), caseless=CASE in alike)
+        self.folds = alike - {CASE}
+        self.pattern = fold(text, self.folds)
+        self.is_caseless = CASE in alike
+        self._compiled = _compile(self.pattern, caseless=self.is_caseless)
 
     def holds(self, values: Values) -> bool:
-        if values is not None and len(values) == 1 and len(values[0]) <= _SHORT_CHARACTERS and not self._folds:
-            return self._pattern.search(values[0].encode("utf-8", "replace")) is not None
-        return any(self._pattern.search(part) is not None for part in searched(values, self._folds))
+        if values is not None and len(values) == 1 and len(values[0]) <= _SHORT_CHARACTERS and not self.folds:
+            return self._compiled.search(values[0].encode("utf-8", "replace")) is not None
+        return any(self._compiled.search(part) is not None for part in searched(values, self.folds))
 
     def describe(self) -> str:
         return f"has the regular expression {self._text!r}" + said(self._alike)
+
+
+class RegexSet:
+    """Many regular expressions looked for at once: one pass over a text, whatever their number.
+
+    Of one kind: all with the same `folds` and `is_caseless`.
+
+    :raises PatternError: together they are too large for the engine.
+    """
+
+    def __init__(self, expressions: Sequence[Regex]) -> None:
+        options = _options(caseless=expressions[0].is_caseless, memory_bytes=MAX_SET_MEMORY_BYTES)
+        self._folds = expressions[0].folds
+        self._set = re2.Set.SearchSet(options)
+        for expression in expressions:
+            self._set.Add(expression.pattern.encode())
+        # Where the engine runs out of memory it finds nothing and says nothing: the empty text is found in every text.
+        self._witness = self._set.Add(b"")
+        try:
+            self._set.Compile()
+        except re2.error:
+            raise PatternError("together the patterns are too large") from None
+
+    def found(self, values: Values) -> set[int] | None:
+        """The numbers of those that are found in any value; None where the engine could not tell."""
+        numbers: set[int] = set()
+        for part in searched(values, self._folds):
+            here = self._set.Match(part)
+            if self._witness not in here:
+                return None
+            numbers.update(here)
+        numbers.discard(self._witness)
+        return numbers
 
 
 def fold(text: str, alike: frozenset[str]) -> str:
@@ -176,16 +214,20 @@ def said(alike: frozenset[str]) -> str:
 
 
 def _compile(pattern: str, *, caseless: bool = False) -> re2._Regexp:
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    options.max_mem = _MAX_PATTERN_MEMORY_BYTES
-    options.case_sensitive = not caseless
     try:
-        compiled = re2.compile(pattern.encode(), options)
+        compiled = re2.compile(pattern.encode(), _options(caseless=caseless, memory_bytes=_MAX_PATTERN_MEMORY_BYTES))
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0] if error.args else "not a regular expression"
         raise PatternError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None
     if compiled.programsize > MAX_PROGRAM_SIZE:
         raise PatternError("the pattern is too large: write a shorter one, or smaller repetitions")
     return compiled
+
+
+def _options(*, caseless: bool, memory_bytes: int) -> re2.Options:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = memory_bytes
+    options.case_sensitive = not caseless
+    return options

@@ -9,16 +9,16 @@ from gateway.transform.pixels.profiles import J2K, JPEG_LS_NEAR_LOSSLESS
 from gateway.transform.reader import Reader
 from gateway.transform.transcode import SYNTAXES, Target, Transcode
 
-LOSS = {J2K: "ratio", JPEG_LS_NEAR_LOSSLESS: "error"}  # what a lossy syntax needs told
-MOST_LOSS = {"ratio": 1000, "error": 255}
+_LOSS = {J2K: "ratio", JPEG_LS_NEAR_LOSSLESS: "error"}  # what a lossy syntax needs told
+_MOST = {"ratio": 1000, "error": 255}
 
 
 def transcode(reader: Reader, node: Node) -> Transcode | None:
     """What stands behind the verb: a text, or a map with `to` and `ratio` or `error`."""
     if not isinstance(node, Table):
         uid = _syntax(reader, node, node)
-        if uid in LOSS:
-            told = f"{{to: {_name(uid)}, {LOSS[uid]}: …}}"
+        if uid in _LOSS:
+            told = f"{{to: {_name(uid)}, {_LOSS[uid]}: …}}"
             reader.problem(node.place, f"how much may be lost has to be said: transcode: {told}")
             return None
         return Transcode(Target(uid)) if uid else None
@@ -26,15 +26,15 @@ def transcode(reader: Reader, node: Node) -> Transcode | None:
     uid = _syntax(reader, table.get("to"), node)
     if not uid:
         return None
-    needed = LOSS.get(uid)
+    needed = _LOSS.get(uid)
     found = {}
-    for key in MOST_LOSS:
+    for key in _MOST:
         value = table.get(key)
         if (value is not None) != (key == needed):
             reads = f"{_name(uid)} needs {key}" if key == needed else f"{_name(uid)} has no {key}"
             reader.problem(value.place if value is not None else table.place, reads)
         elif value is not None:
-            found[key] = reader.number(value, table.place, key, MOST_LOSS[key])
+            found[key] = reader.number(value, table.place, key, _MOST[key])
     return Transcode(Target(uid, **found))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dicom.header import AttributePath, Header
 from gateway.model import AssociationFacts, Decision
-from gateway.rules import index
+from gateway.rules import index, patterns
 from gateway.rules.index import Need, needs_of
 from gateway.rules.plan import NO_RULE_MATCHES, Plan, load
 from gateway.rules.subject import Subject
@@ -94,6 +95,50 @@ def test_a_decision_is_that_of_rules_tried_one_by_one(
     explained = plan.explain(header, facts, "", "")
     assert sum(each.tried for each in explained) == decision.tried
     assert tuple(each.rule for each in explained if each.matched) == decision.matched
+
+
+EXPRESSIONS = st.tuples(
+    st.sampled_from(NAMES[:3]),
+    st.fixed_dictionaries(
+        {"regex": st.sampled_from(["^a", "b$", "A.", "ß", "(?i)^AB$", "", "^$", "[^a]", "á|b"])},
+        optional={"fold": FOLDS},
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(EXPRESSIONS, st.none() | MATCHES), min_size=index.FEW + 2, max_size=30),
+    INSTANCES,
+    st.booleans(),
+)
+def test_many_expressions_looked_for_at_once_decide_as_each_by_itself(
+    drawn: list[tuple[Any, Any]], instance: dict[AttributePath, tuple[str, ...]], long: bool
+) -> None:
+    rules = [
+        ({"all": [{name: condition}, *([also] if also else [])]}, {"send_to": [f"d{number}"]})
+        for number, ((name, condition), also) in enumerate(drawn)
+    ]
+    plan = plan_of(rules)
+    if long:
+        instance = {path: (*values, "x" * 5000) for path, values in instance.items()}
+    header, facts = Header.of(instance), AssociationFacts("", "", "", "", "", "")
+    assert plan.decide(header, facts, "", "") == plainly(plan, Subject(header, facts, "", ""))
+
+
+def test_of_many_expressions_only_those_that_are_found_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "rules:\n" + "".join(
+        f"  - {{name: r{n}, match: {{StudyDescription: {{regex: 'room {n}$'}}}}, send_to: x}}\n" for n in range(50)
+    )
+    assert candidates(load({"r.yaml": text}), {DESCRIPTION: ("a", "room 7")}) == ["r7"]
+    assert candidates(load({"r.yaml": text}), {DESCRIPTION: ("",)}) == []
+    assert candidates(load({"r.yaml": text}), {MODALITY: ("CT",)}) == []
+    for too_little in (1 << 10, 1 << 15):  # the engine cannot compile them together, or cannot run them
+        monkeypatch.setattr(patterns, "MAX_SET_MEMORY_BYTES", too_little)
+        found = candidates(load({"r.yaml": text}), {DESCRIPTION: ("room 7",)})
+        assert "r7" in found
+        if too_little == 1 << 10:
+            assert len(found) == 50
 
 
 def needs(match: str) -> list[index.Needs]:
