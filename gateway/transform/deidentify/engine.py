@@ -7,8 +7,12 @@ The rules, from the outside in:
     mapped like the others (frames of reference stay linked), and names and dates without a row go as X/Z/D;
   - everything else stays, and sequences are walked through, whatever they are called.
 
-In the items of a sequence that is replaced (D) all text becomes dummies; of one that is cleaned (C) all text is
-cleaned. Overlays and curves go as whole groups. An overlay in unused bits of the pixels cannot be taken out: refused.
+In the items of a sequence that is replaced (D) all text, numbers and bytes become dummies, but for codes of PS3.3 (CS)
+and what is counted in binary; of one that is cleaned (C) all text is cleaned. Overlays and curves go as whole groups,
+but for regions of interest with Clean Graphics. An overlay in unused bits of the pixels cannot be taken out: refused.
+
+Nobody is taken at their word: what PS3.6 says of a tag holds beside the VR that stands there, and what is no sequence
+where there should be one, or holds no items, is emptied.
 
 Nothing of it is recorded in Original Attributes Sequence.
 """
@@ -29,7 +33,7 @@ from gateway.transform.deidentify.table import Option
 from gateway.transform.deidentify.types import type_of
 from gateway.transform.deidentify.uids import is_class, is_registered
 from gateway.transform.edit import creator_tag, is_creator, walk_items
-from gateway.transform.names import is_private, label, standard_vr
+from gateway.transform.names import is_private, is_sequence_tag, label, standard_vr
 from gateway.transform.parse import expand, has_items
 from gateway.transform.tree import DataSet, Element
 from gateway.transform.values import TEXT, ValueRefused, decode, encode, joined
@@ -38,8 +42,11 @@ _DATES = frozenset({"DA", "DT", "TM"})
 _AGE = 0x00101010
 _PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
 _CODE_MEANING = 0x00080104
-_OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60003000
+_OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_BIT, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60000102, 0x60003000
 _TEXT_OR_NAME = TEXT | {"AE", "UR"}
+_REPLACED = _TEXT_OR_NAME | {"AS", "DS", "FD", "FL", "IS", "OB", "OD", "OF", "OL", "OV", "OW", "SV", "UN", "UV"}
+_TELLING = _DATES | {"PN", "UI"}  # such a value is none where another VR stands
+_ITEM_BYTES = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 
 class Mode(Enum):
@@ -73,13 +80,17 @@ class Engine:
 
         :raises ValueRefused: what cannot be made safe.
         """
-        lost_groups = self._lost_overlays(data)
         kept: list[Element] = []
         for element in data.elements:
-            group = element.tag >> 16
-            if not element.tag & 0xFFFF or group in lost_groups:
+            tag = element.tag
+            if not tag & 0xFFFF:
                 continue
-            new = self._private(data, element) if group & 1 else self._standard(data, element, mode)
+            if tag >> 16 & 1:
+                new = self._private(data, element)
+            elif tag >> 24 == 0x60:
+                new = self._overlay(data, element, mode)
+            else:
+                new = self._standard(data, element, mode)
             if new is not None:
                 kept.append(new)
         data.rewrite(_with_creators_in_use(kept))
@@ -90,40 +101,41 @@ class Engine:
         if not self._profile.has(Option.RETAIN_SAFE_PRIVATE):
             return None
         if is_creator(element.tag):
-            return element
+            return element if element is data.get(element.tag) else None
         creator = data.get(creator_tag(element.tag))
         if creator is None or (_creator_name(data, creator), without_block(element.tag)) not in (
             self._profile.safe_private
         ):
             return None
-        if element.is_sequence:
-            return self._within(data, element, Mode.KEEP)
-        return element
+        if not element.is_sequence and element.vr in ("", "UN") and _begin(data, element) in _ITEM_BYTES:
+            # A sequence that does not say so. If it is none after all, the object is held.
+            element.is_sequence = True
+        return self._within(data, element, Mode.KEEP)
 
     # ── overlays ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _lost_overlays(self, data: DataSet) -> Collection[int]:
-        """The groups of overlays that go: all of them, or with Clean Graphics those that are drawings, not regions."""
-        groups = {element.tag >> 16 for element in data.elements if element.tag >> 24 == 0x60}
-        lost = set()
-        for group in groups:
-            offset = (group << 16) - 0x60000000
-            bits = data.get(_OVERLAY_BITS + offset)
-            if data.get(_OVERLAY_DATA + offset) is None and bits is not None and bits.value[:2] not in _ONE_BIT:
-                raise ValueRefused(f"{label(_OVERLAY_BITS + offset)}: the overlay lies in bits of the pixels")
-            kind = data.get(_OVERLAY_TYPE + offset)
-            if self._profile.actions.of(_OVERLAY_DATA + offset) != "C" or kind is None or kind.value.strip() != b"R":
-                lost.add(group)
-        return lost
+    def _overlay(self, data: DataSet, element: Element, mode: Mode) -> Element | None:
+        """An attribute of an overlay: all go, but with Clean Graphics those of regions, whose text is cleaned."""
+        offset = element.tag & 0x00FF0000
+        pixels = data.get(_OVERLAY_DATA + offset)
+        bits, bit = data.get(_OVERLAY_BITS + offset), data.get(_OVERLAY_BIT + offset)
+        if pixels is None and (_is_set(bit) if bits is None else bits.value[:2] not in _ONE_BIT):
+            raise ValueRefused(f"{label(_OVERLAY_BITS + offset)}: the overlay lies in bits of the pixels")
+        kind = data.get(_OVERLAY_TYPE + offset)
+        if self._profile.actions.of(_OVERLAY_DATA + offset) != "C" or kind is None or kind.value.strip() != b"R":
+            return None
+        if element is pixels:
+            return element
+        return self._standard(data, element, Mode.CLEAN if mode is Mode.KEEP else mode)
 
     # ── standard attributes ───────────────────────────────────────────────────────────────────────────────────
 
     def _standard(self, data: DataSet, element: Element, mode: Mode) -> Element | None:
         tag = element.tag
         vr = _vr(element)
-        code = self._profile.actions.of(tag) or self._unlisted(data, element, vr, mode)
+        code = self._profile.actions.of(tag) or self._unlisted(tag, vr, mode)
         if not code:
-            return self._within(data, element, mode) if standard_vr(tag) else None
+            return self._within(data, element, mode)
         if code == "C" and vr in _DATES and not self._profile.moves_dates:
             code = "X/Z/D"
         within = data.sequence if data.parent is not None else 0
@@ -131,43 +143,47 @@ class Engine:
         action = resolved(code, kind)
         if action == "Z" and kind == "1":
             action = "D"
-        if element.is_sequence and vr == "SQ":
-            return self._sequence(data, element, action)
+        if element.is_sequence or standard_vr(tag) == "SQ":
+            return self._sequence(data, element, action, mode)
         return self._value(data, element, vr, action, kind)
 
-    def _unlisted(self, data: DataSet, element: Element, vr: str, mode: Mode) -> str:
+    def _unlisted(self, tag: int, vr: str, mode: Mode) -> str:
         """The code for an attribute that the table does not have; "" to keep it, and walk through it."""
-        if vr == "UI":
-            return "" if is_class(element.tag) or self._profile.has(Option.RETAIN_UIDS) else "U"
-        if vr in _DATES:
+        known = standard_vr(tag)
+        if not known or tag >> 16 in _NO_DATA_SET:
+            return "X"
+        if "UI" in (vr, known):
+            return "" if is_class(tag) or self._profile.has(Option.RETAIN_UIDS) else "U"
+        if vr in _DATES or known in _DATES:
             if self._profile.has(Option.RETAIN_LONGITUDINAL_FULL_DATES):
                 return ""
             return "C" if self._profile.moves_dates else "X/Z/D"
-        if vr == "PN":
+        if "PN" in (vr, known):
             return "X/Z/D"
-        if mode is Mode.KEEP or vr not in _TEXT_OR_NAME:
-            return ""
-        return "C" if mode is Mode.CLEAN else "D"
+        if mode is Mode.CLEAN and vr in _TEXT_OR_NAME:
+            return "C"
+        return "D" if mode is Mode.DUMMY and vr in _REPLACED else ""
 
-    def _sequence(self, data: DataSet, element: Element, action: str) -> Element | None:
+    def _sequence(self, data: DataSet, element: Element, action: str, mode: Mode) -> Element | None:
         if action == "X":
             return None
         if action == "Z" or not has_items(element):
-            return data.make(element.tag, "SQ", b"") if element.value_bytes else element
+            return _emptied(data, element)
         if action == "D":
             items = expand(data, element)
             element.items = items[:1]
             data.tree.is_changed = True
             return self._within(data, element, Mode.DUMMY)
-        return self._within(data, element, Mode.CLEAN if action == "C" else Mode.KEEP)
+        if action == "C":
+            mode = Mode.CLEAN if mode is Mode.KEEP else mode
+        return self._within(data, element, Mode.KEEP if action == "K" else mode)
 
     def _within(self, data: DataSet, element: Element, mode: Mode) -> Element | None:
         """An element that stays; a sequence with everything in it walked through."""
         if not element.is_sequence:
-            return element
+            return _emptied(data, element) if is_sequence_tag(element.tag) else element
         if not has_items(element):
-            # Bytes that are no items under the name of a sequence: nobody can look into them.
-            return data.make(element.tag, "SQ", b"") if element.value_bytes else element
+            return _emptied(data, element)
         walk_items(data, element, lambda inner: self.walk(inner, mode))
         return element
 
@@ -179,7 +195,7 @@ class Engine:
         if action == "K":
             return self._aged(data, element) if element.tag == _AGE and self._profile.caps_age else element
         if not element.value_bytes:
-            return element if action in "ZCU" else data.make(element.tag, _made_vr(vr), _dummy(data, vr))
+            return element if action in "ZCU" else data.make(element.tag, _made_vr(vr), _dummy(data, element, vr))
         if action in "UC":
             made = self._mapped(data, element, vr) if action == "U" else self._cleaned(data, element, vr)
             if made is not None:
@@ -188,7 +204,7 @@ class Engine:
             action = {"1": "D", "2": "Z"}.get(kind or self._type(data, element), "X")
             if action == "X":
                 return None
-        value = b"" if action == "Z" else _dummy(data, vr)
+        value = b"" if action == "Z" else _dummy(data, element, vr)
         return data.make(element.tag, _made_vr(vr), value)
 
     def _type(self, data: DataSet, element: Element) -> str:
@@ -197,16 +213,20 @@ class Engine:
 
     def _mapped(self, data: DataSet, element: Element, vr: str) -> Element | None:
         """UIDs by those that stand for them. What is registered (a well-known frame of reference) stays."""
-        values = _values(data, element, vr)
-        if vr != "UI" or values is None:
+        if vr != "UI" or element.bulk is not None:
             return None
+        values = _values(data, element, vr)
+        if values is None:
+            # What is no UID still tells things apart, and what stands for it does so too.
+            values = tuple(value.strip(" \0") for value in element.value.decode("latin-1").split("\\"))
         key = self._profile.key
         new = (uid if not uid or is_registered(uid) else key.uid(uid) for uid in values)
         return _made(data, element, vr, tuple(new))
 
     def _cleaned(self, data: DataSet, element: Element, vr: str) -> Element | None:
         values = _values(data, element, vr)
-        if values is None:
+        known = standard_vr(element.tag)
+        if values is None or (known in _TELLING and known != vr):
             return None
         if vr in _DATES:
             days = self._subject.days
@@ -228,6 +248,7 @@ class Engine:
 
 CODES = frozenset({0x00080100, 0x00080102, _CODE_MEANING, 0x00080119, 0x00080120})
 _ONE_BIT = (b"\x01\x00", b"\x00\x01")
+_NO_DATA_SET = frozenset({0x0000, 0x0002})  # groups of commands and of file meta information
 
 
 def names_of(data: DataSet) -> frozenset[str]:
@@ -272,9 +293,28 @@ def _made(data: DataSet, element: Element, vr: str, values: tuple[str, ...]) -> 
     return element if value == element.value else data.make(element.tag, _made_vr(vr), value)
 
 
-def _dummy(data: DataSet, vr: str) -> bytes:
+def _dummy(data: DataSet, element: Element, vr: str) -> bytes:
+    """A value that says nothing, of numbers as many as there were."""
     text = dummy_text(vr)
-    return encode(vr, text, data.big_endian, b"") if text else dummy_bytes(vr)
+    if not text:
+        return dummy_bytes(vr)
+    dummy = encode(vr, text, data.big_endian, b"")
+    if vr in ("DS", "IS"):
+        return encode(vr, joined((text,) * (element.value.count(b"\\") + 1)), data.big_endian, b"")
+    return dummy * (len(element.value) // len(dummy) or 1) if vr in ("FD", "FL") else dummy
+
+
+def _emptied(data: DataSet, element: Element) -> Element:
+    """A sequence without items: bytes that are none, under its name, are nothing that anybody can look into."""
+    return data.make(element.tag, "SQ", b"") if element.value_bytes else element
+
+
+def _begin(data: DataSet, element: Element) -> bytes:
+    return element.value[:4] if element.bulk is None else data.tree.source.read(element.bulk[0], 4)
+
+
+def _is_set(element: Element | None) -> bool:
+    return element is not None and any(element.value)
 
 
 def _made_vr(vr: str) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from gateway.dicom.header import SOP_INSTANCE_UID
 from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
 from gateway.transform.deidentify.engine import Engine, Subject, names_of
 from gateway.transform.deidentify.method import tell
 from gateway.transform.deidentify.profile import PSEUDONYM, Profile
-from gateway.transform.deidentify.table import EDITION
+from gateway.transform.deidentify.table import EDITION, Option
 from gateway.transform.edit import read, write
+from gateway.transform.names import label
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
-from gateway.transform.values import joined
+from gateway.transform.values import ValueRefused, joined
 
 _PATIENT_ID, _PATIENT_NAME, _BIRTH_DATE, _AGE = 0x00100020, 0x00100010, 0x00100030, 0x00101010
 _STUDY_INSTANCE_UID, _STUDY_DATE = 0x0020000D, 0x00080020
@@ -41,6 +43,9 @@ class Deidentify:
         names = names_of(root) if profile.cleans_text else frozenset()
         birth_date = self._birth_date(tree, days)
         Engine(profile, Subject(origin.sop_class_uid, days, names)).walk(root)
+        if not profile.has(Option.RETAIN_UIDS) and not _text(tree, SOP_INSTANCE_UID):
+            # The one that the instance was sent under would be sent on.
+            raise ValueRefused(f"{label(SOP_INSTANCE_UID)}: there is none that another could stand for")
         write(root, _PATIENT_ID, profile.patient_id.replace(PSEUDONYM, pseudonym))
         write(root, _PATIENT_NAME, profile.patient_name.replace(PSEUDONYM, pseudonym))
         if birth_date:

@@ -8,7 +8,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.uid import UID_dictionary
 
 _CLASSES = ("SOPClass", "TransferSyntax", "CodingSchemeUID", "ContextUID", "MappingResourceUID", "CreatorUID")
-_CLASS_KEYWORDS = frozenset({"CreatorVersionUID", "RepositoryUniqueID", "HomeCommunityID"})
+_CLASS_KEYWORDS = frozenset({"CreatorVersionUID"})
 
 
 @lru_cache(maxsize=1024)
