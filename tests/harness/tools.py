@@ -35,6 +35,7 @@ PACKAGES = {
     "dcmsend": "dcmtk",
     "echoscu": "dcmtk",
     "dcmdump": "dcmtk",
+    "dciodvfy": "dicom3tools",
     "Orthanc": "orthanc",
     "strace": "strace",
     "ip": "iproute2",

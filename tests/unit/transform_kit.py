@@ -62,12 +62,17 @@ def run_all(data: bytes, chain: list[Transform], transfer_syntax_uid: str = EXPL
     return written, prepared
 
 
-def part10(data: bytes, transfer_syntax_uid: str = EXPLICIT) -> bytes:
+def part10(
+    data: bytes,
+    transfer_syntax_uid: str = EXPLICIT,
+    sop_class_uid: str = CT_IMAGE,
+    sop_instance_uid: str = "1.2.3.4",
+) -> bytes:
     """A file of a data set's bytes."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = transfer_syntax_uid
-    meta.MediaStorageSOPClassUID = CT_IMAGE
-    meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    meta.MediaStorageSOPClassUID = sop_class_uid
+    meta.MediaStorageSOPInstanceUID = sop_instance_uid
     file = BytesIO()
     file.write(bytes(128) + b"DICM")
     pydicom.filewriter.write_file_meta_info(file, meta)

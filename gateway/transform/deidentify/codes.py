@@ -29,7 +29,7 @@ _PUBLIC = frozenset(
 
 # How the codes look that are in no list here: a text in the place of a code is none.
 _FORM = re.compile(r"[A-Z]{0,3}-?(?=[0-9A-F.-]*[0-9])[0-9A-F.-]{1,17}", re.ASCII)
-_UNIT = re.compile(r"[A-Za-z0-9%*^./'(){}\[\]-]{1,12}", re.ASCII)
+_UNIT = re.compile(r"(?!.*[A-Za-z]{5})[A-Za-z0-9%*^./'(){}\[\]-]{1,12}", re.ASCII)
 
 
 def clean_code(data: DataSet, tag: int, text: str, profile: Profile, names: Collection[str]) -> str:
@@ -37,17 +37,25 @@ def clean_code(data: DataSet, tag: int, text: str, profile: Profile, names: Coll
 
     :param data: the item that holds the entry, with its scheme and value as they came.
     """
-    scheme = _text(data, _SCHEME)
-    value = next((found for each in _VALUES if (found := _text(data, each))), "")
-    meaning = _meanings().get((scheme, value), "")
-    is_public = scheme in _PUBLIC and bool(meaning or (_UNIT if scheme == "UCUM" else _FORM).fullmatch(value))
     if tag == _SCHEME:
-        return text if is_public else _LOCAL
+        return text if is_public(data) else _LOCAL
     if tag in _VALUES:
-        return text if is_public else "A" + profile.key.pseudonym("code", f"{scheme}\0{text}")[:15]
-    if is_public and meaning:
+        return text if is_public(data) else "A" + profile.key.pseudonym("code", f"{_text(data, _SCHEME)}\0{text}")[:15]
+    if meaning := _meanings().get(_code(data), ""):
         return meaning
     return profile.cleaner.clean(text, names) or DUMMY_TEXT
+
+
+def is_public(data: DataSet) -> bool:
+    """Whether a coded entry, as it came, is one of a public terminology."""
+    scheme, value = _code(data)
+    if scheme not in _PUBLIC:
+        return False
+    return (scheme, value) in _meanings() or (_UNIT if scheme == "UCUM" else _FORM).fullmatch(value) is not None
+
+
+def _code(data: DataSet) -> tuple[str, str]:
+    return _text(data, _SCHEME), next((found for each in _VALUES if (found := _text(data, each))), "")
 
 
 def _text(data: DataSet, tag: int) -> str:

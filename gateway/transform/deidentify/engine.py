@@ -25,7 +25,7 @@ from enum import Enum
 
 from gateway.transform.deidentify.actions import dummy_bytes, dummy_text, resolved
 from gateway.transform.deidentify.cleaning import parts_of
-from gateway.transform.deidentify.codes import clean_code
+from gateway.transform.deidentify.codes import clean_code, is_public
 from gateway.transform.deidentify.dates import capped, moved
 from gateway.transform.deidentify.private import without_block
 from gateway.transform.deidentify.profile import Profile
@@ -42,6 +42,7 @@ _DATES = frozenset({"DA", "DT", "TM"})
 _AGE = 0x00101010
 _PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
 _CODE_MEANING = 0x00080104
+_SCHEME_UIDS = frozenset({0x0008010C, 0x0008010D})  # those of a site's own scheme tell the site
 _OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_BIT, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60000102, 0x60003000
 _TEXT_OR_NAME = TEXT | {"AE", "UR"}
 _REPLACED = _TEXT_OR_NAME | {"AS", "DS", "FD", "FL", "IS", "OB", "OD", "OF", "OL", "OV", "OW", "SV", "UN", "UV"}
@@ -133,7 +134,7 @@ class Engine:
     def _standard(self, data: DataSet, element: Element, mode: Mode) -> Element | None:
         tag = element.tag
         vr = _vr(element)
-        code = self._profile.actions.of(tag) or self._unlisted(tag, vr, mode)
+        code = self._profile.actions.of(tag) or self._unlisted(data, tag, vr, mode)
         if not code:
             return self._within(data, element, mode)
         if code == "C" and vr in _DATES and not self._profile.moves_dates:
@@ -147,11 +148,13 @@ class Engine:
             return self._sequence(data, element, action, mode)
         return self._value(data, element, vr, action, kind)
 
-    def _unlisted(self, tag: int, vr: str, mode: Mode) -> str:
+    def _unlisted(self, data: DataSet, tag: int, vr: str, mode: Mode) -> str:
         """The code for an attribute that the table does not have; "" to keep it, and walk through it."""
         known = standard_vr(tag)
         if not known or tag >> 16 in _NO_DATA_SET:
             return "X"
+        if tag in _SCHEME_UIDS and mode is not Mode.KEEP:
+            return "" if mode is Mode.CLEAN and is_public(data) else "X"
         if "UI" in (vr, known):
             return "" if is_class(tag) or self._profile.has(Option.RETAIN_UIDS) else "U"
         if vr in _DATES or known in _DATES:
@@ -200,8 +203,10 @@ class Engine:
             made = self._mapped(data, element, vr) if action == "U" else self._cleaned(data, element, vr)
             if made is not None:
                 return made
-            # It cannot be read as what it should be: it goes as far as its type lets it.
+            # It cannot be read as what it should be, or nothing of it may stay: it goes as far as its type lets it.
             action = {"1": "D", "2": "Z"}.get(kind or self._type(data, element), "X")
+            if action == "X" and vr in _TEXT_OR_NAME and data.parent is not None:
+                action = "D"  # content that says of itself that it is text has some
             if action == "X":
                 return None
         value = b"" if action == "Z" else _dummy(data, element, vr)
