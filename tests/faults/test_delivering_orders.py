@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 import yaml
 
@@ -18,19 +21,45 @@ from tests.harness.tools import wait_until
 
 
 def _revision(number: int) -> str:
-    """A rule set whose one rule names itself, and sends to one of the two archives in turn."""
-    destination = ("pacs", "dr")[number % 2]
-    return yaml.safe_dump({"rules": [{"name": f"revision-{number}", "send_to": [destination]}]})
+    """A rule set whose one rule names itself and sends to one of two archives in turn, and to a third a copy that names
+    it. Its own test says so too.
+    """
+    destination, name = ("pacs", "dr")[number % 2], f"revision-{number}"
+    return yaml.safe_dump(
+        {
+            "transforms": {"name-it": [{"set": {"StudyDescription": name}}, {"prefix": {"PatientID": "R"}}]},
+            "rules": [{"name": name, "send_to": [destination, {"destination": "research", "transform": "name-it"}]}],
+            "tests": [
+                {
+                    "name": "the copy says by what it was made",
+                    "instance": {"Modality": "CT", "PatientID": "1"},
+                    "expect": {
+                        "destinations": [destination, "research"],
+                        "to": "research",
+                        "after": {"StudyDescription": name, "PatientID": "R1"},
+                    },
+                }
+            ],
+        }
+    )
 
 
-INVALID = ("rules: [", "rules: [{name: nowhere, send_to: [unheard-of]}]", "rules: [{name: twice}, {name: twice}]")
+INVALID = (
+    "rules: [",
+    "rules: [{name: nowhere, send_to: [unheard-of]}]",
+    "rules: [{name: twice}, {name: twice}]",
+    "transforms: {name-it: [{set: {StudyDate: today}}]}\nrules: [{name: all, send_to: [pacs], transform: name-it}]",
+    _revision(0).replace("R1", "R2"),  # its own test fails
+)
 
 
 @pytest.mark.chaos
 def test_each_instance_is_routed_by_one_revision_however_often_rules_change(tmp_path: Path) -> None:
     """Invalid sets come in between: they are refused, told, and the last good one stays."""
     changes = scaled(6, 1000)
-    with Delivering(tmp_path, ["pacs", "dr"], rules={"1.yaml": _revision(0)}) as scene:
+    with Delivering(tmp_path, ["pacs", "dr", "research"], rules={"1.yaml": _revision(0)}) as scene:
+        research = scene.archive("research")
+        research.keep_data = True
         scene.start()
 
         def reloads(result: str) -> float:
@@ -52,18 +81,26 @@ def test_each_instance_is_routed_by_one_revision_however_often_rules_change(tmp_
         rows = _listed(scene)
         assert len(rows) == load.acknowledged
         revision_of: dict[str, str] = {}
+        original: dict[str, str] = {}
         for row in rows:
             (rule,) = row["rules"]
             number = int(rule.removeprefix("revision-"))
             assert number in good
-            assert [one["destination"] for one in row["deliveries"]] == [("pacs", "dr")[number % 2]]
+            original[row["sop_instance_uid"]] = ("pacs", "dr")[number % 2]
+            assert {one["destination"] for one in row["deliveries"]} == {original[row["sop_instance_uid"]], "research"}
+            (copy,) = research.data[row["sop_instance_uid"]]
+            assert pydicom.dcmread(io.BytesIO(copy), force=True).StudyDescription == rule, (
+                "one revision makes all of it"
+            )
             assert revision_of.setdefault(rule, row["revision"]) == row["revision"]
         assert len(set(revision_of.values())) == len(revision_of) >= len(good) - 1
-        assert {line["revision_in_force"] for line in scene.gateway.log_lines(event="rules_refused")} <= {
-            "",
-            *revision_of.values(),
-        }
-        scene.judge(routing=None).assert_clean(delivered=True)
+        refused = scene.gateway.log_lines(event="rules_refused")
+        assert {line["revision_in_force"] for line in refused} <= {"", *revision_of.values()}
+        places = [problem for line in refused for problem in line["problems"]]
+        assert places
+        assert all(re.match(r"1\.yaml:\d+:\d+: ", place) for place in places), places
+        originals = {name: each for name, each in scene.contents().items() if name != "research"}
+        scene.judge(routing=lambda uid: [original[uid]], archives=originals).assert_clean(delivered=True)
 
 
 def _listed(scene: Delivering, *words: str) -> list[dict[str, Any]]:
