@@ -32,6 +32,7 @@ _NAMES = {vr: vr.decode("ascii") for vr in _SHORT | _LONG}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ITEM_BYTES = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _UNDEFINED = 0xFFFFFFFF
+_ZEROS = bytes(4)
 _NO_END = 1 << 63
 _EXPLICIT_HEAD = (Struct("<HH2sH").unpack_from, Struct(">HH2sH").unpack_from)
 _IMPLICIT_HEAD = (Struct("<HHI").unpack_from, Struct(">HHI").unpack_from)
@@ -262,9 +263,10 @@ class _Walk:
         is_top = data.parent is None
         budget, elements = self.budget, data.elements
         while at < end:
-            if is_top:
+            start = at - self._base
+            if is_top and (start < 0 or start + 8 > len(self._buffer) or self._buffer[start : start + 4] == _ZEROS):
                 first = self.peek(at, 8)
-                if len(first) < 8 or not first[:4].strip(b"\0"):
+                if len(first) < 8 or first[:4] == _ZEROS:
                     break
             tag, vr, header, length = self.head(at, end, data.implicit, data.big_endian)
             if tag >> 16 == 0xFFFE:
@@ -273,7 +275,6 @@ class _Walk:
                 raise HeaderError("a delimiter stands outside its sequence, or an item is not ended")
             if is_top and tag >> 16 == 0:
                 raise HeaderError("command elements (group 0000) stand in the data set")
-            budget.count()
             if not tag & 0xFFFF:
                 data.group_lengths.add(tag)
             sequence = vr == b"SQ" or ((not vr or vr == b"UN") and is_sequence_tag(tag))
@@ -293,9 +294,12 @@ class _Walk:
                 bulk = (self._base_of_source + at + header, after - at - header)
                 elements.append(Element(tag, name, encoded, header, bulk=bulk, is_sequence=sequence))
             else:
-                encoded = self.slice(at, after - at)
+                start = at - self._base
+                encoded = self._buffer[start : start + after - at] if start >= 0 else b""
+                if len(encoded) != after - at:
+                    encoded = self.slice(at, after - at)
                 elements.append(Element(tag, name, encoded, header, is_sequence=sequence))
-            budget.hold(len(encoded))
+            budget.take(len(encoded))
             at = after
         if at > end:
             raise HeaderError("a length goes past the end of its sequence or item")

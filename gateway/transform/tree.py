@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from struct import pack
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from gateway.dicom.kept import KEPT_COST_BYTES, MAX_KEPT_BYTES, MAX_VALUE_BYTES
 from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
@@ -75,13 +75,25 @@ class Budget:
         """One more element, item or fragment is walked over."""
         self.elements += 1
         if self.elements > MAX_ELEMENTS:
-            raise HeaderError(f"more than {MAX_ELEMENTS} elements")
+            self._refuse()
 
     def hold(self, length: int) -> None:
         """One more element is held, with so many bytes."""
         self.held_bytes += length + KEPT_COST_BYTES
         if self.held_bytes > MAX_KEPT_BYTES:
-            raise HeaderError(f"the attributes that a transform looks into hold more than {MAX_KEPT_BYTES} bytes")
+            self._refuse()
+
+    def take(self, length: int) -> None:
+        """One more element is walked over and held: `count` and `hold` in one, as there are many."""
+        self.elements += 1
+        self.held_bytes += length + KEPT_COST_BYTES
+        if self.elements > MAX_ELEMENTS or self.held_bytes > MAX_KEPT_BYTES:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        if self.elements > MAX_ELEMENTS:
+            raise HeaderError(f"more than {MAX_ELEMENTS} elements")
+        raise HeaderError(f"the attributes that a transform looks into hold more than {MAX_KEPT_BYTES} bytes")
 
 
 class Element:
@@ -244,19 +256,27 @@ class DataSet:
 
     def get(self, tag: int) -> Element | None:
         """The element of a tag; of a repeated one the last, as everywhere in the gateway."""
+        return self._index().get(tag)
+
+    def _index(self) -> dict[int, Element]:
         if self._by_tag is None:
             self._by_tag = {element.tag: element for element in self.elements}
-        return self._by_tag.get(tag)
+        return self._by_tag
 
     def put(self, element: Element) -> None:
         """Set an element where its tag belongs, in place of those with the same tag."""
         self.touch(element.tag)
-        elements = [each for each in self.elements if each.tag != element.tag]
+        tag, by_tag = element.tag, self._index()
+        if tag in by_tag:
+            elements = [each for each in self.elements if each.tag != tag]
+        else:
+            elements = self.elements.copy()
         at = len(elements)
-        while at and elements[at - 1].tag > element.tag:
+        while at and elements[at - 1].tag > tag:
             at -= 1
         elements.insert(at, element)
-        self._hold(elements)
+        self.elements = elements
+        by_tag[tag] = element
 
     def drop(self, tags: set[int]) -> None:
         """Take elements out."""

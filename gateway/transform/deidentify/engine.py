@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from gateway.transform.deidentify.actions import dummy_bytes, dummy_text, resolved
 from gateway.transform.deidentify.cleaning import parts_of
@@ -31,7 +32,7 @@ from gateway.transform.deidentify.private import without_block
 from gateway.transform.deidentify.profile import Profile
 from gateway.transform.deidentify.table import Option
 from gateway.transform.deidentify.types import type_of
-from gateway.transform.deidentify.uids import is_class, is_registered
+from gateway.transform.deidentify.uids import is_class, mapped
 from gateway.transform.edit import creator_tag, is_creator, walk_items
 from gateway.transform.names import is_private, is_sequence_tag, label, standard_vr
 from gateway.transform.parse import expand, has_items
@@ -70,11 +71,12 @@ class Subject:
 class Engine:
     """Walks one data set."""
 
-    __slots__ = ("_profile", "_subject")
+    __slots__ = ("_keeps_private", "_profile", "_subject")
 
     def __init__(self, profile: Profile, subject: Subject) -> None:
         self._profile = profile
         self._subject = subject
+        self._keeps_private = profile.has(Option.RETAIN_SAFE_PRIVATE)
 
     def walk(self, data: DataSet, mode: Mode = Mode.KEEP) -> None:
         """Do to every element of a data set or item, and those within, what its row of the table says.
@@ -82,11 +84,19 @@ class Engine:
         :raises ValueRefused: what cannot be made safe.
         """
         kept: list[Element] = []
+        has_private = False
+        plain = self._profile.actions.plain if mode is Mode.KEEP else frozenset()
         for element in data.elements:
             tag = element.tag
+            if (tag, element.vr) in plain and not element.is_sequence:
+                kept.append(element)
+                continue
             if not tag & 0xFFFF:
                 continue
             if tag >> 16 & 1:
+                if not self._keeps_private:
+                    continue
+                has_private = True
                 new = self._private(data, element)
             elif tag >> 24 == 0x60:
                 new = self._overlay(data, element, mode)
@@ -94,13 +104,11 @@ class Engine:
                 new = self._standard(data, element, mode)
             if new is not None:
                 kept.append(new)
-        data.rewrite(_with_creators_in_use(kept))
+        data.rewrite(_with_creators_in_use(kept) if has_private else kept)
 
     # ── private attributes ────────────────────────────────────────────────────────────────────────────────────
 
     def _private(self, data: DataSet, element: Element) -> Element | None:
-        if not self._profile.has(Option.RETAIN_SAFE_PRIVATE):
-            return None
         if is_creator(element.tag):
             return element if element is data.get(element.tag) else None
         creator = data.get(creator_tag(element.tag))
@@ -136,7 +144,11 @@ class Engine:
         vr = _vr(element)
         code = self._profile.actions.of(tag) or self._unlisted(data, tag, vr, mode)
         if not code:
+            if mode is Mode.KEEP and not element.is_sequence and not is_sequence_tag(tag):
+                self._profile.actions.plain.add((tag, element.vr))
             return self._within(data, element, mode)
+        if code == "X":
+            return None
         if code == "C" and vr in _DATES and not self._profile.moves_dates:
             code = "X/Z/D"
         within = data.sequence if data.parent is not None else 0
@@ -220,13 +232,9 @@ class Engine:
         """UIDs by those that stand for them. What is registered (a well-known frame of reference) stays."""
         if vr != "UI" or element.bulk is not None:
             return None
-        values = _values(data, element, vr)
-        if values is None:
-            # What is no UID still tells things apart, and what stands for it does so too.
-            values = tuple(value.strip(" \0") for value in element.value.decode("latin-1").split("\\"))
-        key = self._profile.key
-        new = (uid if not uid or is_registered(uid) else key.uid(uid) for uid in values)
-        return _made(data, element, vr, tuple(new))
+        value = element.value
+        new = mapped(self._profile.key, value)
+        return element if new == value else data.make(element.tag, _made_vr(vr), new) if data.fits(vr, new) else None
 
     def _cleaned(self, data: DataSet, element: Element, vr: str) -> Element | None:
         values = _values(data, element, vr)
@@ -300,13 +308,16 @@ def _made(data: DataSet, element: Element, vr: str, values: tuple[str, ...]) -> 
 
 def _dummy(data: DataSet, element: Element, vr: str) -> bytes:
     """A value that says nothing, of numbers as many as there were."""
-    text = dummy_text(vr)
-    if not text:
-        return dummy_bytes(vr)
-    dummy = encode(vr, text, data.big_endian, b"")
+    dummy = _one_dummy(vr, data.big_endian)
     if vr in ("DS", "IS"):
-        return encode(vr, joined((text,) * (element.value.count(b"\\") + 1)), data.big_endian, b"")
+        return encode(vr, joined((dummy_text(vr),) * (element.value.count(b"\\") + 1)), data.big_endian, b"")
     return dummy * (len(element.value) // len(dummy) or 1) if vr in ("FD", "FL") else dummy
+
+
+@lru_cache(maxsize=128)
+def _one_dummy(vr: str, big_endian: bool) -> bytes:
+    text = dummy_text(vr)
+    return encode(vr, text, big_endian, b"") if text else dummy_bytes(vr)
 
 
 def _emptied(data: DataSet, element: Element) -> Element:

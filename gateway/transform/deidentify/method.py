@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gateway.transform.deidentify.profile import Profile
 from gateway.transform.deidentify.table import Option
 from gateway.transform.edit import write
-from gateway.transform.tree import Tree
+from gateway.transform.tree import Budget, Tree
 
 _PATIENT_IDENTITY_REMOVED = 0x00120062
 _METHOD = 0x00120063
@@ -45,16 +47,30 @@ def tell(tree: Tree, profile: Profile, *, pixels_masked: bool, pixels_clean: boo
     codes = [_BASIC, *(code for option, code in _CODES.items() if option in chosen)]
     write(root, _PATIENT_IDENTITY_REMOVED, "YES")
     write(root, _METHOD, "\\".join(meaning for _, meaning in codes))
+    root.put(root.make(_METHOD_CODES, "SQ", _items(tuple(codes), root.implicit, root.big_endian)))
+    write(root, _TEMPORAL_INFORMATION_MODIFIED, _temporal(profile))
+    if pixels_clean and any(root.get(tag) is not None for tag in _PIXELS):
+        write(root, _BURNED_IN_ANNOTATION, "NO")
+
+
+@lru_cache(maxsize=64)
+def _items(codes: tuple[tuple[str, str], ...], implicit: bool, big_endian: bool) -> bytes:
+    """The encoded items of the sequence of codes, the same for every instance of a profile."""
+    root = Tree(_Nothing(), Budget(), implicit, big_endian).root
     sequence = root.make(_METHOD_CODES, "SQ", b"")
     sequence.items = [root.make_item(sequence) for _ in codes]
     for item, (value, meaning) in zip(sequence.items, codes, strict=True):
         write(item.data, _CODE_VALUE, value)
         write(item.data, _CODING_SCHEME, "DCM")
         write(item.data, _CODE_MEANING, meaning)
-    root.put(sequence)
-    write(root, _TEMPORAL_INFORMATION_MODIFIED, _temporal(profile))
-    if pixels_clean and any(root.get(tag) is not None for tag in _PIXELS):
-        write(root, _BURNED_IN_ANNOTATION, "NO")
+    return sequence.as_it_is(big_endian).value
+
+
+class _Nothing:
+    """A source without bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        return b""
 
 
 def _temporal(profile: Profile) -> str:

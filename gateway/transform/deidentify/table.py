@@ -116,6 +116,9 @@ class Actions:
                 self._plain[row.tag] = code
             else:
                 self._repeating.append((row.mask, row.tag, code))
+        self.plain: set[tuple[int, str]] = set()
+        """Tags and VRs of attributes that no rule touches, as the engine comes to know them: there are thousands at
+        most, as it must know their tags."""
         self._high_bytes = frozenset(tag >> 24 for _, tag, _ in self._repeating)
 
     def of(self, tag: int) -> str:
