@@ -1,23 +1,24 @@
 """The gateway beside its peers, under the loads that hospitals have, and the goals of each.
 
-===========  ======================================================================  =================================
-workload     what                                                                    beside
-===========  ======================================================================  =================================
-`ct`         400 CTs of 512 KiB over one association, to one archive                 socat, Orthanc
-`small`      1,000 instances of 9 KB over one association, to one archive            socat, Orthanc
-`stock`      the same two, received only; DCMTK as Debian ships it, with Nagle's     storescp
-             algorithm on
-`receive`    the same two, received only                                             storescp, pynetdicom
-`churn`      200 small instances, an association each that proposes every context,   storescp
-             received only
-`fanout`     the CTs to three archives                                               the gateway, to one
-`parallel`   20 senders with 50 CTs each, at once                                    the gateway, one sender
-`large`      one instance of 1 GiB, and small ones beside it                         socat
-`latency`    single small instances at rest, to the archive's answer                 Orthanc
-`backlog`    receiving and draining with 10^6 deliveries waiting                     the gateway, with none waiting
-`cpu`        CPU of `ct` and `small`                                                 Orthanc
-`idle`       CPU and memory when there is nothing to do
-===========  ======================================================================  =================================
+============  ======================================================================  =================================
+workload      what                                                                    beside
+============  ======================================================================  =================================
+`ct`          400 CTs of 512 KiB over one association, to one archive                 socat, Orthanc
+`small`       1,000 instances of 9 KB over one association, to one archive            socat, Orthanc
+`stock`       the same two, received only; DCMTK as Debian ships it, with Nagle's     storescp
+              algorithm on
+`receive`     the same two, received only                                             storescp, pynetdicom
+`churn`       200 small instances, an association each that proposes every context,   storescp
+              received only
+`fanout`      the CTs to three archives                                               the gateway, to one
+`parallel`    20 senders with 50 CTs each, at once                                    the gateway, one sender
+`large`       one instance of 1 GiB, and small ones beside it                         socat
+`latency`     single small instances at rest, to the archive's answer                 Orthanc
+`backlog`     receiving and draining with 10^6 deliveries waiting                     the gateway, with none waiting
+`cpu`         CPU of `ct` and `small`                                                 Orthanc
+`idle`        CPU and memory when there is nothing to do
+`deidentify`  files de-identified, and the memory that 1 GiB takes                    dicom-anonymizer, dicognito
+============  ======================================================================  =================================
 
 Where nothing else is said it is dcmsend → side → storescp, the sides in turn. The gateway flushes what it acknowledges,
 storescp and socat flush nothing. Orthanc gets an eighth of the instances, since it takes tens of milliseconds for each,
@@ -30,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.backlog import backlog
+from bench.deidentify import deidentify
 from bench.forwarding import cpu, ct, fanout, parallel, small
 from bench.goals import Verdict
 from bench.idle import idle
@@ -44,7 +46,7 @@ Workload = Callable[[Scale], list[Verdict]]
 
 WORKLOADS: Mapping[str, Workload] = {
     each.__name__: each
-    for each in (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle)
+    for each in (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, deidentify)
 }
 
 
