@@ -19,11 +19,11 @@ $(BIN)/python:
 
 # A stamp a set of packages: made again when what it was made from changes.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[reidentification]'
 	touch $@
 
 $(VENV)/.installed-tests: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check,reidentification]'
 	touch $(VENV)/.installed $@
 
 install: $(VENV)/.installed  ## the gateway in .venv
