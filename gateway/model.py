@@ -165,16 +165,29 @@ class StudyFacts(NamedTuple):
     instance_number: str = ""
 
 
+class Sealed(NamedTuple):
+    """What stands behind a pseudonym, for the ledger to keep: only the holder of a private key can read it.
+
+    `mark` tells originals with one pseudonym apart, and those sealed for different keys.
+    """
+
+    pseudonym: str
+    mark: bytes
+    sealed: bytes
+
+
 class Derivation(NamedTuple):
     """What came of a chain of transforms for one instance: a payload, or None and the reason why there is none.
 
-    `again`: the trouble was the host's (no room on the disk); it is to be tried again.
+    `again`: the trouble was the host's (no room on the disk); it is to be tried again. `remembered`: the originals of
+    its pseudonyms, as far as they are to be kept and the maker does not know that they are.
     """
 
     chain: str
     payload: PayloadFile | None
     reason: str = ""  # free of patient data
     again: bool = False
+    remembered: tuple[Sealed, ...] = ()
 
 
 class Routing(NamedTuple):

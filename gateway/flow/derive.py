@@ -13,6 +13,7 @@ from __future__ import annotations
 from gateway import telemetry
 from gateway.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
 from gateway.errors import HeaderError, SpoolCorrupt, SpoolError, SpoolMissing, TransformError
+from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.model import CHAIN_DIGEST, AssociationFacts, Derivation, InstanceLease
 from gateway.spool import ArrivalMeta, Spool, SpoolFile, SpoolWriter, derive
@@ -32,12 +33,19 @@ def verify(spool: Spool, lease: InstanceLease, watch: Watch) -> None:
 
 
 def make_copy(
-    book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, watch: Watch, maker: int = 0
+    book: Rulebook,
+    spool: Spool,
+    lease: InstanceLease,
+    chain: str,
+    watch: Watch,
+    maker: int = 0,
+    sealer: Sealer | None = None,
 ) -> Derivation:
     """Make what a destination gets of an instance, which was verified.
 
     :param chain: of a decision of this set of rules.
     :param maker: the session that makes it.
+    :param sealer: seals what stands behind pseudonyms; None keeps nothing of it.
     :raises SpoolMissing, SpoolCorrupt: the original is not there any more.
     """
     transforms = book.chain(chain)
@@ -50,6 +58,7 @@ def make_copy(
     try:
         with SpoolFile.open(spool, payload) as file:
             made = prepare(transforms, file, origin, system=IMPLEMENTATION_VERSION_NAME, beat=watch.renew)
+            sealed = () if sealer is None else sealer.seal(made.remembered)
             uids = made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid
 
             def fill(writer: SpoolWriter) -> None:
@@ -73,4 +82,4 @@ def make_copy(
     except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
         telemetry.problem("transform_error", error, instance_id=lease.instance_id, chain=chain)
         return Derivation(chain, None, f"an error in the gateway: {type(error).__name__}, see its log")
-    return Derivation(chain, copy)
+    return Derivation(chain, copy, remembered=sealed)

@@ -23,6 +23,7 @@ from gateway.errors import (
     SpoolMissing,
 )
 from gateway.flow.derive import make_copy, verify
+from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, DerivationLease, DerivationResult, Ledger
 from gateway.model import Derivation, Quarantine, Session, transforms_of
@@ -53,6 +54,7 @@ class Remaker:
         made: Callable[[], None],
         wait: Callable[[], object],
         keys: Keys = NO_KEYS,
+        sealer: Sealer | None = None,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -61,6 +63,7 @@ class Remaker:
         self._made = made
         self._wait = wait
         self._keys = keys
+        self._sealer = sealer
         self._looked_at_ms = 0
         self._told_at_ms = 0
         self._books: dict[str, Rulebook | None] = {}
@@ -100,6 +103,8 @@ class Remaker:
             if stopping():
                 return False  # the session ends with this process, and frees it
             self._wait()
+        if self._sealer is not None and result is DerivationResult.RECORDED:
+            self._sealer.recorded(made.remembered)
         self._tell(lease, made)
         if made.payload is not None and result is DerivationResult.UNWANTED:
             self._spool.try_unlink([made.payload.path])
@@ -124,7 +129,7 @@ class Remaker:
             book, chain = self._rules_of(current, lease)  # not the instance's time
             watch.renew()
             verify(self._spool, instance, watch)
-            return make_copy(book, self._spool, instance, chain, watch, self._session.session_id)
+            return make_copy(book, self._spool, instance, chain, watch, self._session.session_id, self._sealer)
         except (SpoolMissing, SpoolCorrupt) as error:
             return self._unreadable(lease, f"the original cannot be read: {error}")
         except (SpoolError, LedgerBusy, LedgerFull) as error:

@@ -29,6 +29,7 @@ from gateway.errors import (
 )
 from gateway.flow.derive import make_copy, verify
 from gateway.flow.remake import Remaker
+from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
@@ -67,6 +68,7 @@ class Router:
         clock_ms: Callable[[], int],
         time_s: float,
         keys: Keys = NO_KEYS,
+        sealer: Sealer | None = None,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -75,6 +77,7 @@ class Router:
         self._clock_ms = clock_ms
         self._time_s = time_s
         self._keys = keys
+        self._sealer = sealer
         self._book: Rulebook | None = None
         self._remaker = Remaker(
             ledger,
@@ -84,6 +87,7 @@ class Router:
             lambda: queue.notify(Stage.DELIVER),
             lambda: queue.wait_sync(IDLE_S),
             keys,
+            sealer,
         )
 
     def run(self, beat: Callable[[], None], stopping: Callable[[], bool]) -> None:
@@ -171,7 +175,7 @@ class Router:
         while True:
             watch.renew()
             try:
-                return route_instance(book, self._spool, lease, watch, self._session.session_id)
+                return route_instance(book, self._spool, lease, watch, self._session.session_id, self._sealer)
             except SpoolError as error:
                 # No descriptors, a stale mount: not the instance's fault, so no attempt of it may be lost over this.
                 telemetry.problem("spool_read", reason=str(error))
@@ -197,8 +201,11 @@ class Router:
             return
         results = self._ledger.record_routings(self._session, routings, self._clock_ms())
         decisions = {routing.instance_id: routing.decision for routing in routings}
+        recorded = {result.instance_id for result in results}
         for routing in routings:
             for made in routing.derived:
+                if self._sealer is not None and routing.instance_id in recorded:
+                    self._sealer.recorded(made.remembered)
                 telemetry.copy_made(instance_id=routing.instance_id, made=made)
         if any(result.destinations for result in results):
             self._queue.notify(Stage.DELIVER)
@@ -218,7 +225,14 @@ def _tell(result: RoutedInstance, decision: Decision, association_id: str) -> No
         )
 
 
-def route_instance(book: Rulebook, spool: Spool, lease: InstanceLease, watch: Watch, session_id: int = 0) -> Route:
+def route_instance(
+    book: Rulebook,
+    spool: Spool,
+    lease: InstanceLease,
+    watch: Watch,
+    session_id: int = 0,
+    sealer: Sealer | None = None,
+) -> Route:
     """Decide about one instance, and make the copies that its decision asks for.
 
     :raises SpoolError: the host's trouble.
@@ -252,7 +266,7 @@ def route_instance(book: Rulebook, spool: Spool, lease: InstanceLease, watch: Wa
     try:
         if chains:
             verify(spool, lease, watch)
-        copies = tuple(make_copy(book, spool, lease, chain, watch, session_id) for chain in chains)
+        copies = tuple(make_copy(book, spool, lease, chain, watch, session_id, sealer) for chain in chains)
     except SpoolMissing:
         return bad("the spool file is missing")
     except SpoolCorrupt as error:

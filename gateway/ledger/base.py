@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.model import (
     Arrival,
@@ -172,6 +172,18 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditRow:
+    """What a person ordered: who, when, what for which rows, why, and how many there were."""
+
+    at_ms: int
+    actor: str
+    action: str
+    which: Mapping[str, Any]
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceFilter:
     """Which instances a listing or an operation means; empty fields do not restrict. Text compares exactly.
 
@@ -278,7 +290,8 @@ class Ledger(Protocol):
         the spool until the delivery that stands for it is settled, and gets a delivery of its own when the earlier
         arrival is quarantined, or its delivery cancelled; what stands for it was sent through the same chain, in
         whatever transfer syntax (`gateway.dicom.recoding.alike`).
-        Rows whose lease is lost are left out of the result.
+        What its copies remember (`Derivation.remembered`) is kept with them; what is kept already stays as it is.
+        Rows whose lease is lost are left out of the result, and nothing of them is kept.
         """
 
     def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
@@ -299,7 +312,7 @@ class Ledger(Protocol):
         self, session: Session, lease: DerivationLease, made: Derivation, now_ms: int
     ) -> DerivationResult:
         """Write what was made, by whichever chain: the deliveries that wait for it are due at once; or, where it could
-        not be made, `held` (code `transform`, with the reason).
+        not be made, `held` (code `transform`, with the reason). What it remembers is kept where it is RECORDED.
         """
 
     # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
@@ -414,6 +427,17 @@ class Ledger(Protocol):
 
         Those that are leased are `left`, as in `hold`. Fully durable, audited.
         """
+
+    def originals_of(self, pseudonym: str, actor: str, reason: str, now_ms: int) -> list[bytes]:
+        """What is kept of a pseudonym, the oldest first, sealed as it came (`Derivation.remembered`).
+
+        Usually there is one; several where one pseudonym stands for several originals, or the public key has changed.
+        Audited (`reidentify`), whether there is anything or not: nothing is returned unless that row is durable.
+        Neither a purge nor anything else removes an entry.
+        """
+
+    def audited(self, action: str, limit: int) -> list[AuditRow]:
+        """Orders of one kind, the newest first."""
 
     def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:
         """Open deliveries by destination and age, for `gateway queue`."""

@@ -132,6 +132,7 @@ _DEIDENTIFY: Schema = table(
             "Words of the site that may stay in descriptions, or a list of `lists` with them.",
             {"anyOf": [_NAMES, table(("list",), {"list": described("The name of one of `lists`.")}, ("list",))]},
         ),
+        "remember": described("Whether what pseudonyms stand for is kept, sealed: `true` where not said.", FLAG),
     },
     ("key",),
 )

@@ -17,6 +17,7 @@ from gateway.dicom.header import SOP_CLASS_UID, SOP_INSTANCE_UID
 from gateway.dicom.window import ByteSource
 from gateway.errors import TransformError
 from gateway.rules.subject import Subject
+from gateway.transform.deidentify.remember import remembered
 from gateway.transform.parse import DEFLATED, parse
 from gateway.transform.record import record
 from gateway.transform.reencode import is_encoded_anew, reencoded
@@ -39,6 +40,7 @@ class Prepared:
         self.transfer_syntax_uid = tree.transfer_syntax_uid
         self.about_bytes = sum(element.encoded_bytes() for element in tree)  # as far as that is known
         self._is_encoded_anew = is_encoded_anew(tree, origin.transfer_syntax_uid)
+        self.remembered = remembered(tree)  # what stands behind its pseudonyms: patient data, to be sealed
         self._tree = tree
         self._source = source
 

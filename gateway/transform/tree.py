@@ -19,13 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from struct import pack
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from gateway.dicom.kept import KEPT_COST_BYTES, MAX_KEPT_BYTES, MAX_VALUE_BYTES
 from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
 from gateway.dicom.scan import MAX_ELEMENTS
 from gateway.dicom.window import ByteSource
 from gateway.errors import HeaderError
+
+if TYPE_CHECKING:
+    from gateway.transform.deidentify.remember import Original
 
 UNDEFINED = b"\xff\xff\xff\xff"
 LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
@@ -365,6 +368,7 @@ class Tree:
         "is_changed",
         "is_recording",
         "keeps_no_record",
+        "originals",
         "previous",
         "root",
         "source",
@@ -382,6 +386,7 @@ class Tree:
         self.is_changed = False
         self.is_recording = True
         self.keeps_no_record = False  # see `forget`
+        self.originals: tuple[Original, ...] = ()  # what a `deidentify` step remembers
         self.previous: dict[int, Element | None] = {}  # by tag of the top level, as it was before its first change
         self.converted: dict[int, Element] = {}  # as it was before its character set was converted
 

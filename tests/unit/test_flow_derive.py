@@ -326,7 +326,7 @@ def test_a_copy_without_room_keeps_no_other_from_being_made_and_a_damaged_origin
     large, damaged, other = (lease.instance_id for lease in leases)
     spool.path(leases[1].payload.path).write_bytes(b"not what it was")
 
-    def make(book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, watch: Watch, maker: int) -> Derivation:
+    def make(book: Rulebook, spool: Spool, lease: InstanceLease, chain: str, watch: Watch, *_: object) -> Derivation:
         return no_room(book) if lease.instance_id == large else make_copy(book, spool, lease, chain, watch)
 
     monkeypatch.setattr("gateway.flow.remake.make_copy", make)

@@ -12,6 +12,7 @@
     destinations.py  destination rows                     purge.py        the spool's end
     rules.py         rule sets                            people.py       listings; which.py: filters
     operations.py    operators' orders                    audit.py        what was ordered
+    pseudonyms.py    what stands behind them, sealed
     gauges.py        counters                             check.py        self-examination
 
 A module's functions work inside a transaction that `SqliteLedger` opens for them; none opens its own.

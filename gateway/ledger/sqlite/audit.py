@@ -1,4 +1,7 @@
-"""The audit trail: one row for each order a person gave, written in the order's own transaction. Append-only."""
+"""The audit trail: one row for each order a person gave, written in the order's own transaction. Append-only.
+
+A look at what stands behind a pseudonym is such an order (`gateway.ledger.sqlite.pseudonyms`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.ledger import queries
+from gateway.ledger.base import AuditRow
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 
@@ -18,3 +22,12 @@ def write(
 ) -> None:
     """Append a row: who ordered what for which rows, why, and how many there were."""
     tx.execute(_SQL["write"], (now_ms, text(actor), action, json.dumps(which, sort_keys=True), text(reason), count))
+
+
+def of_action(tx: Transaction, action: str, limit: int) -> list[AuditRow]:
+    """See `Ledger.audited`."""
+    rows = tx.execute(_SQL["of_action"], (action, limit)).fetchall()
+    return [
+        AuditRow(at_ms, actor, action, json.loads(which), reason, count)
+        for at_ms, actor, action, which, reason, count in rows
+    ]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from gateway.ledger import queries
 from gateway.ledger.base import DerivationLease, DerivationResult
+from gateway.ledger.sqlite import pseudonyms
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import pick, stop_picked
 from gateway.ledger.sqlite.routing import TRANSFORM, derive
@@ -68,6 +69,7 @@ def record(
         return DerivationResult.LEASE_LOST
     if tx.value(_SQL["is_routed"], (lease.instance.seq,)) is None:
         return DerivationResult.UNWANTED
+    pseudonyms.remember(tx, [made], now_ms)
     failed = derive(tx, lease.instance.seq, [made])
     pick(tx, _SQL["pick_waiting"], arguments)
     if failed:

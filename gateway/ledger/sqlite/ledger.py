@@ -1,7 +1,8 @@
 """`SqliteLedger`: each method of the contract as one transaction of one connection.
 
-Durable (synchronous=FULL) are those whose loss in a power cut could lose an instance, break an operator's order, or
-give a session's id away twice; the rest is made up for by the spool. Used by the thread that opened it.
+Durable (synchronous=FULL) are those whose loss in a power cut could lose an instance, break an operator's order,
+hide a look at an original, or give a session's id away twice; the rest is made up for by the spool. Used by the thread
+that opened it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from gateway.ledger.base import (
     AgeBucket,
+    AuditRow,
     DeliveryRow,
     DerivationLease,
     DerivationResult,
@@ -24,6 +26,7 @@ from gateway.ledger.base import (
     Voided,
 )
 from gateway.ledger.sqlite import arrivals as _arrivals
+from gateway.ledger.sqlite import audit as _audit
 from gateway.ledger.sqlite import check as _check
 from gateway.ledger.sqlite import deliveries as _deliveries
 from gateway.ledger.sqlite import derivations as _derivations
@@ -31,6 +34,7 @@ from gateway.ledger.sqlite import destinations as _destinations
 from gateway.ledger.sqlite import gauges as _gauges
 from gateway.ledger.sqlite import operations as _operations
 from gateway.ledger.sqlite import people as _people
+from gateway.ledger.sqlite import pseudonyms as _pseudonyms
 from gateway.ledger.sqlite import purge as _purge
 from gateway.ledger.sqlite import quarantine as _quarantine
 from gateway.ledger.sqlite import routing as _routing
@@ -226,6 +230,14 @@ class SqliteLedger:
 
     def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
         return self._database.write(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), durable=True)
+
+    def originals_of(self, pseudonym: str, actor: str, reason: str, now_ms: int) -> list[bytes]:
+        return self._database.write(
+            lambda tx: _pseudonyms.originals(tx, pseudonym, actor, reason, now_ms), durable=True
+        )
+
+    def audited(self, action: str, limit: int) -> list[AuditRow]:
+        return self._database.read(lambda tx: _audit.of_action(tx, action, limit))
 
     def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:
         return self._database.read(lambda tx: _people.queue_ages(tx, bounds_s, now_ms))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from gateway.dicom.recoding import alike
 from gateway.ledger import queries
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
-from gateway.ledger.sqlite import rules
+from gateway.ledger.sqlite import pseudonyms, rules
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import OVERTAKEN, OVERTAKEN_REASON, UNCONFIGURED, UNCONFIGURED_REASON
@@ -100,6 +100,7 @@ def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_m
         if row is None:
             continue  # the lease is lost: whoever has it now decides
         seq, first_seq, duplicate = row
+        pseudonyms.remember(tx, routing.derived, now_ms)
         names, skipped = _deliver(
             tx, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
         )
@@ -205,7 +206,7 @@ def _deliver(
 def derive(tx: Transaction, seq: int, derived: Sequence[Derivation]) -> dict[str, str]:
     """Write down what chains made of an instance. Returns the reason for those that cannot make anything."""
     failed: dict[str, str] = {}
-    for chain, payload, reason, again in derived:
+    for chain, payload, reason, again, _ in derived:
         if payload is None:
             tx.execute(_SQL["derive_nothing"], (seq, chain))
             if not again:  # else who is to send it finds nothing, and has it made

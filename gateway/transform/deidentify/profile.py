@@ -24,7 +24,10 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """See the module's docstring. `shift_days`: least and most; `patient_id` and `patient_name` hold `PSEUDONYM`."""
+    """See the module's docstring. `shift_days`: least and most; `patient_id` and `patient_name` hold `PSEUDONYM`.
+
+    `remembers`: what stands behind the pseudonyms is kept, sealed, where gateway.yaml has `reidentification`.
+    """
 
     options: frozenset[Option]
     actions: Actions
@@ -37,6 +40,7 @@ class Profile:
     moves_birth_date: bool
     safe_private: Safe
     cleaner: Cleaner
+    remembers: bool = True
 
     def has(self, option: Option) -> bool:
         """Whether an option was chosen."""

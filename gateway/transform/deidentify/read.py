@@ -27,6 +27,7 @@ KEYS = (
     "birth_date",
     "safe_private",
     "words",
+    "remember",
 )
 MAX_SHIFT_DAYS = 36_525
 _DEFAULT_SHIFT_DAYS = (1, 3650)
@@ -64,6 +65,7 @@ def read_deidentify(reader: Reader, node: Node) -> Action | None:
         moves_birth_date,
         safe_with(site),
         Cleaner(_words(reader, table)),
+        _choice(reader, table, "remember", ("true", "false")) == "true",
     )
     return Deidentify(profile) if profile else None
 

@@ -10,6 +10,7 @@ from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
 from gateway.transform.deidentify.engine import Engine, Subject, names_of
 from gateway.transform.deidentify.method import tell
 from gateway.transform.deidentify.profile import PSEUDONYM, Profile
+from gateway.transform.deidentify.remember import originals_of
 from gateway.transform.deidentify.table import EDITION, Option
 from gateway.transform.edit import read, write
 from gateway.transform.names import label
@@ -37,6 +38,8 @@ class Deidentify:
         """:raises ValueRefused: the patient cannot be told from others, or something cannot be made safe."""
         profile, root = self.profile, tree.root
         tree.forget()
+        if profile.remembers and not tree.originals:
+            tree.originals = originals_of(tree, profile.key)
         patient_id, study = _text(tree, _PATIENT_ID).strip(), _text(tree, _STUDY_INSTANCE_UID)
         pseudonym = profile.pseudonym(patient_id, study)
         days = profile.days(patient_id, study) if profile.moves_dates else 0
