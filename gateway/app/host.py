@@ -30,6 +30,7 @@ from gateway.app.common import (
     void_session,
 )
 from gateway.app.keys import read_keys
+from gateway.app.reidentification import read_public_key
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
 from gateway.flow.adopt import adopt
@@ -66,6 +67,7 @@ def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: 
     run_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
     keys = read_keys(config)
+    read_public_key(config)  # a worker would only fail later, and again and again
     _write_snapshot(config, config_path.read_text(encoding="utf-8"))
     spool = open_spool(config)
     spool.prepare()

@@ -17,7 +17,9 @@ from gateway.app.common import (
     read_in_force,
 )
 from gateway.app.keys import read_keys
+from gateway.app.reidentification import read_public_key
 from gateway.flow.route import Router, limit_process
+from gateway.flow.seal import Sealer
 from gateway.model import Role
 from gateway.work.base import Stage
 
@@ -44,7 +46,11 @@ def main(index: int, config_path: Path) -> int:
     signal.signal(signal.SIGHUP, reload)
     limit_process(config.worker.memory_bytes)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reserves room for each, of what was just limited
-    router = Router(ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s, read_keys(config))
+    public_key = read_public_key(config)
+    sealer = None if public_key is None else Sealer(public_key)
+    router = Router(
+        ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s, read_keys(config), sealer
+    )
     process.ready()
     router.run(process.control.beat, lambda: stopping)
     ledger.void_session(session.session_id, clock_ms())

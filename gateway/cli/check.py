@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway import document
 from gateway.app.keys import read_keys
+from gateway.app.reidentification import read_public_key
 from gateway.cli.common import (
     Commands,
     add_command,
@@ -97,6 +98,7 @@ def _config_and_rules(arguments: argparse.Namespace) -> Config:
         config = read_config(arguments)
         keys = read_keys(config)
         folder, destinations = config.rules.dir, config.destinations
+        read_public_key(config)
     except ConfigurationError as error:
         problems += error.problems
         folder, destinations = _where_rules_are(arguments.config)

@@ -147,6 +147,18 @@ PSEUDONYM_KEYS = Section(
     named=True,
 )
 
+REIDENTIFICATION = Section(
+    "reidentification",
+    v.Reidentification,
+    (
+        Key(
+            "public_key",
+            PATH,
+            "The public key (PEM) that what stands behind pseudonyms is sealed with, and kept; without it, nothing is.",
+        ),
+    ),
+)
+
 LISTENERS = Section(
     "listeners",
     v.Listener,
@@ -286,7 +298,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         section.name: section
         for section in (
             SPOOL, RULES, LISTENERS, SOURCES, DESTINATIONS, LEDGER, QUEUE, METRICS, CONSOLE, PROCESSES, WORKER, LOG,
-            PSEUDONYM_KEYS,
+            PSEUDONYM_KEYS, REIDENTIFICATION,
         )
     }
 )  # fmt: skip

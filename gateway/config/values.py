@@ -114,6 +114,13 @@ class PseudonymKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Reidentification:
+    """Whom what stands behind pseudonyms is kept for; None keeps nothing."""
+
+    public_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A port that senders connect to.
 
@@ -246,3 +253,4 @@ class Config:
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     log: LogConfig = field(default_factory=LogConfig)
     pseudonym_keys: Mapping[str, PseudonymKey] = field(default_factory=lambda: MappingProxyType({}))
+    reidentification: Reidentification = field(default_factory=Reidentification)

@@ -26,6 +26,7 @@ _WORDS = {
     "worker": "What one worker process may use.",
     "log": "How much is logged, and how it looks.",
     "pseudonym_keys": "Secrets that `deidentify` makes pseudonyms with, by the names that rules use.",
+    "reidentification": "Whom what stands behind pseudonyms is kept for.",
     DESTINATION_DEFAULTS: "What destinations have in common; what one says itself wins.",
 }
 

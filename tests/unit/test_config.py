@@ -105,6 +105,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     },
     "rules": {"dir": ("/", Path("/"))},
     "pseudonym_keys": {"file": ("/srv/key", Path("/srv/key"))},
+    "reidentification": {"public_key": ("/srv/reid.pub", Path("/srv/reid.pub"))},
     "listeners": {
         "host": ("'::'", "::"),
         "port": ("104", 104),
