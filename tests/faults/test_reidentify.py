@@ -362,3 +362,51 @@ def test_a_lost_copy_that_is_made_again_after_it_was_configured_is_remembered(tm
         scene.cli("resume", "research")
         scene.wait_states("research", delivered=1)
         judge(scene, [one])
+
+
+def test_a_recovered_ledger_has_no_entries_until_what_is_in_the_spool_is_sent_again(tmp_path: Path) -> None:
+    one = make_instance(pixel_bytes=20_000)
+    with Kept(tmp_path, spool={"keep": "1 h"}) as scene:
+        scene.start()
+        scene.send([one])
+        scene.wait_states("research", delivered=1)
+        scene.gateway.stop()
+        scene.cli("recover")
+        scene.start()
+        assert scene.rows() == []
+        scene.cli("release", "--state", "held", "--yes")
+        scene.wait_states("research", delivered=1)
+        judge(scene, [one])
+
+
+def test_two_originals_of_one_pseudonym_are_both_shown_and_one_of_another_key_is_told_of(tmp_path: Path) -> None:
+    """A pseudonym is made of the Patient ID: where two clinics use one, nobody is taken for the other by mistake."""
+    with Kept(tmp_path, spool={"keep": "1 h"}) as scene:
+        scene.start()
+        one, other = (
+            make_instance(pixel_bytes=2_000, seed=seed, PatientID="SAME7", PatientName=name)
+            for seed, name in ((1, "Zebra^One"), (2, "Zebra^Other"))
+        )
+        scene.send([one])
+        scene.send([other])
+        scene.wait_states("research", delivered=2)
+        (pseudonym,) = {copy.PatientID for copy in scene.copies_of_research()}
+        key = ("--private-key", scene.private, "--reason", "x", "--json")
+        said = scene.look_up(pseudonym, *key)
+        assert said.returncode == 1
+        assert [each["PatientName"] for each in json.loads(said.stdout)["originals"]] == ["Zebra^One", "Zebra^Other"]
+        assert "this pseudonym stands for 2 originals" in said.stderr
+        scene.gateway.stop()
+        old = tmp_path / "old.key"
+        scene.private.rename(old)
+        private, public = make_pair()
+        scene.private.write_bytes(private)
+        (tmp_path / "reid.pub").write_bytes(public)
+        scene.start()
+        scene.send([make_instance(pixel_bytes=2_000, seed=3, PatientID="SAME7", PatientName="Zebra^One")])
+        scene.wait_states("research", delivered=3)
+        said = scene.look_up(pseudonym, *key)
+        assert said.returncode == 1
+        assert [each["PatientName"] for each in json.loads(said.stdout)["originals"]] == ["Zebra^One"]
+        assert "sealed for the key" in said.stderr
+        assert len(json.loads(scene.look_up(pseudonym, "--private-key", old, *key[2:]).stdout)["originals"]) == 2

@@ -31,13 +31,14 @@ def test_every_rule_file_works_and_passes_its_tests(text: str) -> None:
 
 
 def test_the_configuration_is_one(tmp_path: Path) -> None:
-    (text,) = (text for kind, name, text in BLOCKS if kind == "yaml" and name == "gateway")
+    text = "".join(text for kind, name, text in BLOCKS if kind == "yaml" and name == "gateway")
     (tmp_path / "rules").mkdir()
     (tmp_path / "gateway.yaml").write_text(
         "listeners: {main: {host: 127.0.0.1, port: 11112, accept_unknown: true}}\n" + text
     )
     config = load_config(tmp_path / "gateway.yaml", {})
     assert list(config.pseudonym_keys) == ["site"]
+    assert config.reidentification.public_key == Path("/etc/gateway/reid.key.pub")
 
 
 def test_every_option_and_every_key_is_told_of() -> None:
