@@ -207,7 +207,7 @@ def _new_passphrase(path: Path | None) -> bytes:
         return found
     if not can_ask():
         return b""
-    first = _typed("passphrase for the private key (none: it is not encrypted): ")
+    first = _typed("passphrase for the private key (an empty one leaves it unencrypted): ")
     if first != _typed("the same again: "):
         raise UsageError("these were two different passphrases: no key was made")
     return first

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -308,6 +310,52 @@ def test_a_key_with_a_passphrase_opens_what_its_public_key_has_sealed(delivered:
         key = ("--private-key", tmp_path / "reid.key", "--passphrase-file", tmp_path / "pass.txt")
         said = scene.look_up(copy.PatientID, *key, "--reason", "x").check()
         assert one.canaries[0] in said.stdout
+
+
+def typing(cwd: Path, *words: str | Path, answers: list[str]) -> tuple[int, str]:
+    """`gateway WORDS` on a terminal, with each passphrase typed when it is asked for: exit code and what is said."""
+    argv = [sys.executable, "-m", "gateway", *map(str, words)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    keyboard, screen = os.openpty()
+    told = b""
+    try:
+        with subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=screen,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # without a terminal of its own: it asks on standard input
+        ) as process:
+            assert process.stdout is not None
+            for answer in answers:
+                while not told.endswith(b": "):
+                    told += process.stdout.read(1) or b"ended early: "
+                os.write(keyboard, answer.encode())
+                told += b"\n"
+            told += process.stdout.read()
+        return process.returncode, told.decode()
+    finally:
+        os.close(keyboard)
+        os.close(screen)
+
+
+def test_a_passphrase_is_asked_for_on_a_terminal_and_never_shown(delivered: Delivered, tmp_path: Path) -> None:
+    scene, _, copy = delivered
+    code, told = typing(tmp_path, "reidentify", "--make-key", "a.key", answers=["correct horse\n", "correct horse\n"])
+    assert code == 0 and "correct" not in told and "is not encrypted" not in told
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (tmp_path / "a.key").read_bytes()
+    code, told = typing(tmp_path, "reidentify", "--make-key", "b.key", answers=["one\n", "another\n"])
+    assert code == 2 and "two different passphrases" in told and not (tmp_path / "b.key").exists()
+    code, told = typing(tmp_path, "reidentify", "--make-key", "b.key", answers=["\x04"])
+    assert code == 2 and "no passphrase was typed" in told and not (tmp_path / "b.key").exists()
+    look = ("reidentify", str(copy.PatientID), "--private-key", tmp_path / "a.key", "--reason", "x")
+    look = (*look, "--config", scene.config.path)
+    code, told = typing(tmp_path, *look, answers=["wrong\n"])
+    assert code == 2 and "the passphrase is not the one of this key" in told
+    code, told = typing(tmp_path, *look, answers=["correct horse\n"])
+    assert code == 1 and "sealed for the key" in told, "it is open, and another gateway's"
 
 
 # ── crashes ───────────────────────────────────────────────────────────────────────────────────────────────────────
