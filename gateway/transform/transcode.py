@@ -126,7 +126,7 @@ def _is_as_it_stands(tree: Tree, element: Element) -> bool:
     """
     if tree.transfer_syntax_uid not in NATIVE or element.of_undefined_length or element.produced is not None:
         return False
-    if tree.root.big_endian and element.vr != "OB":
+    if tree.root.big_endian:
         word_bytes(image_in(tree.root).bits_allocated, element, True)
     return True
 
@@ -180,12 +180,15 @@ def _keep_lossy(root: DataSet, frames: Frames) -> bool:
 
 
 def _measured(tree: Tree, native: Image, frames: Frames) -> float:
-    """How much smaller the image has become. PS3.3 C.7.6.1.1.5.2 wants the ratio in front of the pixel data."""
+    """How much smaller the image has become, counted in the bits that it stores, as the encoder counts.
+
+    PS3.3 C.7.6.1.1.5.2 wants this in front of the pixel data: frames are encoded for it, and again to be written.
+    """
     size = 0
     for index in range(native.number_of_frames):
         size += len(frames.read(index))
         tree.beat()
-    return native.pixel_bytes / size
+    return native.samples * native.bits_stored * native.number_of_frames / 8 / size
 
 
 def _derive(tree: Tree, target: Target, ratio: float, was_lossy: bool) -> None:

@@ -143,12 +143,14 @@ def word_bytes(bits_allocated: int, element: Element, big_endian: bool) -> int:
 
     :raises ValueRefused: nobody can say.
     """
-    if not big_endian or element.vr == "OB":
+    if not big_endian:
         return 1
-    if bits_allocated > 16:
-        # PS3.5 6.2 swaps OW by 16 bits; much software writes such pixels swapped whole.
-        raise ValueRefused(f"{label(PIXEL_DATA)}: big endian with more than 16 bits allocated has no one meaning")
-    return 2
+    if bits_allocated > 16 or (bits_allocated > 8 and element.vr == "OB"):
+        # PS3.5 6.2 swaps OW by 16 bits and OB not at all; much software writes such pixels swapped whole.
+        raise ValueRefused(
+            f"{label(PIXEL_DATA)}: big endian, {bits_allocated} bits in VR {element.vr} have no one meaning"
+        )
+    return 1 if element.vr == "OB" else 2
 
 
 class EncapsulatedFrames:
