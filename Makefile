@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Debian packages: the peers and tools of tests and benchmarks; nothing of this is needed to run the gateway.
-PEER_PACKAGES := dcmtk dicom3tools orthanc socat strace iproute2 prometheus e2fsprogs
+PEER_PACKAGES := dcmtk dicom3tools libgdcm-tools orthanc socat strace iproute2 prometheus e2fsprogs
 
 .PHONY: help demo run test check lint bench bench-smoke chaos fuzz install install-tests install-peers clean
 
@@ -19,11 +19,11 @@ $(BIN)/python:
 
 # A stamp a set of packages: made again when what it was made from changes.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[reidentification]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[codecs,reidentification]'
 	touch $@
 
 $(VENV)/.installed-tests: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check,reidentification]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[codecs,reidentification,test,check]'
 	touch $(VENV)/.installed $@
 
 install: $(VENV)/.installed  ## the gateway in .venv

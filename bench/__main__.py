@@ -12,6 +12,7 @@ with options of their own: `python -m bench ledger --waiting 1000`.
 `scrape`        /metrics with 10^6 deliveries waiting
 `senders`       1, 4 and 20 senders: fairness, flushes and commits an instance
 `transform`     a chain of transforms beside pydicom
+`transcode`     a CT to other transfer syntaxes beside pydicom, DCMTK and GDCM
 ==============  ========================================================================================
 
 Comparisons are made in one run, sides in turn after a warm-up; figures also go to bench/results/ as JSON.
@@ -28,7 +29,7 @@ from bench.measure import SMOKE, Scale
 from bench.report import heading
 from bench.workloads import WORKLOADS, run
 
-PARTS = ("spool", "upper_layer", "ledger", "rules", "scrape", "senders", "transform")
+PARTS = ("spool", "upper_layer", "ledger", "rules", "scrape", "senders", "transform", "transcode")
 
 
 def main(words: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ def make_copy(
 
             digest = chain.partition(CHAIN_DIGEST)[2]
             meta = ArrivalMeta(_NOBODY, *uids, received_at_ms)
-            length = max(payload.length, made.about_bytes)
+            length = max(payload.length, made.about_bytes())
             copy = derive(spool, lease.instance_id, digest, meta, length, fill, maker)
     except (TransformError, HeaderError) as error:
         return Derivation(chain, None, str(error))

@@ -38,11 +38,14 @@ class Prepared:
         self.sop_class_uid = view.text(SOP_CLASS_UID) or origin.sop_class_uid
         self.sop_instance_uid = view.text(SOP_INSTANCE_UID) or origin.sop_instance_uid
         self.transfer_syntax_uid = tree.transfer_syntax_uid
-        self.about_bytes = sum(element.encoded_bytes() for element in tree)  # as far as that is known
         self._is_encoded_anew = is_encoded_anew(tree, origin.transfer_syntax_uid)
         self.remembered = remembered(tree)  # what stands behind its pseudonyms: patient data, to be sealed
         self._tree = tree
         self._source = source
+
+    def about_bytes(self) -> int:
+        """How many bytes it will have, as far as that is known before it is written."""
+        return sum(element.encoded_bytes() for element in self._tree)
 
     def write(self, write: Write) -> int:
         """Write it; returns how many bytes it has.
