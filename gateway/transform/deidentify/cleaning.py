@@ -3,6 +3,7 @@
 A list of what may stay is the only one that can be complete. Beside the gateway's words (`words`) stand those of the
 site. A word that is part of a name or an identifier of the data set goes even if it is in a list. Numbers stay where
 they have at most two digits (before a point), with a unit or not: `3D`, `2.5mm`, `T12` do, a patient's number does not.
+Nor do numbers that have another beside them, or begin with a zero: dates and telephone numbers are written like that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Collection
 from gateway.transform.deidentify.words import words
 
 _WORD = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)?")
-_MEASURE = re.compile(r"([a-z]{0,2})\d{1,2}(\.\d{1,3})?([a-z]{0,3})", re.ASCII)
+_NUMBER = re.compile(r"\d[\d.]*")
+_MEASURE = re.compile(r"([a-z]{0,2})(?!0\d)\d{1,2}(\.\d{1,3})?([a-z]{0,3})", re.ASCII)
 _PARTS = re.compile(r"[^\W_]+")
 
 
@@ -23,21 +25,31 @@ class Cleaner:
     __slots__ = ("_words",)
 
     def __init__(self, site: Collection[str] = ()) -> None:
-        self._words = words() | {part for word in site for part in _PARTS.findall(word.casefold())}
+        self._words = {word.casefold() for word in words()} | {
+            part for word in site for part in _PARTS.findall(word.casefold())
+        }
 
     def clean(self, text: str, names: Collection[str] = ()) -> str:
         """The words that may stay, divided by single spaces.
 
         :param names: words that must go, whatever the lists say; in the form that `parts_of` gives.
         """
+        found = _WORD.findall(text)
         kept = []
-        for word in _WORD.findall(text):
+        for place, word in enumerate(found):
             folded = word.casefold()
             if folded in names:
+                continue
+            if any(_NUMBER.fullmatch(each) for each in _beside(found, place)):
                 continue
             if folded in self._words or _is_measure(folded, self._words):
                 kept.append(word)
         return " ".join(kept)
+
+
+def _beside(words: list[str], place: int) -> list[str]:
+    """The word in front of one and that behind it, where one is a number."""
+    return words[max(0, place - 1) : place] + words[place + 1 : place + 2] if _NUMBER.fullmatch(words[place]) else []
 
 
 def _is_measure(word: str, known: Collection[str]) -> bool:

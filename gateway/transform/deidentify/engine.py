@@ -5,6 +5,7 @@ The rules, from the outside in:
   - an even-numbered attribute that PS3.6 does not know goes, as nobody can say what it holds;
   - what Table E.1-1 names gets its action; beside the table, every UID that names no class or registered object is
     mapped like the others (frames of reference stay linked), and names and dates without a row go as X/Z/D;
+  - a few attributes that the table leaves out go too (`beyond`);
   - everything else stays, and sequences are walked through, whatever they are called.
 
 In the items of a sequence that is replaced (D) all text, numbers and bytes become dummies, but for codes of PS3.3 (CS)
@@ -25,6 +26,7 @@ from enum import Enum
 from functools import lru_cache
 
 from gateway.transform.deidentify.actions import dummy_bytes, dummy_text, resolved
+from gateway.transform.deidentify.beyond import code_beyond
 from gateway.transform.deidentify.cleaning import parts_of
 from gateway.transform.deidentify.codes import clean_code, is_public
 from gateway.transform.deidentify.dates import capped, moved
@@ -40,7 +42,6 @@ from gateway.transform.tree import DataSet, Element
 from gateway.transform.values import TEXT, ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
-_AGE = 0x00101010
 _PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
 _CODE_MEANING = 0x00080104
 _SCHEME_UIDS = frozenset({0x0008010C, 0x0008010D})  # those of a site's own scheme tell the site
@@ -165,6 +166,8 @@ class Engine:
         known = standard_vr(tag)
         if not known or tag >> 16 in _NO_DATA_SET:
             return "X"
+        if code := code_beyond(tag):
+            return code
         if tag in _SCHEME_UIDS and mode is not Mode.KEEP:
             return "" if mode is Mode.CLEAN and is_public(data) else "X"
         if "UI" in (vr, known):
@@ -208,7 +211,7 @@ class Engine:
         if action == "X":
             return None
         if action == "K":
-            return self._aged(data, element) if element.tag == _AGE and self._profile.caps_age else element
+            return self._aged(data, element) if vr == "AS" and self._profile.caps_age else element
         if not element.value_bytes:
             return element if action in "ZCU" else data.make(element.tag, _made_vr(vr), _dummy(data, element, vr))
         if action in "UC":

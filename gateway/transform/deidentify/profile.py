@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.transform.deidentify.cleaning import Cleaner
 from gateway.transform.deidentify.private import Safe
@@ -18,7 +18,7 @@ PSEUDONYM = "{pseudonym}"
 class Subjects:
     """A mapping table of a trial: Patient ID → what stands for the patient. `hold`: who is not in it is held."""
 
-    table: Mapping[str, str]
+    table: Mapping[str, str] = field(repr=False)
     hold: bool
 
 

@@ -1,0 +1,148 @@
+"""Cleaned text has known words and small numbers, cleaned codes are those of public terminologies, and nothing else."""
+
+from __future__ import annotations
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.transform.deidentify.cleaning import Cleaner, parts_of
+from gateway.transform.deidentify.private import STANDARD, safe_with, without_block
+from gateway.transform.deidentify.table import Option
+from gateway.transform.deidentify.words import words
+from tests.unit.deidentify_kit import deidentified, profile
+from tests.unit.samples import SOP, element, item
+from tests.unit.transform_kit import reread
+
+CLEANER = Cleaner()
+KNOWN = {word.casefold() for word in words()}
+PATIENT = element(0x00100010, "PN", b"Head^Jane ") + element(0x00100020, "LO", b"12")
+CONTENT = [Option.CLEAN_STRUCTURED_CONTENT]
+
+
+@given(st.text(max_size=200), st.sets(st.sampled_from(sorted(words())), max_size=5))
+def test_nothing_is_let_through_that_is_not_known(text: str, names: set[str]) -> None:
+    for word in CLEANER.clean(text, names).split():
+        folded = word.casefold()
+        assert folded not in names
+        assert folded in KNOWN or (any(map(str.isdigit, word)) and len(word) <= 10)
+
+
+@given(st.lists(st.sampled_from(sorted(words())), max_size=8))
+def test_known_words_stay(known: list[str]) -> None:
+    assert CLEANER.clean(" ".join(known)).split() == known
+
+
+@given(st.text(max_size=200))
+def test_what_is_clean_stays_clean(text: str) -> None:
+    once = CLEANER.clean(text)
+    assert set(CLEANER.clean(once).split()) <= set(once.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CT Abdomen 3D 2.5mm T12 L4-5", "CT Abdomen 3D 2.5mm T12 L4 5"),
+        ("head of Jane Doe", "head of"),
+        ("head 12345678", "head"),
+        ("born 03.12.65, head", "head"),
+        ("12/03/65 head", "head"),
+        ("01.02 head", "head"),
+        ("tel 030 12 34 56", ""),
+        ("12a34b", ""),
+        ("山田太郎", ""),
+        ("", ""),
+    ],
+)
+def test_text_is_cleaned_word_by_word(text: str, expected: str) -> None:
+    assert CLEANER.clean(text) == expected
+
+
+def test_a_site_has_words_of_its_own() -> None:
+    assert Cleaner(["Zebra-Stripe"]).clean("ZEBRA stripe horse") == "ZEBRA stripe"
+
+
+def test_a_word_of_the_patients_name_goes_even_if_it_is_known() -> None:
+    data = SOP + element(0x00081030, "LO", b"head chest 12 3 ") + PATIENT
+    new = reread(deidentified(data, profile([Option.CLEAN_DESCRIPTORS]))[0])
+    assert new.StudyDescription == "chest"
+    assert parts_of("Head^Jane A") == {"head", "jane"}
+
+
+# ── codes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def coded(value: str, scheme: str, meaning: str, uid: str = "1.2.826.0.1.9") -> pydicom.Dataset:
+    """A coded entry of structured content, cleaned."""
+    texts = [
+        (0x00080100, "SH", value),
+        (0x00080102, "SH", scheme),
+        (0x00080104, "LO", meaning),
+        (0x0008010C, "UI", uid),
+    ]
+    encoded = b"".join(element(tag, vr, (text + " " * (len(text) % 2)).encode()) for tag, vr, text in texts)
+    content = element(0x0040A040, "CS", b"CODE") + element(0x0040A168, "SQ", item(encoded))
+    data = SOP + PATIENT + element(0x0040A730, "SQ", item(content))
+    (found,) = reread(deidentified(data, profile(CONTENT))[0]).ContentSequence
+    return found.ConceptCodeSequence[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "meaning"),
+    [
+        ("121071", "DCM", "Finding"),
+        ("71651007", "SCT", "Mammography"),
+        ("mm", "UCUM", "mm"),
+    ],
+)
+def test_a_public_code_says_what_it_says_everywhere(value: str, scheme: str, meaning: str) -> None:
+    code = coded(value, scheme, "Jane Doe")
+    assert (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == (value, scheme, meaning)
+    assert "CodingSchemeUID" in code
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme"),
+    [
+        ("DOE", "99LOCAL"),
+        ("JANE DOE", "SCT"),
+        ("12345678", "SCT"),  # a number, but no concept's
+        ("71651008", "SCT"),  # another check digit
+        ("MEIER", "UCUM"),
+        ("19650312", "DCM"),
+        ("DOE", "DOE"),
+        ("DOE", ""),
+    ],
+)
+def test_any_other_code_is_replaced_by_one_that_stands_for_it(value: str, scheme: str) -> None:
+    code = coded(value, scheme, "head of Jane Doe")
+    assert code.CodeValue not in ("", value) and code.CodeValue == coded(value, scheme, "other").CodeValue
+    assert (code.CodingSchemeDesignator, code.CodeMeaning) == ("99ANON" if scheme else "", "of")
+    assert "CodingSchemeUID" not in code
+
+
+# ── private attributes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_safe_private_attributes_are_known_in_any_block() -> None:
+    assert ("GEMS_ACQU_01", without_block(0x0019FF23)) in STANDARD
+    assert ("SITE", 0x00290008) in safe_with([("SITE", 0x00291108)])
+    assert ("SITE", 0x00290008) not in STANDARD
+
+
+def test_a_creator_without_a_safe_attribute_goes_with_its_block() -> None:
+    block = element(0x00190010, "LO", b"GEMS_ACQU_01") + element(0x00191002, "LO", b"UNSAFE")
+    kept = element(0x00210010, "LO", b"SITE") + element(0x00211008, "LO", b"SAFE")
+    asked = profile([Option.RETAIN_SAFE_PRIVATE], safe_private=[("SITE", 0x00210008)])
+    new = reread(deidentified(SOP + PATIENT + block + kept, asked)[0])
+    assert [each.tag for each in new if each.tag.is_private] == [0x00210010, 0x00211008]
+
+
+def test_a_safe_sequence_in_un_is_looked_into() -> None:
+    """PS3.5 6.2.2: in UN, a sequence is in implicit VR little endian."""
+    name = b"\x10\x00\x10\x00" + (8).to_bytes(4, "little") + b"Doe^Jane"
+    block = element(0x00210010, "LO", b"SITE") + element(0x00211008, "UN", item(name))
+    asked = profile([Option.RETAIN_SAFE_PRIVATE], safe_private=[("SITE", 0x00210008)])
+    output, _ = deidentified(SOP + PATIENT + block, asked)
+    assert b"Doe" not in output and b"SITE" in output
