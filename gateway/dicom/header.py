@@ -77,8 +77,7 @@ class Header:
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
         self._values: dict[AttributePath, tuple[str, ...] | None] = {}
-        character_set = scan.elements.get((SPECIFIC_CHARACTER_SET,))
-        self._character_set = character_set[0].value if character_set else b""
+        self._character_set = scan.character_set
 
     @classmethod
     def of(cls, values: Mapping[AttributePath, tuple[str, ...]]) -> Header:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-from gateway.dicom.paths import FIRST_BLOCK, AttributePath, Branch, Step
+from gateway.dicom.paths import FIRST_BLOCK, SPECIFIC_CHARACTER_SET, AttributePath, Branch, Step
 from gateway.errors import HeaderError
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -41,6 +41,12 @@ class Scan:
     elements: dict[AttributePath, list[Kept]] = field(default_factory=dict)
     items: dict[AttributePath, int] = field(default_factory=dict)
     kept_bytes: int = 0
+
+    @property
+    def character_set(self) -> bytes:
+        """The encoded Specific Character Set of the data set, as far as the walk has come; b"" for the default."""
+        found = self.elements.get((SPECIFIC_CHARACTER_SET,))
+        return found[0].value if found else b""
 
     def charge(self, value: bytes) -> None:
         """Count a value that is kept. :raises HeaderError: too much is kept."""

@@ -32,6 +32,7 @@ from pydicom.datadict import DicomDictionary
 
 from gateway.dicom.kept import MAX_VALUE_BYTES, Kept, Scan, vr_of_unknown
 from gateway.dicom.paths import FIRST_BLOCK, LAST_BLOCK, SPECIFIC_CHARACTER_SET, AttributePath, Branch
+from gateway.dicom.text import creator_text
 from gateway.dicom.window import SKIP_WINDOW_BYTES, ByteSource, Window
 from gateway.errors import HeaderError
 
@@ -385,7 +386,8 @@ class Scanner:
         block = tag & 0xFFFF
         if block < FIRST_BLOCK:
             return
-        key = (tag >> 16, value.decode("iso8859_1").strip(" \0"))
+        character_set = self._found.character_set if frame.character_set is None else frame.character_set
+        key = (tag >> 16, creator_text(value, character_set))
         wanted = [branch.private[key] for branch in frame.branches if key in branch.private]
         if wanted and key not in frame.reserved:
             frame.reserved = (*frame.reserved, key)

@@ -56,6 +56,11 @@ def decode_value(vr: str, value: bytes, big_endian: bool, length_bytes: int, cha
     return (f"[{length_bytes} bytes]",) if length_bytes else ()
 
 
+def creator_text(value: bytes, character_set: bytes) -> str:
+    """The name in a Private Creator element (an LO, PS3.5 7.8.1), whatever VR it says it has."""
+    return "\\".join(_split(_decode_text(value, character_set)))
+
+
 def _split(text: str) -> tuple[str, ...]:
     if "\\" in text:
         return tuple([part.strip(_PADDING) for part in text.split("\\")])

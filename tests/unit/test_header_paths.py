@@ -169,6 +169,18 @@ def test_a_private_attribute_without_its_creator_is_absent() -> None:
     assert get(SOP + creator(0x05, b"ACME 1.1") + element(0x00090502, "LO", b"X "), (ACME,)) is None
 
 
+def test_a_creator_is_read_in_the_character_set_that_holds_where_it_stands() -> None:
+    path = (Step(BLOCK_2, "GERÄTE"),)
+    value = element(0x00091002, "LO", b"MINE")
+    utf8, latin = creator(0x10, "GERÄTE ".encode()) + value, creator(0x10, "GERÄTE".encode("latin-1")) + value
+    utf8_set = element(0x00080005, "CS", b"ISO_IR 192")
+    assert get(utf8_set + SOP + utf8, path) == ("MINE",)
+    assert get(element(0x00080005, "CS", b"ISO_IR 100") + SOP + latin, path) == ("MINE",)
+    assert get(utf8_set + SOP + latin, path) is None
+    assert get(utf8_set + SOP + sequence(REQUESTS, utf8), (REQUESTS, *path)) == ("MINE",)
+    assert get(SOP + sequence(REQUESTS, utf8_set + utf8), (REQUESTS, *path)) == ("MINE",)
+
+
 def test_a_creator_reserves_a_block_in_its_own_data_set_or_item_only() -> None:
     value = element(0x00091002, "LO", b"IN")
     inside = creator(0x10, b"ACME 1.1") + value
