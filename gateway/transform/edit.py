@@ -7,30 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from gateway.transform.names import KEPT, Path, is_private, label, multiplicity, private_vr, standard_vr
-from gateway.transform.parse import expand, has_items
+from gateway.dicom.paths import FIRST_BLOCK, LAST_BLOCK, Step
+from gateway.transform.blocks import tag_for, tag_in, tags_of
+from gateway.transform.names import KEPT, Path, is_private, known_vr, label, multiplicity, private_vr, standard_vr
+from gateway.transform.parse import begins_items, expand, has_items
 from gateway.transform.tree import DataSet, Element, Tree
 from gateway.transform.values import SETTABLE, ValueRefused, decode, encode, joined
 
 _PIXEL_REPRESENTATION = 0x00280103
-_CREATORS = range(0x10, 0x100)
+_CREATORS = range(FIRST_BLOCK, LAST_BLOCK + 1)
 
 
-def data_sets(tree: Tree, path: Path) -> Iterator[DataSet]:
-    """The data sets that may hold the attribute of a path: the data set itself, or the items of its sequences."""
+def data_sets(tree: Tree, path: Path, *, in_all_blocks: bool = False) -> list[DataSet]:
+    """The data sets that may hold the attribute of a path: the data set itself, or the items of its sequences.
+
+    :param in_all_blocks: also behind sequences in further blocks of the same creator, not in the first alone.
+    """
     found = [tree.root]
-    for sequence, number in path.within:
-        inner = []
+    for step in path.within:
+        inner: list[DataSet] = []
         for data in found:
-            element = data.get(sequence)
-            if element is None:
-                continue
-            if not element.is_sequence:
-                raise ValueRefused(f"{path}: {label(sequence)} is no sequence here")
-            items = expand(data, element)
-            inner += [item.data for index, item in enumerate(items, 1) if number in (0, index)]
+            for tag in tags_of(data, step)[: None if in_all_blocks else 1]:
+                inner += _items(data, tag, step, path)
         found = inner
-    return iter(found)
+    return found
+
+
+def _items(data: DataSet, tag: int, step: Step, path: Path) -> list[DataSet]:
+    element = data.get(tag)
+    if element is None:
+        return []
+    if not takes_items(data, element):
+        raise ValueRefused(f"{path}: {label(tag)} is no sequence here")
+    return [item.data for index, item in enumerate(expand(data, element), 1) if step.item in (0, index)]
+
+
+def places(tree: Tree, path: Path, *, in_all_blocks: bool = False) -> Iterator[tuple[DataSet, int]]:
+    """As `data_sets`, each with the tag of the attribute there; left out are those where its creator has no block."""
+    for data in data_sets(tree, path, in_all_blocks=in_all_blocks):
+        for tag in tags_of(data, path)[: None if in_all_blocks else 1]:
+            yield data, tag
+
+
+def takes_items(data: DataSet, element: Element) -> bool:
+    """Whether an element can be looked into; from then on it is taken for a sequence.
+
+    Nothing but the wish tells, where a private sequence stands in implicit VR or UN: as for `gateway.dicom.scan`.
+    """
+    if element.is_sequence:
+        return True
+    if element.vr not in ("", "UN") or element.produced is not None:
+        return False
+    head = element.value if element.bulk is None else data.tree.source.read(element.bulk[0], 4)
+    element.is_sequence = not element.value_bytes or begins_items(head)
+    return element.is_sequence
 
 
 def read(data: DataSet, tag: int) -> tuple[str, ...] | None:
@@ -48,9 +78,15 @@ def read(data: DataSet, tag: int) -> tuple[str, ...] | None:
         raise ValueRefused(f"{label(tag)}: {refused}") from None
 
 
+def read_at(data: DataSet, path: Path) -> tuple[str, ...] | None:
+    """As `read`, of the attribute that a path names in a data set."""
+    tag = tag_in(data, path)
+    return None if tag is None else read(data, tag)
+
+
 def read_all(tree: Tree, path: Path) -> tuple[str, ...] | None:
     """The values of a path, those of all items one after the other; None where it is absent from all of them."""
-    found = [values for data in data_sets(tree, path) if (values := read(data, path.tag)) is not None]
+    found = [values for data in data_sets(tree, path) if (values := read_at(data, path)) is not None]
     return tuple(value for values in found for value in values) if found else None
 
 
@@ -63,6 +99,14 @@ def write(data: DataSet, tag: int, text: str) -> None:
     found = data.get(tag)
     if found is None or found.bulk is not None or found.value != value:
         data.put(data.make(tag, vr, value))
+
+
+def write_at(data: DataSet, path: Path, text: str) -> None:
+    """As `write`, of the attribute that a path names; where its creator has no block, one is reserved."""
+    tag = tag_in(data, path)
+    if path.creator and (tag is None or data.get(tag) is None) and not known_vr(path):
+        raise ValueRefused(f"{path}: its VR is not known")
+    write(data, tag_for(data, path), text)
 
 
 def _encoded(data: DataSet, tag: int, text: str) -> tuple[str, bytes]:
@@ -86,12 +130,12 @@ def vr_of(data: DataSet, tag: int) -> str:
     if element is not None and element.vr not in ("", "UN"):
         return _settable(element.vr)
     vr = standard_vr(tag)
+    if not vr and is_private(tag):
+        vr = _private_vr_of(data, tag)
     if vr == "US or SS":
         # PS3.3 C.7.6.3: these are signed where the pixels are.
         representation = data.tree.root.get(_PIXEL_REPRESENTATION)
         return "SS" if representation is not None and representation.value.strip(b"\0") else "US"
-    if not vr and is_private(tag):
-        vr = _private_vr_of(data, tag)
     if not vr:
         raise ValueRefused("its VR is not known")
     return _settable(vr)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.dicom.paths import SPECIFIC_CHARACTER_SET  #
-from gateway.transform.edit import data_sets, fitting, read, walk_items, write
+from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
+from gateway.transform.blocks import tag_for
+from gateway.transform.edit import data_sets, fitting, is_creator, places, read_at, takes_items, walk_items, write_at
 from gateway.transform.names import Path, label, standard_vr
 from gateway.transform.parse import expand
 from gateway.transform.steps import Origin, Template
@@ -20,16 +21,16 @@ class AddItem:
     """`add_item`: put one more item at the end of a sequence, which is made where it is absent."""
 
     to: Path
-    attributes: tuple[tuple[int, Template], ...]
+    attributes: tuple[tuple[Path, Template], ...]
 
     def run(self, tree: Tree, origin: Origin) -> None:
-        texts = [(tag, template.fill(tree, origin)) for tag, template in self.attributes]
+        texts = [(path, template.fill(tree, origin)) for path, template in self.attributes]
         for data in data_sets(tree, self.to):
-            element = sequence_of(data, self.to.tag)
+            element = sequence_of(data, tag_for(data, self.to))
             item = data.make_item(element)
             expand(data, element).append(item)
-            for tag, text in texts:
-                write(item.data, tag, text)
+            for path, text in texts:
+                write_at(item.data, path, text)
 
 
 def sequence_of(data: DataSet, tag: int) -> Element:
@@ -41,7 +42,7 @@ def sequence_of(data: DataSet, tag: int) -> Element:
     if element is None:
         element = data.make(tag, "SQ", b"")
         data.put(element)
-    elif not element.is_sequence:
+    elif not takes_items(data, element):
         raise ValueRefused(f"{label(tag)}: it is no sequence here")
     else:
         expand(data, element)
@@ -55,24 +56,24 @@ class RemoveItem:
 
     of: Path
     number: int
-    where: tuple[tuple[int, str], ...] = ()
+    where: tuple[tuple[Path, str], ...] = ()
 
     def run(self, tree: Tree, origin: Origin) -> None:
-        for data in data_sets(tree, self.of):
-            element = data.get(self.of.tag)
+        for data, tag in places(tree, self.of):
+            element = data.get(tag)
             if element is None:
                 continue
-            if not element.is_sequence:
+            if not takes_items(data, element):
                 raise ValueRefused(f"{self.of}: it is no sequence here")
             items = expand(data, element)
             kept = [item for index, item in enumerate(items, 1) if not self._is_meant(index, item)]
             if len(kept) < len(items):
-                data.touch(self.of.tag)
+                data.touch(tag)
                 element.items = kept
 
     def _is_meant(self, index: int, item: Item) -> bool:
         if self.where:
-            return all(text in (read(item.data, tag) or ("",)) for tag, text in self.where)
+            return all(text in (read_at(item.data, path) or ("",)) for path, text in self.where)
         return self.number in (0, index)
 
 
@@ -105,6 +106,8 @@ def _convert(data: DataSet, character_set: bytes, is_recorded: bool) -> None:
                 tree.converted[element.tag] = before
             continue
         vr = element.vr if element.vr not in ("", "UN") else standard_vr(element.tag)
+        if not vr and is_creator(element.tag):
+            vr = "LO"  # or its attributes would be nobody's
         if vr not in TEXT:
             continue
         value = _value_of(data, element)

@@ -2,7 +2,7 @@
 
 An attribute goes by the names that rules use (`gateway.rules.names`). `Sequence.Attribute` is the attribute in every
 item of a sequence, `Sequence[2].Attribute` in its second; paths go as deep as they are written. In `(60xx,3000)` and
-`(0009,xxxx)` an x stands for any hexadecimal digit.
+`(0009,xxxx)` an x stands for any hexadecimal digit; `(0009,xxxx,ACME 1.1)` is all that a creator has in a group.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from functools import lru_cache
 from pydicom.datadict import DicomDictionary, dictionary_VM, dictionary_VR, keyword_for_tag, private_dictionary_VR
 
 from gateway.dicom.header import SOP_CLASS_UID, SOP_INSTANCE_UID
-from gateway.dicom.paths import SPECIFIC_CHARACTER_SET, Step, tag_of
+from gateway.dicom.paths import FIRST_BLOCK, SPECIFIC_CHARACTER_SET, Step
 from gateway.rules.names import resolve
 from gateway.rules.patterns import PatternError
 from gateway.rules.subject import Clock, NamePart
+from gateway.transform.values import ValueRefused, check
 
 _SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
+_BLOCK = re.compile(r"\(([0-9A-Fa-f]{4}),\s*[xX]{4},")
 _WILD = re.compile(r"\(([0-9A-Fa-fxX]{4}),\s*([0-9A-Fa-fxX]{4})\)|([0-9A-Fa-fxX]{4})([0-9A-Fa-fxX]{4})")
 # What an instance cannot be without, or what its text cannot be read without.
 KEPT = frozenset({SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID})
@@ -28,14 +30,18 @@ _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """An attribute, with the sequences that lead to it: each with the number of an item, or 0 for all of them."""
+    """An attribute, with the sequences that lead to it: each with the number of an item, or 0 for all of them.
+
+    With a `creator` the tag is (gggg,00ee), as in `gateway.dicom.paths.Step`: `gateway.transform.blocks` finds it.
+    """
 
     text: str
     tag: int
-    within: tuple[tuple[int, int], ...] = ()
+    within: tuple[Step, ...] = ()
+    creator: str = ""
 
     def __str__(self) -> str:
-        return ".".join([*(label(tag) for tag, _ in self.within), label(self.tag)])
+        return ".".join([*map(label_of, self.within), label_of(self)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +66,37 @@ def parse_path(text: str) -> Path | PatternError:
         return PatternError(f"{text!r} is a fact of the association, not an attribute")
     if isinstance(key, NamePart):
         return PatternError(f"{text!r} is a part of an attribute: a step changes the whole")
-    steps: list[tuple[int, int]] = []
-    for one in key:
-        if isinstance(one, Step) and one.creator:
-            return PatternError(f"{text!r}: a step names a private attribute by its number")
-        if tag_of(one) & 0xFFFF == 0:
+    steps = [one if isinstance(one, Step) else Step(one) for one in key]
+    for one in steps:
+        if one.creator and (refused := _refused_creator(one.creator)):
+            return PatternError(f"{text!r}: its creator is no name that a creator can have: {refused}")
+        if one.tag & 0xFFFF == 0 and not one.creator:
             return PatternError(f"{text!r} is a group length: the gateway sees to those")
-        steps.append((tag_of(one), one.item if isinstance(one, Step) else 0))
-    return Path(text, steps[-1][0], tuple(steps[:-1]))
+    return Path(text, steps[-1].tag, tuple(steps[:-1]), steps[-1].creator)
+
+
+def _refused_creator(creator: str) -> str:
+    """What is wrong with the name of a Private Creator (PS3.5 7.8.1: one LO); "" for nothing."""
+    if "\\" in creator:
+        return "a backslash divides values"
+    try:
+        check("LO", creator)
+    except ValueRefused as refused:
+        return str(refused)
+    return ""
+
+
+def parse_block(text: str) -> Path | PatternError | None:
+    """All attributes of a creator in a group, `(gggg,xxxx,CREATOR)`, perhaps in sequences; None for something else.
+
+    The path that is given back is that of the creator: its number is 00.
+    """
+    for found in _BLOCK.finditer(text):
+        path = parse_path(f"{text[: found.start()]}({found[1]},xx00,{text[found.end() :]}")
+        # What looks alike may stand inside of a creator, or before the last step.
+        if isinstance(path, PatternError) or text[found.end() :].removesuffix(")").strip() == path.creator:
+            return path
+    return None
 
 
 def parse_wild(text: str) -> Wild | None:
@@ -97,9 +126,15 @@ def standard_vr(tag: int) -> str:
 def private_vr(tag: int, creator: str) -> str:
     """The VR of a private attribute that pydicom's dictionary knows; "" otherwise."""
     try:
-        return str(private_dictionary_VR(tag, creator))
+        vr = str(private_dictionary_VR(tag, creator))
     except KeyError:
         return ""
+    return "" if vr == "UN" else vr
+
+
+def known_vr(path: Path) -> str:
+    """The VR that PS3.6, or the dictionary of its creator, gives an attribute; "" where neither knows it."""
+    return private_vr(path.tag | FIRST_BLOCK << 8, path.creator) if path.creator else standard_vr(path.tag)
 
 
 @lru_cache(maxsize=4096)
@@ -126,3 +161,10 @@ def label(tag: int) -> str:
     keyword = keyword_for_tag(tag)
     number = f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
     return f"{keyword} {number}" if keyword else number
+
+
+def label_of(one: Path | Step) -> str:
+    """As `label`; a private attribute by its creator as people write it: `(0029,xx08,SIEMENS CSA HEADER)`."""
+    if not one.creator:
+        return label(one.tag)
+    return f"({one.tag >> 16:04x},xx{one.tag & 0xFF:02x},{one.creator})"

@@ -118,7 +118,12 @@ def has_items(element: Element) -> bool:
     """Whether it can be opened: a sequence of defined length that begins with something else has no items."""
     if element.items is not None or element.bulk is not None or element.of_undefined_length:
         return element.is_sequence
-    return element.is_sequence and element.value[:4] in _ITEM_BYTES
+    return element.is_sequence and begins_items(element.value)
+
+
+def begins_items(value: bytes) -> bool:
+    """Whether a value begins as that of a sequence with items."""
+    return value[:4] in _ITEM_BYTES
 
 
 def each_item(data: DataSet, element: Element) -> Iterator[Item]:

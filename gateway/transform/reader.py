@@ -11,13 +11,12 @@ from difflib import get_close_matches
 from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
 from gateway.document import Items, Node, Place, Scalar, Table
 from gateway.errors import Problem
-from gateway.rules.names import is_bulk
 from gateway.rules.patterns import PatternError
 from gateway.rules.shared import NOTHING, Shared
 from gateway.rules.subject import FACTS
 from gateway.rules.tables import TableData, lookup_in, table_of
 from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
-from gateway.transform.names import KEPT, Path, label, multiplicity, parse_path, standard_vr
+from gateway.transform.names import KEPT, Path, known_vr, label, label_of, multiplicity, parse_path
 from gateway.transform.steps import Fact, Lookup, Part, Template
 from gateway.transform.values import SETTABLE, ValueRefused, encode
 
@@ -95,8 +94,8 @@ class Reader:
     def text_path(self, text: str, place: Place) -> Path | None:
         """An attribute whose value may be changed as text."""
         path = self.path(text, place)
-        if path is not None and not self._has_text(path.tag):
-            advice = "use add_item and remove_item" if standard_vr(path.tag) == "SQ" else "it can be removed only"
+        if path is not None and not self._has_text(path):
+            advice = "use add_item and remove_item" if known_vr(path) == "SQ" else "it can be removed only"
             self.problem(place, f"{text} has no text: {advice}")
             return None
         return path
@@ -105,7 +104,7 @@ class Reader:
         """A sequence."""
         text = self.name(node, place, what)
         path = self.path(text, node.place if node else place) if text else None
-        if path is not None and standard_vr(path.tag) not in {"SQ", ""}:
+        if path is not None and known_vr(path) not in {"SQ", ""}:
             self.problem(node.place if node else place, f"{text} is no sequence")
             return None
         return path
@@ -124,14 +123,14 @@ class Reader:
         if isinstance(path, PatternError):
             self.problem(place, str(path))
             return None
-        if not self._has_text(path.tag):
+        if not self._has_text(path):
             self.problem(place, f"{text} has no text")
             return None
         return path
 
-    def _has_text(self, tag: int) -> bool:
-        vr = standard_vr(tag)
-        return not is_bulk((tag,)) and (not vr or vr == "US or SS" or vr in SETTABLE)
+    def _has_text(self, path: Path) -> bool:
+        vr = known_vr(path)
+        return not vr or vr == "US or SS" or vr in SETTABLE
 
     # ── values ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,12 +207,12 @@ class Reader:
 
 def _complaint(text: str, path: Path) -> str:
     """What PS3.6 has against a text as the value of an attribute; "" for nothing."""
-    vr = standard_vr(path.tag)
+    vr = known_vr(path)
     try:
         if vr in SETTABLE:
             encode(vr, text, False, b"ISO_IR 192", multiplicity(path.tag))
     except ValueRefused as refused:
-        return f"{label(path.tag)}: {refused}"
+        return f"{label_of(path)}: {refused}"
     if not text and path.tag in KEPT and not path.within:
         return f"an instance cannot be without {label(path.tag)}"
     return ""

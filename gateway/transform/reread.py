@@ -10,6 +10,7 @@ from bisect import bisect_right
 
 from gateway.dicom.window import ByteSource
 from gateway.errors import HeaderError
+from gateway.transform.edit import takes_items
 from gateway.transform.parse import expand, parse_plain
 from gateway.transform.tree import DataSet, Part, Tree
 from gateway.transform.write import parts_of
@@ -39,7 +40,7 @@ def _is_alike(one: DataSet, other: DataSet) -> bool:
     for ours, theirs in zip(one.elements, other.elements, strict=True):
         if ours.items is None:
             continue
-        items = expand(other, theirs) if theirs.is_sequence else []
+        items = expand(other, theirs) if takes_items(other, theirs) else []
         if len(items) != len(ours.items):
             return False
         if not all(_is_alike(mine.data, its.data) for mine, its in zip(ours.items, items, strict=True)):

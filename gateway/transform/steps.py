@@ -5,7 +5,8 @@ Rules that all of them keep:
   - `set`, and `map` with a default text, make an attribute that was absent; every other step leaves what is absent;
   - an empty value is not edited: a prefix alone would be no Accession Number;
   - where an attribute has several values, each is edited;
-  - a path into a sequence that has no such item leads nowhere, and nothing is done.
+  - a path into a sequence that has no such item leads nowhere, and nothing is done;
+  - a private attribute by its creator is looked for in each data set or item (`gateway.transform.blocks`).
 
 :raises ValueRefused: with the attribute and the reason, never a value.
 """
@@ -19,7 +20,20 @@ from typing import Protocol
 from gateway.model import AssociationFacts
 from gateway.rules.subject import Received
 from gateway.rules.tables import TableData
-from gateway.transform.edit import creator_tag, data_sets, is_creator, read, read_all, vr_of, walk, write
+from gateway.transform.blocks import creators_of
+from gateway.transform.edit import (
+    creator_tag,
+    data_sets,
+    is_creator,
+    places,
+    read,
+    read_all,
+    read_at,
+    vr_of,
+    walk,
+    write,
+    write_at,
+)
 from gateway.transform.names import Path, Wild, is_private
 from gateway.transform.tree import DataSet, Element, Tree
 from gateway.transform.values import ValueRefused, joined, splits
@@ -116,7 +130,7 @@ class Set:
         texts = [template.fill(tree, origin) for _, template in self.values]
         for (path, _), text in zip(self.values, texts, strict=True):
             for data in data_sets(tree, path):
-                write(data, path.tag, text)
+                write_at(data, path, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +144,7 @@ class Copy:
         for (target, _), values in zip(self.pairs, found, strict=True):
             if values:
                 for data in data_sets(tree, target):
-                    write(data, target.tag, joined(values))
+                    write_at(data, target, joined(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +156,14 @@ class Edit:
 
     def run(self, tree: Tree, origin: Origin) -> None:
         for path, change in self.changes:
-            for data in data_sets(tree, path):
-                values = read(data, path.tag)
+            for data, tag in places(tree, path):
+                values = read(data, tag)
                 if not values:
                     continue
-                vr = vr_of(data, path.tag)
+                vr = vr_of(data, tag)
                 changed = tuple(_one_value(path, vr, change(value, vr)) if value else value for value in values)
                 if changed != values or self.always:
-                    write(data, path.tag, joined(changed))
+                    write(data, tag, joined(changed))
 
 
 def _one_value(path: Path, vr: str, text: str) -> str:
@@ -169,10 +183,10 @@ class Map:
 
     def run(self, tree: Tree, origin: Origin) -> None:
         for data in data_sets(tree, self.path):
-            values = read(data, self.path.tag) or ("",)
+            values = read_at(data, self.path) or ("",)
             changed = tuple(self._mapped(value) for value in values)
             if changed != values:
-                write(data, self.path.tag, joined(changed))
+                write_at(data, self.path, joined(changed))
 
     def _mapped(self, value: str) -> str:
         if value in self.table:
@@ -188,12 +202,16 @@ class Remove:
 
     paths: tuple[Path, ...]
     wilds: tuple[Wild, ...]
+    blocks: tuple[Path, ...]  # all that a creator has, and he himself
     private: bool  # all private attributes, also in sequences
 
     def run(self, tree: Tree, origin: Origin) -> None:
         for path in self.paths:
-            for data in data_sets(tree, path):
-                _drop(data, {path.tag})
+            for data, tag in places(tree, path, in_all_blocks=True):
+                _drop(data, {tag})
+        for block in self.blocks:
+            for data in data_sets(tree, block, in_all_blocks=True):
+                _drop(data, set(creators_of(data, block)))
         if self.wilds:
             tags = {element.tag for element in tree if any(wild.fits(element.tag) for wild in self.wilds)}
             _drop(tree.root, tags)
@@ -223,10 +241,10 @@ class Empty:
 
     def run(self, tree: Tree, origin: Origin) -> None:
         for path in self.paths:
-            for data in data_sets(tree, path):
-                element = data.get(path.tag)
+            for data, tag in places(tree, path, in_all_blocks=True):
+                element = data.get(tag)
                 if element is not None and (element.value_bytes or element.items):
-                    data.put(data.make(path.tag, _vr_when_empty(element), b""))
+                    data.put(data.make(tag, _vr_when_empty(element), b""))
 
 
 def _vr_when_empty(element: Element) -> str:

@@ -13,12 +13,13 @@ from typing import Protocol
 import re2
 
 from gateway.document import Node, Place, Scalar, Table
-from gateway.rules.patterns import MAX_PROGRAM_SIZE
+from gateway.rules.patterns import MAX_PROGRAM_SIZE, PatternError
 from gateway.rules.tables import COLUMN
 from gateway.rules.tables import KEY as TABLE
 from gateway.transform.deidentify.read import read_deidentify
-from gateway.transform.items import UTF_8, AddItem, Charset, RemoveItem
-from gateway.transform.names import Path, Wild, is_pixel_data, parse_wild
+from gateway.transform.item_verbs import add_item, remove_item
+from gateway.transform.items import UTF_8, Charset
+from gateway.transform.names import Path, Wild, is_pixel_data, parse_block, parse_wild
 from gateway.transform.reader import Reader
 from gateway.transform.steps import Action, Change, Copy, Edit, Empty, Map, Remove, Set
 from gateway.transform.transcode_verb import transcode
@@ -60,17 +61,22 @@ def _copy(reader: Reader, node: Node) -> Action:
 def _remove(reader: Reader, node: Node) -> Action:
     paths: list[Path] = []
     wilds: list[Wild] = []
+    blocks: list[Path] = []
     private = False
     for each in reader.texts(node, "remove"):
-        wild = parse_wild(each.text)
+        wild, block = parse_wild(each.text), parse_block(each.text)
         if each.text == "private":
             private = True
         elif wild is not None:
             wilds.append(wild)
+        elif isinstance(block, PatternError):
+            reader.problem(each.place, str(block))
+        elif block is not None:
+            blocks.append(block)
         else:
             path = reader.removable_path(each.text, each.place)
             paths += [path] if path is not None else []
-    return Remove(tuple(paths), tuple(wilds), private)
+    return Remove(tuple(paths), tuple(wilds), tuple(blocks), private)
 
 
 def _empty(reader: Reader, node: Node) -> Action:
@@ -221,59 +227,6 @@ def _mapping(reader: Reader, node: Node, path: Path | None) -> Mapping[str, str]
     return mapping
 
 
-# ── items and character set ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _add_item(reader: Reader, node: Node) -> Action | None:
-    table = reader.table(node, "add_item", ("to", "item"))
-    to = reader.sequence_path(table.get("to"), table.place, "to")
-    item = reader.table(table.get("item") or table, "item")
-    attributes = []
-    for name, value in item if "item" in table.entries else ():
-        path = _in_item(reader, name, item.keys[name])
-        template = reader.template(value, path, f"the value of {name}")
-        if path is not None:
-            attributes.append((path.tag, template))
-    if "item" not in table.entries and table.entries:
-        reader.problem(table.place, "add_item needs an item: a map of attributes")
-    return None if to is None else AddItem(to, tuple(attributes))
-
-
-def _in_item(reader: Reader, name: str, place: Place) -> Path | None:
-    path = reader.text_path(name, place)
-    if path is not None and path.within:
-        reader.problem(place, "an attribute of the item itself is meant here, without a sequence in front")
-        return None
-    return path
-
-
-def _remove_item(reader: Reader, node: Node) -> Action | None:
-    table = reader.table(node, "remove_item", ("from", "item", "where"))
-    of = reader.sequence_path(table.get("from"), table.place, "from")
-    item, where = table.get("item"), table.get("where")
-    if (item is None) == (where is None):
-        reader.problem(table.place, "remove_item needs item (all, or a number from 1) or where")
-        return None
-    number = 0
-    if item is not None and not (isinstance(item, Scalar) and item.text == "all"):
-        number = reader.number(item, table.place, "item (all, or a number)", 1_000_000)
-    conditions = _where(reader, where) if where is not None else ()
-    if where is not None and not conditions:
-        return None
-    return None if of is None else RemoveItem(of, number, conditions)
-
-
-def _where(reader: Reader, node: Node) -> tuple[tuple[int, str], ...]:
-    table = reader.table(node, "where")
-    found = []
-    for name, value in table:
-        path = _in_item(reader, name, table.keys[name])
-        text = reader.text(value, table.keys[name], f"the value of {name}")
-        if path is not None:
-            found.append((path.tag, text))
-    return tuple(found)
-
-
 def _charset(reader: Reader, node: Node) -> Action | None:
     if isinstance(node, Scalar) and node.text == UTF_8:
         return Charset()
@@ -294,8 +247,8 @@ VERBS: Mapping[str, Callable[[Reader, Node], Action | None]] = {
     "truncate": _edits("truncate", _truncate),
     "pad": _edits("pad", _pad),
     "strip": _strip,
-    "add_item": _add_item,
-    "remove_item": _remove_item,
+    "add_item": add_item,
+    "remove_item": remove_item,
     "charset": _charset,
     "deidentify": read_deidentify,
     "transcode": transcode,

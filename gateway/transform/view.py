@@ -7,8 +7,10 @@ must hold or not hold for every instance.
 from __future__ import annotations
 
 from gateway.dicom.kept import MAX_VALUE_BYTES, private_vr
-from gateway.dicom.paths import FIRST_BLOCK, LAST_BLOCK, AttributePath, PathStep, Step, tag_of
+from gateway.dicom.paths import AttributePath, PathStep, Step
 from gateway.dicom.text import decode_value
+from gateway.transform.blocks import tag_in
+from gateway.transform.edit import takes_items
 from gateway.transform.names import standard_vr
 from gateway.transform.parse import expand, has_items
 from gateway.transform.tree import DataSet, Element, Tree
@@ -41,18 +43,12 @@ class View:
 
     def _element(self, data: DataSet, one: PathStep) -> Element | None:
         """The element that a step names in a data set; a private one in the block of its creator (PS3.5 7.8.1)."""
-        tag = tag_of(one)
-        if not isinstance(one, Step) or not one.creator:
-            return data.get(tag)
-        for block in range(FIRST_BLOCK, LAST_BLOCK + 1):
-            creator = data.get(tag & 0xFFFF0000 | block)
-            if creator is not None and "\\".join(self._values(data, creator)) == one.creator:
-                return data.get(tag & 0xFFFF00FF | block << 8)
-        return None
+        tag = tag_in(data, one) if isinstance(one, Step) else one
+        return None if tag is None else data.get(tag)
 
     def _items(self, data: DataSet, one: PathStep) -> list[DataSet]:
         element = self._element(data, one)
-        if element is None or not has_items(element):
+        if element is None or not (takes_items(data, element) and has_items(element)):
             return []
         wanted = one.item if isinstance(one, Step) else 0
         return [item.data for number, item in enumerate(expand(data, element), 1) if wanted in (0, number)]
