@@ -27,7 +27,7 @@ from gateway.schemas.parts import (
     table,
     words,
 )
-from gateway.schemas.steps import step_schema
+from gateway.schemas.steps import ITEM, step_schema
 
 _REASON: Schema = {**TEXT, "pattern": r"\S"}
 _LIST_ITEM = described("A text, a pattern with `*` and `?`, or a network.")
@@ -46,6 +46,7 @@ def rules_schema() -> Schema:
             "test": _test(),
             "expect": _expect(),
             "step": step_schema(),
+            "item": ITEM,
             **conditions.definitions(),
         },
     }

@@ -31,6 +31,13 @@ from gateway.transform.verbs import MAX_LENGTH, VERBS
 
 _NAMES: Schema = some(TEXT)
 _TEMPLATES: Schema = by_name(ATTRIBUTE, described('Text with `{Attribute}` and `{fact}` filled in; "" for none.'))
+ITEM: Schema = by_name(
+    ATTRIBUTE,
+    described(
+        "Text with `{Attribute}` and `{fact}` filled in; of a sequence a list of items.",
+        {"anyOf": [TEXT, {"type": "array", "items": ref("item")}]},
+    ),
+)
 _TEXTS: Schema = by_name(ATTRIBUTE, TEXT)
 _OF_TABLE: Schema = table(
     ("table", "column"),
@@ -78,7 +85,7 @@ _PAD: Schema = table(
 )
 _ADD_ITEM: Schema = table(
     ("to", "item"),
-    {"to": described("The sequence."), "item": described("The attributes of the new item.", _TEMPLATES)},
+    {"to": described("The sequence."), "item": described("The attributes of the new item.", ref("item"))},
     ("to", "item"),
 )
 _REMOVE_ITEM: Schema = table(
@@ -157,7 +164,9 @@ _TRANSCODE: Schema = {
 VERB_SCHEMAS: Mapping[str, Schema] = {
     "set": described("Give attributes a value; those that are absent are made.", _TEMPLATES),
     "copy": described("Give attributes (left) the value of others (right).", _TEXTS),
-    "remove": described("Take attributes out: names, wild cards such as `(60xx,3000)`, or `private`.", _NAMES),
+    "remove": described(
+        "Take attributes out: names, wild cards such as `(60xx,3000)` and `(0009,xxxx,CREATOR)`, or `private`.", _NAMES
+    ),
     "empty": described("Leave attributes that are there without a value.", _NAMES),
     "prefix": described("Put a text in front of each value.", _edit(TEXT)),
     "suffix": described("Put a text behind each value.", _edit(TEXT)),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.document import Node, Place, Scalar, Table
-from gateway.transform.items import AddItem, RemoveItem
+from typing import TypeGuard
+
+from gateway.document import Items, Node, Place, Scalar
+from gateway.transform.items import AddItem, NewItem, RemoveItem
 from gateway.transform.names import Path
 from gateway.transform.reader import Reader
-from gateway.transform.steps import Action
+from gateway.transform.steps import Action, Template
 
 _MAX_ITEM = 1_000_000
 
@@ -15,23 +17,44 @@ def add_item(reader: Reader, node: Node) -> Action | None:
     """Read an `add_item` step."""
     table = reader.table(node, "add_item", ("to", "item"))
     to = reader.sequence_path(table.get("to"), table.place, "to")
-    item = reader.table(table.get("item") or table, "item")
-    attributes = []
-    for name, value in item if "item" in table.entries else ():
-        path = _of_item(reader.text_path(name, item.keys[name]), reader, item.keys[name])
-        template = reader.template(value, path, f"the value of {name}")
-        if path is not None:
-            attributes.append((path, template))
-    if "item" not in table.entries and table.entries:
+    item = table.get("item")
+    if item is None and table.entries:
         reader.problem(table.place, "add_item needs an item: a map of attributes")
-    return None if to is None else AddItem(to, tuple(attributes))
+    new = _new_item(reader, item) if item is not None else NewItem(())
+    return None if to is None else AddItem(to, new)
 
 
-def _of_item(path: Path | None, reader: Reader, place: Place) -> Path | None:
+def _new_item(reader: Reader, node: Node) -> NewItem:
+    attributes: list[tuple[Path, Template | tuple[NewItem, ...]]] = []
+    table = reader.table(node, "item")
+    for name, value in table:
+        place = table.keys[name]
+        made: Template | tuple[NewItem, ...]
+        if isinstance(value, Scalar):
+            path = reader.text_path(name, place, of_sequences="a list of items stands behind it")
+            made = reader.template(value, path, f"the value of {name}")
+        else:
+            path = reader.sequence_path(Scalar(name, place), place, name)
+            made = _new_items(reader, value, name)
+        if _is_of_item(path, reader, place):
+            attributes.append((path, made))
+    return NewItem(tuple(attributes))
+
+
+def _new_items(reader: Reader, node: Node, name: str) -> tuple[NewItem, ...]:
+    """The items of a sequence; none are an empty sequence. YAML ends at a depth that no sequence minds."""
+    if isinstance(node, Items):
+        return tuple(_new_item(reader, each) for each in node)
+    reader.problem(node.place, f"behind {name} stands a list of items: begin each with a dash")
+    return ()
+
+
+def _is_of_item(path: Path | None, reader: Reader, place: Place) -> TypeGuard[Path]:
+    """Whether there is a path, and nothing but an attribute in it."""
     if path is not None and path.within:
         reader.problem(place, "an attribute of the item itself is meant here, without a sequence in front")
-        return None
-    return path
+        return False
+    return path is not None
 
 
 def remove_item(reader: Reader, node: Node) -> Action | None:
@@ -52,11 +75,11 @@ def remove_item(reader: Reader, node: Node) -> Action | None:
 
 
 def _where(reader: Reader, node: Node) -> tuple[tuple[Path, str], ...]:
-    table: Table = reader.table(node, "where")
+    table = reader.table(node, "where")
     found = []
     for name, value in table:
-        path = _of_item(reader.text_path(name, table.keys[name]), reader, table.keys[name])
+        path = reader.text_path(name, table.keys[name])
         text = reader.text(value, table.keys[name], f"the value of {name}")
-        if path is not None:
+        if _is_of_item(path, reader, table.keys[name]):
             found.append((path, text))
     return tuple(found)

@@ -15,22 +15,50 @@ from gateway.transform.values import TEXT, ValueRefused, decode_text
 
 UTF_8 = "ISO_IR 192"
 
+_Filled = list[tuple[Path, "str | list[_Filled]"]]  # an item with its texts, and the items of its sequences
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """What an item is made of: texts, and items of sequences within it."""
+
+    attributes: tuple[tuple[Path, Template | tuple[NewItem, ...]], ...]
+
+    def fill(self, tree: Tree, origin: Origin) -> _Filled:
+        """The texts, as the data set is now."""
+        filled: _Filled = []
+        for path, value in self.attributes:
+            if isinstance(value, Template):
+                filled.append((path, value.fill(tree, origin)))
+            else:
+                filled.append((path, [item.fill(tree, origin) for item in value]))
+        return filled
+
 
 @dataclass(frozen=True, slots=True)
 class AddItem:
     """`add_item`: put one more item at the end of a sequence, which is made where it is absent."""
 
     to: Path
-    attributes: tuple[tuple[Path, Template], ...]
+    item: NewItem
 
     def run(self, tree: Tree, origin: Origin) -> None:
-        texts = [(path, template.fill(tree, origin)) for path, template in self.attributes]
+        filled = self.item.fill(tree, origin)
         for data in data_sets(tree, self.to):
-            element = sequence_of(data, tag_for(data, self.to))
-            item = data.make_item(element)
-            expand(data, element).append(item)
-            for path, text in texts:
-                write_at(item.data, path, text)
+            _append(data, sequence_of(data, tag_for(data, self.to)), filled)
+
+
+def _append(data: DataSet, sequence: Element, filled: _Filled) -> None:
+    """Put an item at the end of a sequence of a data set."""
+    item = data.make_item(sequence)
+    expand(data, sequence).append(item)
+    for path, value in filled:
+        if isinstance(value, str):
+            write_at(item.data, path, value)
+            continue
+        inner = sequence_of(item.data, tag_for(item.data, path))
+        for each in value:
+            _append(item.data, inner, each)
 
 
 def sequence_of(data: DataSet, tag: int) -> Element:

@@ -91,11 +91,11 @@ class Reader:
             return None
         return path
 
-    def text_path(self, text: str, place: Place) -> Path | None:
-        """An attribute whose value may be changed as text."""
+    def text_path(self, text: str, place: Place, of_sequences: str = "use add_item and remove_item") -> Path | None:
+        """An attribute whose value may be changed as text; `of_sequences` is the advice for those."""
         path = self.path(text, place)
         if path is not None and not self._has_text(path):
-            advice = "use add_item and remove_item" if known_vr(path) == "SQ" else "it can be removed only"
+            advice = of_sequences if known_vr(path) == "SQ" else "it can be removed only"
             self.problem(place, f"{text} has no text: {advice}")
             return None
         return path

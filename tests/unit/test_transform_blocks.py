@@ -293,11 +293,12 @@ def test_a_private_sequence_of_unknown_vr_or_none_leads_on_and_other_bytes_do_no
 
 
 def test_a_private_sequence_and_its_items_are_made() -> None:
-    text = f"- add_item: {{to: '(0029,xx40,{MEDCOM})', item: {{'(0029,xx42,{MEDCOM})': ID}}}}"
+    text = f"- add_item: {{to: '(0029,xx40,{MEDCOM})', item: {{'(0029,xx42,{MEDCOM})': ID, '(0031,xx01,ACME)': []}}}}"
     found = steps(SOP, text)
     assert found[0x00290010].value == MEDCOM
     (made,) = found[0x00291040].value
     assert (made[0x00290010].value, made[0x00291042].value) == (MEDCOM, "ID")
+    assert (made[0x00310010].value, made[0x00311001].VR, len(made[0x00311001].value)) == ("ACME", "SQ", 0)
 
 
 # ── what is told ──────────────────────────────────────────────────────────────────────────────────────────────
