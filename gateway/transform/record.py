@@ -89,7 +89,8 @@ def _told(root: DataSet, tag: int, before: Element | None) -> Element:
         return root.make(tag, "UN", before.value) if is_odd else before
     now = root.get(tag)
     if before is None and now is not None and is_creator(tag):
-        return now.as_it_is(root.big_endian)  # it was not changed, but is needed
+        # It was not changed, but is needed: in the character set that is told with it.
+        return root.tree.converted.get(tag) or now.as_it_is(root.big_endian)
     vr = next((each.vr for each in (before, now) if each is not None and each.vr), "") or standard_vr(tag)
     return root.make(tag, vr if len(vr) == 2 else "UN", b"")
 

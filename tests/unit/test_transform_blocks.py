@@ -7,7 +7,7 @@ import pytest
 
 from gateway.dicom.header import Wanted, read_header
 from gateway.dicom.paths import step
-from gateway.transform import TransformError
+from gateway.transform import TransformError, load
 from gateway.transform.names import Path, parse_block, parse_path
 from gateway.transform.parse import parse
 from gateway.transform.view import View
@@ -28,6 +28,7 @@ MEDCOM = "SIEMENS MEDCOM HEADER"  # in pydicom's dictionary: 08 CS, 09 LO, 40 SQ
 HEAD = b"SIEMENS MEDCOM HEADER "
 TYPE, VERSION = f"(0029,xx08,{MEDCOM})", f"(0029,xx09,{MEDCOM})"
 REQUESTS = 0x00400275
+UMLAUT = "GERÄTE GMBH"
 
 
 def creator(block: int = 0x10, name: bytes = HEAD, group: int = 0x0029) -> bytes:
@@ -136,8 +137,11 @@ def test_real_private_attributes_are_edited() -> None:
     assert ct[0x00091004].value == "HiSpeed"
 
 
-def test_a_condition_and_a_template_of_a_table_see_what_steps_see() -> None:
+def test_conditions_and_tables_see_what_steps_see() -> None:
     data = SOP + creator(0x11) + element(0x00291109, "LO", b"V1")
+    rules = f"tables: {{t: {{file: t.csv, key: k}}}}\ntransforms: {{t: [set: {{StudyID: '{{t[{VERSION}].c}}'}}]}}"
+    book = load({"a.yaml": rules, "t.csv": "k,c\nV1,found\n"})
+    assert reread(run_all(data, [book.transforms["t"]])[0]).StudyID == "found"
     assert steps(data, f"- when: {{'{VERSION}': V1}}\n  set: {{StudyID: A}}").StudyID == "A"
     assert steps(data, f"- set: {{'{TYPE}': T}}\n- when: {{'{TYPE}': T}}\n  set: {{StudyID: B}}").StudyID == "B"
 
@@ -317,9 +321,20 @@ def test_what_was_changed_is_told_with_its_creator() -> None:
     assert private(steps(data, back)) == {"00290010": MEDCOM, "00291009": "NEW"}
 
 
-# ── names of creators ─────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_a_creator_is_told_in_the_character_set_of_what_is_told_with_it(syntax: str) -> None:
+    name = UMLAUT.encode("latin-1") + b" "
+    data = encoded(syntax, 0x00080005, "CS", b"ISO_IR 100") + encoded(syntax, 0x00080018, "UI", b"1.2.3.4\0")
+    data += encoded(syntax, 0x00290010, "LO", name) + encoded(syntax, 0x00291002, "SQ", item(b""))
+    text = f"- charset: ISO_IR 192\n- add_item: {{to: '(0029,xx02,{UMLAUT})', item: {{StudyID: A}}}}"
+    found = reread(run(data, text, syntax), syntax)
+    told = found.OriginalAttributesSequence[0].ModifiedAttributesSequence[0]
+    assert told.SpecificCharacterSet == "ISO_IR 100"
+    assert told[0x00290010].value == UMLAUT
+    assert found[0x00290010].value == UMLAUT
 
-UMLAUT = "GERÄTE GMBH"
+
+# ── names of creators ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("charset", "codec"), [(b"ISO_IR 192", "utf-8"), (b"ISO_IR 100", "latin-1")])
