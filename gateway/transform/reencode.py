@@ -60,7 +60,9 @@ def _elements(data: DataSet, to_implicit: bool) -> Iterator[Part]:
 
 
 def _is_sequence(element: Element) -> bool:
-    """Whether it is one whose items can be written anew; of UN only what PS3.6 knows."""
+    """Whether it is one whose items can be written anew; of UN only what PS3.6 knows, and what a step has opened."""
+    if element.items is not None:
+        return True
     if not element.is_sequence or (element.vr != "SQ" and not is_sequence_tag(element.tag)):
         return False
     return has_items(element) or not element.value_bytes

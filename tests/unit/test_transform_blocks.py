@@ -296,6 +296,31 @@ def test_a_private_sequence_of_unknown_vr_or_none_leads_on_and_other_bytes_do_no
             run(bytes_, f"- {text}")
 
 
+@pytest.mark.parametrize("target", ["explicit-vr-little-endian", "implicit-vr-little-endian"])
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_what_was_changed_in_a_private_sequence_is_changed_in_another_transfer_syntax(syntax: str, target: str) -> None:
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    inner = encoded(syntax, 0x00100010, "PN", b"Doe^Jane") + encoded(syntax, 0x00200010, "SH", b"S1")
+    head = encoded(syntax, 0x00080018, "UI", b"1.2.3.4\0") + encoded(syntax, 0x00290010, "LO", HEAD)
+    vr = "" if syntax == IMPLICIT else "SQ"
+    to = f"(0029,xx40,{MEDCOM})"
+    text = f"- remove: ['{to}.PatientName']\n- suffix: {{'{to}.StudyID': X}}\n"
+    text += f"- transcode: {target}\n- record: false"
+    for sequence in (
+        encoded(syntax, 0x00291040, "SQ", item(inner, order)),
+        undefined(0x00291040, vr, item(inner, order), order),
+    ):
+        written, prepared = run_all(head + sequence, [transform(text)], syntax)
+        assert b"Doe" not in written
+        (made,) = reread(written, prepared.transfer_syntax_uid)[0x00291040].value
+        assert made.StudyID == "S1X"
+    if syntax == EXPLICIT:
+        unknown = element(0x00291040, "UN", item(implicit(0x00100010, b"Doe^Jane") + implicit(0x00200010, b"S1")))
+        written, prepared = run_all(head + unknown, [transform(text)], syntax)
+        assert b"Doe" not in written
+        assert b"S1X" in written
+
+
 def test_a_private_sequence_and_its_items_are_made() -> None:
     text = f"- add_item: {{to: '(0029,xx40,{MEDCOM})', item: {{'(0029,xx42,{MEDCOM})': ID, '(0031,xx01,ACME)': []}}}}"
     found = steps(SOP, text)
