@@ -75,6 +75,32 @@ def test_tidy_does_what_is_said() -> None:
     assert found.AccessionNumber == ""
 
 
+def test_siemens_does_what_is_said() -> None:
+    creators = element(0x00090010, "LO", b"GEMS_IDEN_01") + element(0x00091004, "SH", b"ROOM 1")
+    creators += element(0x00181020, "LO", b"VD20")
+    csa = element(0x00290010, "LO", b"SIEMENS CSA HEADER") + element(0x00291008, "CS", b"X ")
+    references = element(0x00081140, "SQ", item(element(0x00081155, "UI", b"1.2\0") + csa))
+    header = element(0x00290011, "LO", b"SIEMENS MEDCOM HEADER ")
+    header += element(0x00291140, "SQ", item(element(0x00100010, "PN", b"Doe^Jane")))
+    found = of("siemens", SOP + references + creators + header)
+    assert found[0x00291109].value == "VD20"
+    assert found.StationName == "ROOM 1"
+    assert len(found[0x00291140].value[0]) == 0
+    assert not [each for each in found if each.tag.group == 9]
+    assert [each.keyword for each in found.ReferencedImageSequence[0]] == ["ReferencedSOPInstanceUID"]
+    made = of("siemens", SOP + element(0x00181020, "LO", b"VD20"))
+    assert made.private_block(0x0029, "SIEMENS MEDCOM HEADER")[0x09].value == "VD20"
+
+
+def test_requested_does_what_is_said() -> None:
+    data = SOP + element(0x00080050, "SH", b"A1") + element(0x00180015, "CS", b"HEAD")
+    (made,) = of("requested", data).RequestAttributesSequence
+    assert made.RequestedProcedureID == "A1"
+    (code,) = made.RequestedProcedureCodeSequence
+    assert (code.CodeValue, code.CodeMeaning) == ("P1", "CT of the HEAD")
+    assert len(made.ScheduledProtocolCodeSequence) == 0
+
+
 def test_identifiers_and_rooms_do_what_is_said() -> None:
     old = item(element(0x00100020, "LO", b"1 ") + element(0x00100021, "LO", b"OLD-CLINIC"))
     data = SOP + element(0x00080060, "CS", b"CT") + element(0x00081010, "SH", b"CTAW01")
