@@ -31,16 +31,17 @@ def creators_of(data: DataSet, one: Path | Step) -> list[int]:
     return found
 
 
-def tags_of(data: DataSet, one: Path | Step) -> list[int]:
-    """The tags of an attribute in a data set: of one without a creator its own, else one in each of his blocks."""
+def tags_of(data: DataSet, one: Path | Step, *, in_all_blocks: bool) -> list[int]:
+    """The tags of an attribute in a data set: of one without a creator its own, else that in his first block, or all."""
     if not one.creator:
         return [one.tag]
-    return [one.tag | (creator & 0xFF) << 8 for creator in creators_of(data, one)]
+    tags = [one.tag | (creator & 0xFF) << 8 for creator in creators_of(data, one)]
+    return tags if in_all_blocks else tags[:1]
 
 
 def tag_in(data: DataSet, one: Path | Step) -> int | None:
     """The tag of an attribute in a data set; None where its creator has no block there."""
-    return next(iter(tags_of(data, one)), None)
+    return next(iter(tags_of(data, one, in_all_blocks=False)), None)
 
 
 def tag_for(data: DataSet, path: Path) -> int:

@@ -27,7 +27,7 @@ def data_sets(tree: Tree, path: Path, *, in_all_blocks: bool = False) -> list[Da
     for step in path.within:
         inner: list[DataSet] = []
         for data in found:
-            for tag in tags_of(data, step)[: None if in_all_blocks else 1]:
+            for tag in tags_of(data, step, in_all_blocks=in_all_blocks):
                 inner += _items(data, tag, step, path)
         found = inner
     return found
@@ -45,7 +45,7 @@ def _items(data: DataSet, tag: int, step: Step, path: Path) -> list[DataSet]:
 def places(tree: Tree, path: Path, *, in_all_blocks: bool = False) -> Iterator[tuple[DataSet, int]]:
     """As `data_sets`, each with the tag of the attribute there; left out are those where its creator has no block."""
     for data in data_sets(tree, path, in_all_blocks=in_all_blocks):
-        for tag in tags_of(data, path)[: None if in_all_blocks else 1]:
+        for tag in tags_of(data, path, in_all_blocks=in_all_blocks):
             yield data, tag
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.dicom.header import Wanted, read_header
-from gateway.dicom.paths import step
+from gateway.dicom.paths import AttributePath, step
 from gateway.transform import TransformError, load
 from gateway.transform.names import Path, parse_block, parse_path
 from gateway.transform.parse import parse
@@ -459,3 +461,62 @@ def test_a_chain_gives_the_same_copy_whenever_it_is_made() -> None:
     chain = [transform(f"- set: {{'{TYPE}': T}}\n- record: false")]
     once, _ = run_all(SOP, chain)
     assert run_all(once, chain)[0] == once
+
+
+# ── whatever stands there ─────────────────────────────────────────────────────────────────────────────────────
+
+Blocks = dict[int, tuple[str | None, set[int]]]  # by number: the creator, None where there is none, and attributes
+BLOCKS = st.dictionaries(
+    st.sampled_from([0x10, 0x11, 0x12, 0xFF]),
+    st.tuples(st.sampled_from([MEDCOM, MEDCOM, "ACME", "", None]), st.sets(st.sampled_from([0x08, 0x09]))),
+)
+
+
+def of_blocks(syntax: str, blocks: Blocks) -> bytes:
+    """The private attributes of group 0029; the value of each is its block."""
+    names = {block: name for block, (name, _) in sorted(blocks.items()) if name is not None}
+    creators = [
+        encoded(syntax, 0x00290000 | block, "LO", f"{name:{len(name) + len(name) % 2}}".encode())
+        for block, name in names.items()
+    ]
+    values = [
+        encoded(syntax, 0x00290000 | block << 8 | number, "LO", f"{block:02X}".encode())
+        for block, (_, numbers) in sorted(blocks.items())
+        for number in sorted(numbers)
+    ]
+    return b"".join([*creators, *values])
+
+
+@settings(max_examples=150, deadline=None)
+@given(BLOCKS, BLOCKS, st.sampled_from([EXPLICIT, IMPLICIT, BIG_ENDIAN]))
+def test_steps_and_rules_mean_the_same_attribute_and_touch_no_other(outer: Blocks, inner: Blocks, syntax: str) -> None:
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    data = encoded(syntax, 0x00080018, "UI", b"1.2.3.4\0")
+    data += encoded(syntax, 0x00081140, "SQ", item(of_blocks(syntax, inner), order)) + of_blocks(syntax, outer)
+
+    def privates(data: bytes) -> list[tuple[int, int, object]]:
+        found = reread(data, syntax)
+        levels = enumerate((found, found.ReferencedImageSequence[0]))
+        return [(level, int(each.tag), each.value) for level, one in levels for each in one if each.tag.is_private]
+
+    for level, above, names in ((0, (), ""), (1, (0x00081140,), "ReferencedImageSequence.")):
+        path = (*above, step(0x00290009, MEDCOM))
+
+        def seen(data: bytes, path: AttributePath = path) -> tuple[str, ...] | None:
+            return read_header(MemorySource(data), syntax, Wanted.of([path])).get(path)
+
+        told = run(data, f"- set: {{StudyID: '<{{{names}{VERSION}}}>'}}", syntax)
+        assert reread(told, syntax).StudyID == f"<{''.join(seen(data) or ())}>"
+        set_to = run(data, f"- set: {{'{names}{VERSION}': NEW}}\n- record: false", syntax)
+        assert seen(set_to) == ("NEW",)
+        changed = set(privates(set_to)) - set(privates(data))
+        assert len([each for each in changed if each[2] == "NEW"]) == 1
+        assert {each[:2] for each in privates(data)} <= {each[:2] for each in privates(set_to)}
+        removed = run(set_to, f"- remove: ['{names}{VERSION}']\n- record: false", syntax)
+        assert seen(removed) is None
+        emptied = run(set_to, f"- remove: ['{names}(0029,xxxx,{MEDCOM})']\n- record: false", syntax)
+        owners = {block for block, (name, _) in (inner if level else outer).items() if name == MEDCOM}
+        others = [
+            each for each in privates(data) if each[0] != level or not {each[1] & 0xFF, each[1] >> 8 & 0xFF} & owners
+        ]
+        assert privates(emptied) == others
