@@ -32,7 +32,7 @@ def creators_of(data: DataSet, one: Path | Step) -> list[int]:
 
 
 def tags_of(data: DataSet, one: Path | Step, *, in_all_blocks: bool) -> list[int]:
-    """The tags of an attribute in a data set: of one without a creator its own, else that in his first block, or all."""
+    """The tags of an attribute in a data set: its own, or with a creator that in its first block, or in all."""
     if not one.creator:
         return [one.tag]
     tags = [one.tag | (creator & 0xFF) << 8 for creator in creators_of(data, one)]
