@@ -25,6 +25,7 @@ class Recoding(NamedTuple):
     name: str
     transfer_syntax_uid: str
     code: str  # letters and digits; another one where it makes something else of the same
+    codec: str = ""  # the module that encodes it, which need not be installed
 
 
 NATIVE_RECODINGS: Final = (
@@ -32,9 +33,9 @@ NATIVE_RECODINGS: Final = (
     Recoding("as-implicit-vr-little-endian", "1.2.840.10008.1.2", "i1"),
 )
 COMPRESSED_RECODINGS: Final = (
-    Recoding("as-jpeg-ls-lossless", "1.2.840.10008.1.2.4.80", "s1"),
-    Recoding("as-jpeg-2000-lossless", "1.2.840.10008.1.2.4.90", "j1"),
-    Recoding("as-rle-lossless", "1.2.840.10008.1.2.5", "r1"),
+    Recoding("as-jpeg-ls-lossless", "1.2.840.10008.1.2.4.80", "s1", "jpeg_ls"),
+    Recoding("as-jpeg-2000-lossless", "1.2.840.10008.1.2.4.90", "j1", "openjpeg"),
+    Recoding("as-rle-lossless", "1.2.840.10008.1.2.5", "r1", "rle"),
 )
 RECODINGS: Final = {each.name: each for each in (*NATIVE_RECODINGS, *COMPRESSED_RECODINGS)}
 _CODE_LENGTH = 2

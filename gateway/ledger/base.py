@@ -290,8 +290,7 @@ class Ledger(Protocol):
         the spool until the delivery that stands for it is settled, and gets a delivery of its own when the earlier
         arrival is quarantined, or its delivery cancelled; what stands for it was sent through the same chain, in
         whatever transfer syntax (`gateway.dicom.recoding.alike`).
-        What its copies remember (`Derivation.remembered`) is kept with them; what is kept already stays as it is.
-        Rows whose lease is lost are left out of the result, and nothing of them is kept.
+        Rows whose lease is lost are left out of the result.
         """
 
     def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:

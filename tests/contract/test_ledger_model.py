@@ -26,26 +26,38 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gateway.dicom.recoding import NATIVE_RECODINGS, recoded
 from gateway.errors import LeaseLost
-from gateway.ledger.base import LONE_PATIENCE_MS, MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, InstanceFilter, Ordered
+from gateway.ledger.base import (
+    DERIVE,
+    LONE_PATIENCE_MS,
+    MAX_ROUTING_ATTEMPTS,
+    RETRY_PATIENCE_MS,
+    DerivationResult,
+    InstanceFilter,
+    Ordered,
+)
 from gateway.model import (
     DeliveryLease,
     DeliveryState,
+    Derivation,
     DuplicateKind,
     InstanceLease,
     InstanceState,
     Outcome,
+    PayloadFile,
     Quarantine,
     Role,
     Routing,
     Session,
     StudyFacts,
 )
-from tests.contract.ledger_scene import STORES, arrival, decision
+from tests.contract.ledger_scene import CT, EXPLICIT_LITTLE_ENDIAN, STORES, arrival, decision
 
 OPEN = {"ready", "leased", "deferred"}
 DONE = {"delivered", "cancelled"}
 NAMES = ("pacs", "dr")
+EXPLICIT = recoded("", NATIVE_RECODINGS[0])
 
 
 @dataclass
@@ -62,6 +74,7 @@ class ModelInstance:
     attempts: int = 0
     routed: bool = False
     received_at_ms: int = 1_000
+    is_made: bool = False  # its copy in another transfer syntax
 
 
 @dataclass
@@ -78,6 +91,7 @@ class ModelDelivery:
     due_at_ms: int = 0
     alone: bool = False
     held_by: str = ""
+    turned: bool = False  # deferred until its copy is made
 
 
 class LedgerModel(RuleBasedStateMachine):
@@ -389,7 +403,7 @@ class LedgerModel(RuleBasedStateMachine):
     @precondition(lambda self: self.delivery_leases)
     @rule(
         data=st.data(),
-        state=st.sampled_from(["delivered", "delivered", "deferred", "held", "dead", "given back"]),
+        state=st.sampled_from(["delivered", "delivered", "deferred", "turned", "held", "dead", "given back"]),
         delay_s=st.integers(0, 3),
         alone=st.booleans(),
     )
@@ -417,15 +431,41 @@ class LedgerModel(RuleBasedStateMachine):
         if mine and session.session_id not in self.voided and stopped and state == "delivered":
             holds = True
         due_at_ms = self.now_ms + delay_s * 1000
+        turned, state = state == "turned", "deferred" if state == "turned" else state
+        code, chain = (DERIVE, EXPLICIT) if turned else ("test", None)
         outcome = Outcome(
-            lease.delivery_id, lease.token, DeliveryState(state), "test", due_at_ms=due_at_ms, alone=alone
+            lease.delivery_id, lease.token, DeliveryState(state), code, due_at_ms=due_at_ms, alone=alone, chain=chain
         )
         recorded = self.ledger.record_outcomes(session, [outcome], self.now_ms)
         assert recorded == ([lease.delivery_id] if holds else [])
         if holds:
             delivery.state, delivery.session, delivery.due_at_ms = state, None, due_at_ms
-            delivery.alone, delivery.held_by = alone, ""
+            delivery.alone, delivery.held_by, delivery.turned = alone, "", turned
+            if turned and delivery.of.is_made:
+                delivery.due_at_ms = 0
             self.settle(delivery.of)
+
+    @rule(is_possible=st.booleans())
+    def make_copy(self, is_possible: bool) -> None:
+        """A worker makes the copy that some delivery waits for, or cannot."""
+        worker = self.sessions[max(set(self.sessions) - self.voided)]
+        waiting = [each for each in self.deliveries if each.state == "deferred" and each.turned]
+        lease = self.ledger.claim_derivation(worker)
+        if lease is None:
+            assert all(each.of.is_made or each.of.state != "routed" for each in waiting)
+            return
+        (instance,) = (each for each in self.instances if each.instance_id == lease.instance.instance_id)
+        served = [each for each in waiting if each.of is instance]
+        assert served and instance.state == "routed" and lease.chain == EXPLICIT
+        payload = PayloadFile(f"derived/{instance.seq}", 9, 9, b"d" * 16, CT, "1.2", EXPLICIT_LITTLE_ENDIAN)
+        made = Derivation(EXPLICIT, payload if is_possible else None, "cannot be made")
+        assert self.ledger.record_derivation(worker, lease, made, self.now_ms) is DerivationResult.RECORDED
+        instance.is_made = instance.is_made or is_possible
+        for each in served:
+            if is_possible:
+                each.due_at_ms = 0
+            else:
+                each.state, each.held_by, each.turned = "held", "transform", False
 
     # ── people and configuration ──────────────────────────────────────────────────────────────────────────────
 
