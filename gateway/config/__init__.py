@@ -26,6 +26,7 @@ from gateway.config.values import (
     RulesConfig,
     Source,
     SpoolConfig,
+    Transcode,
     WorkerConfig,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "RulesConfig",
     "Source",
     "SpoolConfig",
+    "Transcode",
     "WorkerConfig",
     "load",
     "reloadable_changes",

@@ -243,6 +243,12 @@ DESTINATIONS = Section(
             NAME,
             "Send it only what went through this transform, never an original: all else is held.",
         ),
+        Key(
+            "transcode",
+            choice(v.Transcode),
+            "Whether it gets a copy in another transfer syntax, made without any loss, where it does not accept that "
+            "of an instance; else the instance is held.",
+        ),
         Key("statuses", STATUSES, "What its C-STORE statuses mean, where that differs from the built-in table."),
     ),
     named=True,

@@ -48,6 +48,13 @@ class Duplicates(StrEnum):
     SKIP = "skip"
 
 
+class Transcode(StrEnum):
+    """What becomes of an instance whose transfer syntax a destination does not accept."""
+
+    NONE = "none"  # it is held
+    LOSSLESS = "lossless"  # a copy goes, in a transfer syntax that it accepts, made without any loss
+
+
 class Priority(StrEnum):
     """The priority of our C-STORE requests."""
 
@@ -184,6 +191,7 @@ class Destination:
     duplicates: Duplicates = Duplicates.DELIVER
     priority: Priority = Priority.MEDIUM
     require_transform: str | None = None
+    transcode: Transcode = Transcode.NONE
     statuses: Mapping[str, Disposition] = field(default_factory=lambda: MappingProxyType({}))
 
 

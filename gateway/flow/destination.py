@@ -355,7 +355,8 @@ class DestinationQueue:
         assert association is not None  # noqa: S101 - made by _associate
         context_id = association.context_for(*context_of(lease))
         if context_id is None:
-            return self._verdicts.not_accepted(lease)
+            instead = self._line.accepts.instead_of(context_of(lease)) if self._line.transcodes else None
+            return self._verdicts.not_accepted(lease, instead)
         try:
             status = await self._store(association, context_id, lease)
         except (SpoolMissing, SpoolCorrupt) as error:

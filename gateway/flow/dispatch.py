@@ -13,7 +13,8 @@ refused connection, time-out, transport error, A-ABORT,    THROTTLE (during an i
 association rejected
 0x0110, unknown codes, 0xA9xx, 0xCxxx, 0x0117, 0x0122,     RETRY: this instance is in trouble; `attempts` times, then
 0x0124, 0x0111 at the first try                            held
-context or transfer syntax not accepted                    held, at once, with the reason
+context or transfer syntax not accepted                    held, at once, with the reason; or, where the destination has
+                                                           `transcode`, a copy goes in a syntax that it accepts
 association rejected for the sender's calling AE title     RETRY: the deliveries of that sender are in trouble
 (where `$source` passes it on)
 =========================================================  ==========================================================
@@ -204,17 +205,30 @@ def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
     Then it is due at once. By itself it comes due after its age, at least COPY_PATIENCE_MS and at most an hour, when a
     worker is asked for it anew: however many wait so, they leave room for those that can go.
     """
+    return _derive(lease, lease.chain, f"the copy is made again: {why}", now_ms, counted=False)
+
+
+def recoded(lease: DeliveryLease, chain: str, reason: str, now_ms: int, *, counted: bool) -> Outcome:
+    """The outcome of a delivery that is to be one of a copy in another transfer syntax: a worker makes it.
+
+    :param counted: it was such a copy already; a destination that takes now this, now that is not served for ever.
+    """
+    return _derive(lease, chain, reason, now_ms, counted=counted)
+
+
+def _derive(lease: DeliveryLease, chain: str, reason: str, now_ms: int, *, counted: bool) -> Outcome:
     age_ms = now_ms - lease.created_at_ms
     return Outcome(
         delivery_id=lease.delivery_id,
         token=lease.token,
         state=DeliveryState.DEFERRED,
         code=DERIVE,
-        reason=f"the copy is made again: {why}",
+        reason=reason,
         due_at_ms=now_ms + min(max(age_ms, COPY_PATIENCE_MS), COPY_PATIENCE_MAX_MS),
         uncertain=lease.uncertain,
         alone=lease.alone,
-        counted=False,
+        counted=counted,
+        chain=None if chain == lease.chain else chain,
     )
 
 

@@ -1,17 +1,17 @@
 """The associations to one destination: how they are asked for, what they were asked for, and what is told of them.
 
-A `Line` opens associations. A `Slot` holds one of them, with the contexts that were proposed on it, and opens another
-when a delivery needs what it has not.
+A `Line` opens associations, and remembers what was accepted on them. A `Slot` holds one of them, with the contexts that
+were proposed on it, and opens another when a delivery needs what it has not.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway import telemetry
-from gateway.config.values import Destination
+from gateway.config.values import Destination, Transcode
 from gateway.dicom.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -20,6 +20,7 @@ from gateway.dicom.negotiation import (
 )
 from gateway.dicom.pdu import AssociateRQ, ProposedContext
 from gateway.errors import AssociationAborted, AssociationRejected, PeerError, PeerTimeout
+from gateway.flow.accepts import Accepts, with_substitutes
 from gateway.flow.send import Context, calling_ae_title, context_of
 from gateway.model import DeliveryLease
 from gateway.net.driver import Ticker
@@ -32,17 +33,25 @@ class Line:
 
     destination: Destination
     ticker: Ticker
+    accepts: Accepts = field(default_factory=Accepts, compare=False)
+
+    @property
+    def transcodes(self) -> bool:
+        """Whether copies may go in other transfer syntaxes."""
+        return self.destination.transcode is Transcode.LOSSLESS
 
     async def open(self, calling: str, wanted: Sequence[Context]) -> tuple[ClientAssociation, frozenset[Context]]:
-        """Open an association for as many of the wanted contexts as fit into one, the first ones first.
+        """Open an association for as many of the wanted contexts as fit into one, the first ones first; and for what
+        may stand for them, where the destination gets copies.
 
         :returns: the association, and what was proposed on it.
         :raises PeerError: there is none.
         """
-        proposed = propose(wanted)[0]
+        asked = with_substitutes(wanted) if self.transcodes else wanted
+        proposed = propose(asked)[0]
         association = await self._open(calling, proposed)
         offered = frozenset((context.abstract_syntax, ts) for context in proposed for ts in context.transfer_syntaxes)
-        return association, offered & frozenset(wanted)
+        return association, offered & frozenset(asked)
 
     async def echo(self, calling: str) -> int | None:
         """A C-ECHO on an association of its own; its status, None where Verification is not accepted."""
@@ -87,6 +96,7 @@ class Slot:
         self._line: Line | None = None
         self._calling = ""
         self._offered: frozenset[Context] = frozenset()
+        self._refused: frozenset[Context] = frozenset()
         self._opened_at = 0.0
         self._sent = 0
 
@@ -102,8 +112,12 @@ class Slot:
 
     def fits(self, line: Line, lease: DeliveryLease) -> bool:
         """The association is one of this line, and was proposed this delivery's context under the calling AE title it
-        needs. A delivery marked `alone` fits an association that nothing was sent on."""
-        if not self.usable or self._line is not line or context_of(lease) not in self._offered:
+        needs; where that was refused, it is known what else the peer takes, if a copy may go. A delivery marked `alone`
+        fits an association that nothing was sent on."""
+        context = context_of(lease)
+        if not self.usable or self._line is not line or context not in self._offered:
+            return False
+        if context in self._refused and line.transcodes and not line.accepts.knows(context):
             return False
         if lease.alone and (self._sent or self.waited):
             return False
@@ -123,6 +137,7 @@ class Slot:
         except PeerError as error:
             _tell_failure(destination, calling, error)
             raise
+        self._refused = line.accepts.learn(self._offered, self.association.contexts.values())
         self._calling = calling
         self._line = line
         self._opened_at = asyncio.get_running_loop().time()

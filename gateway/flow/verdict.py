@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 
 from gateway.config.values import Destination, Disposition
+from gateway.dicom.recoding import Recoding, recoded, split
 from gateway.errors import AssociationRejected, PeerError
 from gateway.flow import dispatch
 from gateway.flow.dispatch import RetryPolicy
@@ -70,12 +71,20 @@ class Verdicts:
             sent_whole,
         )
 
-    def not_accepted(self, lease: DeliveryLease) -> Outcome:
-        """The destination takes associations, but not this SOP class in this transfer syntax."""
+    def not_accepted(self, lease: DeliveryLease, instead: Recoding | None = None) -> Outcome:
+        """The destination takes associations, but not this SOP class in this transfer syntax.
+
+        :param instead: a copy that it would take, and may get.
+        """
         self._health.answered()
         payload = lease.payload
         what = f"{payload.sop_class_uid} in transfer syntax {payload.transfer_syntax_uid}"
-        return dispatch.not_accepted(lease, f"the destination does not accept {what}")
+        reason = f"the destination does not accept {what}"
+        is_recoded = split(lease.chain)[1] is not None
+        if instead is None or (is_recoded and lease.attempt >= self._policy.attempts):
+            return dispatch.not_accepted(lease, reason)
+        reason += f": it gets a copy, {instead.name}"
+        return dispatch.recoded(lease, recoded(lease.chain, instead), reason, self._clock_ms(), counted=is_recoded)
 
     def sender_rejected(self, lease: DeliveryLease, error: AssociationRejected) -> Outcome:
         """The destination takes associations, but not from the sender whose AE title is passed on."""

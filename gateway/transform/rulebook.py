@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gateway.dicom.recoding import RECODINGS, recoded, split
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import transforms_of
 from gateway.rules import plan as rules
@@ -16,6 +17,7 @@ from gateway.rules.plan import Plan
 from gateway.rules.schema import chain_id
 from gateway.rules.tables import Tables
 from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
+from gateway.transform.builtin import BUILT_IN
 from gateway.transform.schema import Transform, read_transforms
 
 
@@ -38,13 +40,21 @@ class Rulebook:
         return sum(table.size_bytes for table in self.tables.values())
 
     def chain_of(self, names: Collection[str]) -> str | None:
-        """What a chain of these transforms is called now; None where one is not there."""
+        """What a chain of these transforms is called now; None where one is not there. The last may be built in."""
+        recoding = RECODINGS.get(tuple(names)[-1]) if names else None
+        if recoding is not None:
+            before = self.chain_of(tuple(names)[:-1])
+            return None if before is None else recoded(before, recoding)
         if any(name not in self.transforms for name in names):
             return None
         return chain_id(names, {name: self.transforms[name].digest for name in names})
 
     def chain(self, chain: str) -> tuple[Transform, ...] | None:
         """The transforms of a chain, in order; None where this set has not just these."""
+        before, recoding = split(chain)
+        if recoding is not None:
+            found = self.chain(before)
+            return None if found is None else (*found, BUILT_IN[recoding.name])
         names = transforms_of(chain)
         return tuple(self.transforms[name] for name in names) if self.chain_of(names) == chain else None
 

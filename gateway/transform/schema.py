@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from hashlib import sha256
 from json import dumps
 
+from gateway.dicom.recoding import RECODINGS
 from gateway.document import Items, Node, Place, Scalar, Table, quoted
 from gateway.errors import Problem
 from gateway.rules import lists, match, tables
@@ -88,6 +89,8 @@ def _check_name(name: str, place: Place, problems: list[Problem], known: Mapping
                 f"a name is of small letters and digits, with single - or _ between them, at most {_MAX_NAME}"
             )
         )
+    elif name in RECODINGS:
+        problems.append(place.problem(f"{name!r} is the name of a built-in transform: take another"))
     elif name in known:
         first = known[name].place
         problems.append(place.problem(f"the transform {name!r} exists already, at {first.file}:{first.line}"))

@@ -24,6 +24,7 @@ from gateway.config import (
     LogLevel,
     Priority,
     Source,
+    Transcode,
     load,
     reloadable_changes,
 )
@@ -157,6 +158,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "duplicates": ("skip", Duplicates.SKIP),
         "priority": ("high", Priority.HIGH),
         "require_transform": ("anonymise-research", "anonymise-research"),
+        "transcode": ("lossless", Transcode.LOSSLESS),
         "statuses": (
             "{0xA7xx: hold, 0xc001: retry}",
             {"0xA7xx": Disposition.HOLD, "0xC001": Disposition.RETRY},

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from gateway import telemetry
+from gateway.dicom.recoding import NATIVE_RECODINGS, recoded
 from gateway.errors import HeaderError, LedgerBusy, LedgerFull, SpoolCorrupt, SpoolError, SpoolFull, TransformError
 from gateway.flow import derive as flow_derive
 from gateway.flow import remake
 from gateway.flow.derive import make_copy, verify
 from gateway.flow.dispatch import copy_lost
-from gateway.flow.remake import Remaker
+from gateway.flow.remake import SLICE_MS, Remaker
 from gateway.flow.watch import Watch
 from gateway.ledger.base import (
     DERIVE,
@@ -261,6 +262,40 @@ def test_where_no_rules_know_it_any_more_it_is_held_with_the_reason(world: World
     world.route(Derivation("gone~00000000", None, "no room", again=True), "unknown")
     world.turn(book)
     assert world.delivery() == ("held", "transform", "gone~00000000")
+
+
+@pytest.mark.parametrize("rules", [RULES, CORRECTED])
+def test_a_copy_in_another_syntax_is_made_of_what_its_transforms_make(
+    world: World, book: Rulebook, spool: Spool, rules: str
+) -> None:
+    """Whatever has become of the definitions: never of the original."""
+    implicit = NATIVE_RECODINGS[1]
+    world.ledger.store_rules(RuleSet(book.revision, {"a.yaml": RULES}), world.now_ms)
+    world.route(Derivation(recoded(chain_of(book), implicit), None, "no room", again=True), book.revision)
+    now = load({"a.yaml": rules})
+    world.turn(now)
+    assert world.delivery() == ("deferred", DERIVE, recoded(chain_of(now), implicit))
+    copy = world.copy()
+    assert (b"seen" if rules is RULES else b"corrected") in copy
+    assert implicit.transfer_syntax_uid.encode() + b"\0" in copy, "in the file meta information"
+
+
+def test_where_its_transforms_are_gone_no_copy_in_another_syntax_is_made(world: World, book: Rulebook) -> None:
+    chain = recoded("gone~00000000", NATIVE_RECODINGS[0])
+    world.route(Derivation(chain, None, "no room", again=True), "unknown")
+    world.turn(book)
+    assert world.delivery() == ("held", "transform", chain)
+
+
+def test_a_turn_says_that_its_time_is_over_and_not_that_there_is_nothing(world: World, book: Rulebook) -> None:
+    world.route(no_room(book), book.revision)
+    clock = iter(range(world.now_ms + 2000, world.now_ms + 2_000_000, SLICE_MS))
+    hasty = Remaker(world.ledger, world.worker, world.spool, lambda: next(clock), world._count, lambda: None)
+    assert hasty.turn(book, Beats(), lambda: False), "before it has made anything"
+    assert world.delivery()[1] == DERIVE
+    world.now_ms += 2000
+    assert not world.remaker.turn(book, Beats(), lambda: False)
+    assert world.made == 1
 
 
 def test_a_busy_ledger_strands_nothing(world: World, book: Rulebook, monkeypatch: pytest.MonkeyPatch) -> None:
