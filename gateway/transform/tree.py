@@ -369,6 +369,8 @@ class Tree:
         "is_recording",
         "keeps_no_record",
         "originals",
+        "pixels_clean",
+        "pixels_masked",
         "previous",
         "root",
         "source",
@@ -388,6 +390,8 @@ class Tree:
         self.keeps_no_record = False  # see `forget`
         self.originals: tuple[Original, ...] = ()  # what a `deidentify` step remembers
         self.previous: dict[int, Element | None] = {}  # by tag of the top level, as it was before its first change
+        self.pixels_clean = False  # a step has seen to what the pixels show (`gateway.transform.pixels.mask`)
+        self.pixels_masked = False  # parts of them were blanked
         self.converted: dict[int, Element] = {}  # as it was before its character set was converted
 
     def remember(self, tag: int) -> None:

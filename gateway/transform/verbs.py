@@ -20,6 +20,7 @@ from gateway.transform.deidentify.read import read_deidentify
 from gateway.transform.item_verbs import add_item, remove_item
 from gateway.transform.items import UTF_8, Charset
 from gateway.transform.names import Path, Wild, is_pixel_data, parse_block, parse_wild
+from gateway.transform.pixels.mask_reader import read_mask
 from gateway.transform.reader import Reader
 from gateway.transform.steps import Action, Change, Copy, Edit, Empty, Map, Remove, Set
 from gateway.transform.transcode_verb import transcode
@@ -251,5 +252,6 @@ VERBS: Mapping[str, Callable[[Reader, Node], Action | None]] = {
     "remove_item": remove_item,
     "charset": _charset,
     "deidentify": read_deidentify,
+    "mask": read_mask,
     "transcode": transcode,
 }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy
 import pytest
+from pydicom.dataset import Dataset
 
+from gateway.transform.pixels.risk import MODALITIES
 from gateway.transform.schema import Transform
 from gateway.transform.transcode import SYNTAXES
 from gateway.transform.verbs import VERBS
+from tests.unit.array_kit import Pixels, encode, image
 from tests.unit.samples import SOP, element, item, sample
 from tests.unit.transform_kit import problems_of, reread, run_all, transforms
 
@@ -63,6 +67,25 @@ def test_transfer_syntaxes_are_those_that_are_said() -> None:
     assert small.sop_instance_uid != run_all(ct, [EXAMPLES["to-teaching"]])[1].sop_instance_uid
     section = DOCUMENT[DOCUMENT.index("## Transfer syntaxes") : DOCUMENT.index("## What was changed")]
     assert all(f"`{name}`" in section or f"{{to: {name}, " in section for name in SYNTAXES)
+
+
+def test_masks_blank_what_is_said() -> None:
+    def shown(**attributes: object) -> Pixels:
+        data = image(numpy.full((1, 768, 1024), 9, "u1"), Modality="US", **attributes)
+        return of("clean-pixels", encode(data)).pixel_array
+
+    corners = Dataset()
+    corners.RegionLocationMinX0, corners.RegionLocationMinY0 = 100, 200
+    corners.RegionLocationMaxX1, corners.RegionLocationMaxY1 = 299, 399
+    by_size = shown(Manufacturer="GE Healthcare")
+    assert (by_size[:60] == 0).all() and (by_size[60:150, 900:] == 0).all() and (by_size[150:] == 9).all()
+    by_regions = shown(Manufacturer="Other", SequenceOfUltrasoundRegions=[corners])
+    assert (by_regions[200:400, 100:300] == 9).all() and (by_regions == 9).sum() == 200 * 200
+    assert (shown(Manufacturer="Other") == 9).all()
+
+
+def test_the_guide_names_the_modalities_at_risk() -> None:
+    assert f"{', '.join(sorted(MODALITIES))}." in DOCUMENT
 
 
 def test_tidy_does_what_is_said() -> None:
