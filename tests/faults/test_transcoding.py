@@ -23,6 +23,7 @@ from tests.harness.wire import Association
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 JPEG_2000, JPEG_LS, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5"
+PRIVATE_STORAGE = "1.2.826.0.1.3680043.9.7777.2"
 ITEM = b"\xfe\xff\x00\xe0"
 LOSSLESS = {"transcode": "lossless"}
 RULES = """\
@@ -190,6 +191,26 @@ def test_of_what_goes_through_transforms_the_copy_is_encoded_anew_and_never_the_
         assert "to-research+as-explicit-vr-little-endian~" in shown
 
 
+def test_pixels_that_were_masked_are_masked_in_whatever_syntax_they_go(tmp_path: Path) -> None:
+    one = sample("emri_small_RLE.dcm")
+    keys = {"require_transform": "clean", **LOSSLESS}
+    targets = "{destination: same, transform: clean}, {destination: implicit, transform: clean}"
+    takes = {"same": RLE, "implicit": IMPLICIT}
+    with Scene(tmp_path, dict.fromkeys(takes, keys), takes, targets) as scene:
+        rules = scene.config.rules["10.yaml"]
+        mask = "transforms:\n  clean: [{mask: {regions: [{left: 0, top: 0, width: 100%, height: 16}]}}]\n"
+        scene.config.rules = {"10.yaml": rules.replace("transforms:\n", mask)}
+        scene.start()
+        scene.send([one])
+        original = read(one.data, RLE).pixel_array
+        for name, syntax in takes.items():
+            scene.wait_states(name, delivered=1)
+            copy, came = scene.got(name, one.sop_instance_uid)
+            assert came == syntax
+            assert (copy.pixel_array[:, :16] == 0).all()
+            assert (copy.pixel_array[:, 16:] == original[:, 16:]).all()
+
+
 def test_a_destination_that_requires_a_transform_gets_no_original_in_whatever_syntax(tmp_path: Path) -> None:
     """A rule sends it there without the transform: what it takes does not matter."""
     one = sample("MR_small_jp2klossless.dcm")
@@ -258,6 +279,21 @@ def test_many_that_are_to_be_encoded_anew_all_arrive(tmp_path: Path) -> None:
         assert scene.made() == len(instances)
         for one in instances:
             assert scene.got("pacs", one.sop_instance_uid)[0].PixelData == read(one.data, EXPLICIT).PixelData
+
+
+def test_more_classes_than_fit_into_one_association_are_all_asked_about(tmp_path: Path) -> None:
+    """Each may be proposed in five transfer syntaxes: 40 classes at once would be 200 contexts."""
+    instances = [make_instance(seed=n, SOPClassUID=f"{PRIVATE_STORAGE}.{n}", pixel_bytes=64) for n in range(40)]
+    with Scene(tmp_path, {"pacs": LOSSLESS}, {"pacs": IMPLICIT}) as scene:
+        scene.start()
+        scene.cli("pause", "pacs")
+        scene.send(instances)
+        scene.wait_states("pacs", ready=len(instances))
+        scene.cli("resume", "pacs")
+        scene.wait_states("pacs", delivered=len(instances))
+        assert max(len(one.contexts) for one in scene.archive("pacs").tally.associations) <= 128
+        for one in instances:
+            assert scene.got("pacs", one.sop_instance_uid)[1] == IMPLICIT
 
 
 def test_who_takes_now_this_and_now_that_is_not_served_for_ever(tmp_path: Path) -> None:
