@@ -447,6 +447,16 @@ def _random_image(seed: Any, frames: int, rows: int, columns: int, kind: str) ->
     return image(pixels), pixels[..., None]
 
 
+def test_a_codec_that_panics_refuses_the_frame_and_ends_no_worker() -> None:
+    """What a codec of Rust raises then is no Exception."""
+    each = sample_of("MR_small_RLE.dcm")
+    item = each.data_set.index(ITEM, each.data_set.index(ITEM) + 8)
+    begin, end = item + 8 + 64, item + 8 + int.from_bytes(each.data_set[item + 4 : item + 8], "little")  # PS3.5 G.5
+    data = each.data_set[:begin] + b"\x81" * (end - begin) + each.data_set[end:]  # runs of 128, past the frame's end
+    with pytest.raises(TransformError, match="the codec cannot decode a frame"):
+        masked(data, HALF, RLE)
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     st.sampled_from(["MR_small_RLE.dcm", "SC_rgb_small_odd.dcm", "liver_1frame.dcm", "ultrasound", "palette"]),

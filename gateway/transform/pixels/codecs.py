@@ -257,6 +257,8 @@ def _called(what: str, function: Callable[..., Any], *arguments: Any, **options:
         raise
     except MemoryError:
         raise ValueRefused(f"{label(PIXEL_DATA)}: no room to {what} a frame: is worker.memory too small?") from None
-    except Exception as error:  # noqa: BLE001 - what a codec raises is its own affair
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception, and must end no worker
         reason = f"the codec cannot {what} a frame ({type(error).__name__})"
         raise ValueRefused(f"{label(PIXEL_DATA)}: {reason}") from None
