@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
+from gateway.dicom.text import creator_text
 from gateway.transform.edit import creator_tag, is_creator, write
 from gateway.transform.items import sequence_of
 from gateway.transform.names import is_pixel_data, is_private, standard_vr
@@ -18,6 +20,7 @@ from gateway.transform.parse import expand
 from gateway.transform.pixels.image import PIXEL_DATA
 from gateway.transform.steps import Origin
 from gateway.transform.tree import DataSet, Element, Tree
+from gateway.transform.values import ValueRefused, encode
 
 _ORIGINAL_ATTRIBUTES = 0x04000561
 _MODIFIED_ATTRIBUTES = 0x04000550
@@ -89,10 +92,23 @@ def _told(root: DataSet, tag: int, before: Element | None) -> Element:
         return root.make(tag, "UN", before.value) if is_odd else before
     now = root.get(tag)
     if before is None and now is not None and is_creator(tag):
-        # It was not changed, but is needed: in the character set that is told with it.
-        return root.tree.converted.get(tag) or now.as_it_is(root.big_endian)
+        return _needed_creator(root, now)
     vr = next((each.vr for each in (before, now) if each is not None and each.vr), "") or standard_vr(tag)
     return root.make(tag, vr if len(vr) == 2 else "UN", b"")
+
+
+def _needed_creator(root: DataSet, now: Element) -> Element:
+    """A Private Creator of others that are told of: in the character set that is told with it, empty if not in it."""
+    before = root.tree.converted.get(now.tag)
+    if before is not None or SPECIFIC_CHARACTER_SET not in root.tree.previous or now.value.isascii():
+        return before or now.as_it_is(root.big_endian)
+    character_set = root.tree.previous[SPECIFIC_CHARACTER_SET]
+    name = creator_text(now.value, root.character_set())
+    try:
+        value = encode("LO", name, root.big_endian, b"" if character_set is None else character_set.value)
+    except ValueRefused:
+        value = b""
+    return root.make(now.tag, "LO", value)
 
 
 def _lo(text: str) -> str:

@@ -361,6 +361,19 @@ def test_a_creator_is_told_in_the_character_set_of_what_is_told_with_it(syntax: 
     assert found[0x00290010].value == UMLAUT
 
 
+@pytest.mark.parametrize(("charset", "expected"), [(b"ISO_IR 100", UMLAUT), (b"", None)])
+def test_a_new_creator_is_told_in_the_character_set_of_before_or_without_its_name(
+    charset: bytes, expected: str | None
+) -> None:
+    data = (element(0x00080005, "CS", charset) if charset else b"") + SOP
+    text = f"- charset: ISO_IR 192\n- add_item: {{to: '(0029,xx02,{UMLAUT})', item: {{StudyID: A}}}}"
+    found = reread(run(data, text))
+    assert found[0x00290010].value == UMLAUT
+    told = found.OriginalAttributesSequence[0].ModifiedAttributesSequence[0]
+    assert (told[0x00290010].value or None) == expected
+    assert len(told[0x00291002].value) == 0
+
+
 # ── names of creators ─────────────────────────────────────────────────────────────────────────────────────────
 
 
