@@ -25,6 +25,8 @@ from gateway.schemas.parts import (
 from gateway.transform.deidentify.read import KEYS as DEIDENTIFY_KEYS
 from gateway.transform.deidentify.read import MAX_SHIFT_DAYS
 from gateway.transform.deidentify.table import Option
+from gateway.transform.pixels.mask_reader import KEYS as MASK_KEYS
+from gateway.transform.pixels.mask_reader import MAX_REGIONS, SIDES
 from gateway.transform.pixels.profiles import J2K, JPEG_LS_NEAR_LOSSLESS
 from gateway.transform.transcode import SYNTAXES
 from gateway.transform.verbs import MAX_LENGTH, VERBS
@@ -160,6 +162,35 @@ _TRANSCODE: Schema = {
         ),
     ]
 }
+_SIDE: Schema = {
+    "anyOf": [whole_number(0, 999_999), {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}],
+}
+_MASK: Schema = {
+    "anyOf": [
+        words(("nothing",)),
+        table(
+            MASK_KEYS,
+            {
+                "regions": described(
+                    "Rectangles that are blanked, in pixels or per cent, from the upper left corner.",
+                    {
+                        "type": "array",
+                        "items": table(SIDES, dict.fromkeys(SIDES, _SIDE), SIDES),
+                        "minItems": 1,
+                        "maxItems": MAX_REGIONS,
+                    },
+                ),
+                "outside": described(
+                    "Blank everything outside of Sequence of Ultrasound Regions.", words(("ultrasound-regions",))
+                ),
+                "fill": described("The stored value of blanked pixels, where black is not wanted."),
+                "encapsulated": described(
+                    "What becomes of compressed images: `same` where not said.", words(("same", "native"))
+                ),
+            },
+        ),
+    ]
+}
 
 VERB_SCHEMAS: Mapping[str, Schema] = {
     "set": described("Give attributes a value; those that are absent are made.", _TEMPLATES),
@@ -181,6 +212,7 @@ VERB_SCHEMAS: Mapping[str, Schema] = {
     "charset": described("Convert all text to this Specific Character Set.", words(("ISO_IR 192",))),
     "deidentify": described("Make of it an instance that tells of nobody, as PS3.15 Annex E has it.", _DEIDENTIFY),
     "transcode": described("Write it in another transfer syntax; how much may be lost has to be said.", _TRANSCODE),
+    "mask": described("Blank parts of the image, or say that it shows nothing.", _MASK),
 }
 
 

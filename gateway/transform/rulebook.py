@@ -16,8 +16,8 @@ from gateway.rules import plan as rules
 from gateway.rules.plan import Plan
 from gateway.rules.schema import chain_id
 from gateway.rules.tables import Tables
-from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
 from gateway.transform.builtin import BUILT_IN
+from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
 from gateway.transform.schema import Transform, read_transforms
 
 

@@ -12,6 +12,7 @@ from gateway.transform.deidentify.profile import Profile, Subjects
 from gateway.transform.deidentify.pseudonyms import Key
 from gateway.transform.deidentify.step import Deidentify
 from gateway.transform.deidentify.table import Actions, Option
+from gateway.transform.pixels.mask import ShowsNothing
 from gateway.transform.schema import Step
 from gateway.transform.steps import Origin
 from tests.unit.samples import EXPLICIT, MemorySource
@@ -64,16 +65,19 @@ def step_of(asked: Profile) -> Transform:
     return Transform("deidentifying", (Step(1, "deidentify", Deidentify(asked)),), "d1")
 
 
+LOOKED_AT = Transform("looked-at", (Step(1, "mask", ShowsNothing()),), "d0")
+"""Somebody has said that the pixels show nothing."""
+
+
 def deidentified(
     data: bytes,
     asked: Profile | None = None,
     transfer_syntax_uid: str = EXPLICIT,
     sop_class_uid: str = CT_IMAGE,
 ) -> tuple[bytes, Prepared]:
-    """The bytes that come out, and what is said of them."""
+    """The bytes that come out, and what is said of them. The pixels were looked at."""
     origin = Origin(FACTS, sop_class_uid, "1.2.3.4", transfer_syntax_uid, RECEIVED_AT_MS)
-    chain_of_one = [step_of(asked or profile())]
-    prepared = prepare(chain_of_one, MemorySource(data), origin, system="gateway")
+    prepared = prepare([LOOKED_AT, step_of(asked or profile())], MemorySource(data), origin, system="gateway")
     pieces: list[bytes] = []
     prepared.write(lambda piece: pieces.append(bytes(piece)))
     return b"".join(pieces), prepared

@@ -98,8 +98,8 @@ def test_a_document_is_at_risk_and_no_mask_is_for_it() -> None:
     data = Dataset()
     data.SOPClassUID, data.SOPInstanceUID, data.Modality = PDF, "1.2.3.4", "DOC"
     data.EncapsulatedDocument = b"%PDF-1.7"
-    assert "holds a document" in why(data)
-    assert "holds a document" in why(data, NOTHING)
+    assert "of which nothing would be left" in why(data)
+    assert "of which nothing would be left" in why(data, NOTHING)
     assert why(data, "- remove: [EncapsulatedDocument]") == ""
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from gateway.transform.deidentify.profile import Profile
 from gateway.transform.deidentify.table import Option
 from gateway.transform.edit import write
+from gateway.transform.pixels.risk import has_pixels
 from gateway.transform.tree import Budget, Tree
 
 _PATIENT_IDENTITY_REMOVED = 0x00120062
@@ -14,7 +15,6 @@ _METHOD = 0x00120063
 _METHOD_CODES = 0x00120064
 _TEMPORAL_INFORMATION_MODIFIED = 0x00280303
 _BURNED_IN_ANNOTATION = 0x00280301
-_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
 
 # PS3.16 CID 7050, De-identification Method.
@@ -40,16 +40,20 @@ _CODES = {
 }
 
 
-def tell(tree: Tree, profile: Profile, *, pixels_masked: bool, pixels_clean: bool) -> None:
+def tell(tree: Tree, profile: Profile) -> None:
     """Set Patient Identity Removed, De-identification Method and its codes, and what follows from the options."""
     root = tree.root
-    chosen = profile.options | ({Option.CLEAN_PIXEL_DATA} if pixels_masked else set())
+    chosen = set(profile.options)
+    if tree.pixels_masked:
+        chosen.add(Option.CLEAN_PIXEL_DATA)
+    elif not tree.pixels_clean:
+        chosen.discard(Option.CLEAN_PIXEL_DATA)  # there are none
     codes = [_BASIC, *(code for option, code in _CODES.items() if option in chosen)]
     write(root, _PATIENT_IDENTITY_REMOVED, "YES")
     write(root, _METHOD, "\\".join(meaning for _, meaning in codes))
     root.put(root.make(_METHOD_CODES, "SQ", _items(tuple(codes), root.implicit, root.big_endian)))
     write(root, _TEMPORAL_INFORMATION_MODIFIED, _temporal(profile))
-    if pixels_clean and any(root.get(tag) is not None for tag in _PIXELS):
+    if tree.pixels_clean and has_pixels(tree):
         write(root, _BURNED_IN_ANNOTATION, "NO")
 
 

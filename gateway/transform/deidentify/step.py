@@ -14,6 +14,7 @@ from gateway.transform.deidentify.remember import originals_of
 from gateway.transform.deidentify.table import EDITION, Option
 from gateway.transform.edit import read, write
 from gateway.transform.names import label
+from gateway.transform.pixels.risk import has_pixels, why_at_risk
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
 from gateway.transform.values import ValueRefused, joined
@@ -38,6 +39,7 @@ class Deidentify:
         """:raises ValueRefused: the patient cannot be told from others, or something cannot be made safe."""
         profile, root = self.profile, tree.root
         tree.forget()
+        self._check_pixels(tree)
         if profile.remembers and not tree.originals:
             tree.originals = originals_of(tree, profile.key)
         patient_id, study = _text(tree, _PATIENT_ID).strip(), _text(tree, _STUDY_INSTANCE_UID)
@@ -53,7 +55,15 @@ class Deidentify:
         write(root, _PATIENT_NAME, profile.patient_name.replace(PSEUDONYM, pseudonym))
         if birth_date:
             write(root, _BIRTH_DATE, birth_date)
-        tell(tree, profile, pixels_masked=False, pixels_clean=False)
+        tell(tree, profile)
+
+    def _check_pixels(self, tree: Tree) -> None:
+        """:raises ValueRefused: what the pixels may show, nobody has seen to."""
+        at_risk = why_at_risk(tree)
+        if at_risk:
+            raise ValueRefused(at_risk)
+        if self.profile.has(Option.CLEAN_PIXEL_DATA) and has_pixels(tree) and not tree.pixels_clean:
+            raise ValueRefused(f"the option {Option.CLEAN_PIXEL_DATA} is chosen, and no mask step was done")
 
     def _birth_date(self, tree: Tree, days: int) -> str:
         """The date of birth, moved with all others; "" where it is not asked for, or tells of a great age."""

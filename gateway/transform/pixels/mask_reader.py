@@ -10,12 +10,12 @@ from gateway.transform.pixels.regions import Length, Region
 from gateway.transform.reader import Reader
 from gateway.transform.steps import Action
 
-_KEYS = ("regions", "outside", "fill", "encapsulated")
-_SIDES = ("left", "top", "width", "height")
+KEYS = ("regions", "outside", "fill", "encapsulated")
+SIDES = ("left", "top", "width", "height")
 _LENGTH = re.compile(r"([0-9]{1,6})(%?)")
 _FILL = re.compile(r"-?[0-9]{1,10}")
 _ULTRASOUND = "ultrasound-regions"
-_MAX_REGIONS = 256
+MAX_REGIONS = 256
 
 
 def read_mask(reader: Reader, node: Node) -> Action | None:
@@ -26,7 +26,7 @@ def read_mask(reader: Reader, node: Node) -> Action | None:
         reader.problem(node.place, "mask is nothing, or a map that says what is blanked")
         return None
     before = len(reader.problems)
-    table = reader.table(node, "mask", _KEYS)
+    table = reader.table(node, "mask", KEYS)
     outside = table.get("outside")
     if outside is not None and not (isinstance(outside, Scalar) and outside.text == _ULTRASOUND):
         reader.problem(outside.place, f"outside is {_ULTRASOUND}")
@@ -44,18 +44,18 @@ def read_mask(reader: Reader, node: Node) -> Action | None:
 def _regions(reader: Reader, node: Node | None) -> tuple[Region, ...]:
     if node is None:
         return ()
-    if not isinstance(node, Items) or not 1 <= len(node.nodes) <= _MAX_REGIONS:
-        reader.problem(node.place, f"regions is a list of 1 to {_MAX_REGIONS}, each with {', '.join(_SIDES)}")
+    if not isinstance(node, Items) or not 1 <= len(node.nodes) <= MAX_REGIONS:
+        reader.problem(node.place, f"regions is a list of 1 to {MAX_REGIONS}, each with {', '.join(SIDES)}")
         return ()
     return tuple(region for each in node if (region := _region(reader, each)) is not None)
 
 
 def _region(reader: Reader, node: Node) -> Region | None:
-    table = reader.table(node, "a region", _SIDES)
-    missing = [side for side in _SIDES if table.get(side) is None]
+    table = reader.table(node, "a region", SIDES)
+    missing = [side for side in SIDES if table.get(side) is None]
     if missing and table.entries:
         reader.problem(table.place, f"a region has left, top, width and height: {missing[0]} is missing")
-    sides = [_length(reader, table, side) for side in _SIDES if side not in missing]
+    sides = [_length(reader, table, side) for side in SIDES if side not in missing]
     if missing or None in sides:
         return None
     return Region(*(side for side in sides if side is not None))

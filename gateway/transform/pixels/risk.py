@@ -11,8 +11,9 @@ At risk is an object that:
   - is of a modality whose machines write into the picture, or photograph what has names on it: `MODALITIES`;
   - names no modality: nobody knows what made it;
   - is a video, or keeps its pixels elsewhere: such pixels cannot be masked;
-  - holds a document (PDF, CDA, STL, OBJ, MTL): it is looked into by nobody, and no mask is for it. Only where its
-    content (0042,0011) was removed is there nothing to fear.
+  - is a document (PDF, CDA, STL, OBJ, MTL): nobody looks into it, no mask is for it, and with a dummy in place of its
+    content (0042,0011), as the profile wants it, nothing would be left. Where that was removed there is nothing to fear.
+    In objects of other classes the profile's dummy does.
 
 Burned In Annotation NO ends no risk: it is set by default, or by a machine that knows nothing of what the screen showed
 (PS3.15 E.3.1 wants the pixels looked at, whatever is said of them).
@@ -75,9 +76,9 @@ def why_at_risk(tree: Tree) -> str:
     view = View(tree)
     sop_class = view.text(_SOP_CLASS)
     document = tree.root.get(_DOCUMENT)
-    if sop_class.startswith(_ENCAPSULATED_DOCUMENT) or document is not None:
+    if sop_class.startswith(_ENCAPSULATED_DOCUMENT):
         if document is not None and document.value_bytes:
-            return f"it holds a document ({label(_DOCUMENT)}), whose content is not cleaned"
+            return f"it is a document ({label(_DOCUMENT)}), of which nothing would be left"
         return ""
     if tree.pixels_clean or not has_pixels(tree):
         return ""
