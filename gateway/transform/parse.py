@@ -95,7 +95,7 @@ def parse(source: ByteSource, transfer_syntax_uid: str) -> Tree:
 def parse_plain(source: ByteSource, implicit: bool, big_endian: bool) -> Tree:
     """Read the elements of a data set that is not deflated; `implicit` is what was announced."""
     budget = Budget()
-    walk = _Walk(source, budget)
+    walk = Walk(source, budget)
     tree = Tree(source, budget, walk.detect_implicit(0, implicit), big_endian)
     end = walk.elements(tree.root, 0, _NO_END)
     if not tree.root.elements:
@@ -156,7 +156,7 @@ def _expand(data: DataSet, element: Element) -> None:
     element.items = items
 
 
-def _opened(data: DataSet, element: Element) -> tuple[_Walk, int, bool]:
+def _opened(data: DataSet, element: Element) -> tuple[Walk, int, bool]:
     """A walk over the value of a sequence, where it begins, and whether it is big endian inside."""
     depth, around = 1, data.parent
     while around is not None:
@@ -168,7 +168,7 @@ def _opened(data: DataSet, element: Element) -> tuple[_Walk, int, bool]:
     if element.bulk is not None:
         base = element.bulk[0]
         part = _Part(data.tree.source, base, length)
-    walk = _Walk(part, data.tree.budget, base)
+    walk = Walk(part, data.tree.budget, base)
     # PS3.5 6.2.2: UN of undefined length is little endian inside, whatever the transfer syntax.
     big_endian = data.big_endian
     if element.vr == "UN":
@@ -177,7 +177,7 @@ def _opened(data: DataSet, element: Element) -> tuple[_Walk, int, bool]:
 
 
 def _read_item(
-    walk: _Walk, items: list[Item], at: int, end: int, data: DataSet, element: Element, big_endian: bool
+    walk: Walk, items: list[Item], at: int, end: int, data: DataSet, element: Element, big_endian: bool
 ) -> int:
     """Read one item; where the next begins, or -1 behind the sequence's delimiter."""
     head = walk.slice(at, 8)
@@ -208,7 +208,7 @@ def _read_item(
     return stop
 
 
-class _Walk:
+class Walk:
     """Reads heads of elements, moving a window over a source. `base` is where the source begins in the data set."""
 
     def __init__(self, source: ByteSource, budget: Budget, base: int = 0) -> None:
@@ -286,10 +286,10 @@ class _Walk:
             after = at + header + length
             if length == _UNDEFINED:
                 if tag in _PIXEL_TAGS or vr in _BYTES:
-                    after = self._fragments_end(at + header, data.big_endian)
+                    after = self.fragments_end(at + header, data.big_endian)
                 else:
                     sequence = True
-                    after = self._sequence_end(at + header, vr, data.implicit, data.big_endian)
+                    after = self.sequence_end(at + header, vr, data.implicit, data.big_endian)
             if after > end:
                 raise HeaderError("a length goes past the end of its sequence or item")
             name = _NAMES.get(vr, "")
@@ -370,7 +370,7 @@ class _Walk:
 
     # ── what has no length ────────────────────────────────────────────────────────────────────────────────────
 
-    def _fragments_end(self, at: int, big_endian: bool) -> int:
+    def fragments_end(self, at: int, big_endian: bool) -> int:
         """Where encapsulated pixel data ends, delimiter included (PS3.5 A.4)."""
         while True:
             head = self.peek(at, 8)
@@ -385,7 +385,7 @@ class _Walk:
                 raise HeaderError("encapsulated pixel data holds something that is not a fragment")
             at += length
 
-    def _sequence_end(self, at: int, vr: bytes, implicit: bool, big_endian: bool) -> int:
+    def sequence_end(self, at: int, vr: bytes, implicit: bool, big_endian: bool) -> int:
         """Where a sequence of undefined length ends, delimiter included."""
         stack = [(True, implicit, self._order_within(at, vr, big_endian))]  # (it is a sequence, implicit, big endian)
         while stack:
@@ -413,7 +413,7 @@ class _Walk:
             elif length != _UNDEFINED:
                 at += length
             elif tag in _PIXEL_TAGS or vr in _BYTES:
-                at = self._fragments_end(at, big_endian)
+                at = self.fragments_end(at, big_endian)
             elif len(stack) >= 2 * MAX_DEPTH:
                 raise HeaderError(f"nested deeper than {MAX_DEPTH} levels")
             else:

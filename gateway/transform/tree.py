@@ -67,9 +67,10 @@ Part = bytes | Span | Produced
 class Budget:
     """What one data set may hold in memory. :raises HeaderError: more than that."""
 
-    __slots__ = ("elements", "has_odd_vrs", "held_bytes")
+    __slots__ = ("elements", "has_odd_vrs", "held_bytes", "max_elements")
 
-    def __init__(self) -> None:
+    def __init__(self, max_elements: int = MAX_ELEMENTS) -> None:
+        self.max_elements = max_elements
         self.has_odd_vrs = False  # a VR was met that is not known: see `gateway.transform.reread`
         self.elements = 0
         self.held_bytes = 0
@@ -77,7 +78,7 @@ class Budget:
     def count(self) -> None:
         """One more element, item or fragment is walked over."""
         self.elements += 1
-        if self.elements > MAX_ELEMENTS:
+        if self.elements > self.max_elements:
             self._refuse()
 
     def hold(self, length: int) -> None:
@@ -90,12 +91,12 @@ class Budget:
         """One more element is walked over and held: `count` and `hold` in one, as there are many."""
         self.elements += 1
         self.held_bytes += length + KEPT_COST_BYTES
-        if self.elements > MAX_ELEMENTS or self.held_bytes > MAX_KEPT_BYTES:
+        if self.elements > self.max_elements or self.held_bytes > MAX_KEPT_BYTES:
             self._refuse()
 
     def _refuse(self) -> NoReturn:
-        if self.elements > MAX_ELEMENTS:
-            raise HeaderError(f"more than {MAX_ELEMENTS} elements")
+        if self.elements > self.max_elements:
+            raise HeaderError(f"more than {self.max_elements} elements")
         raise HeaderError(f"the attributes that a transform looks into hold more than {MAX_KEPT_BYTES} bytes")
 
 
