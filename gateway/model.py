@@ -200,6 +200,27 @@ class Routing(NamedTuple):
     derived: tuple[Derivation, ...] = ()
 
 
+class Remembered(NamedTuple):
+    """What is kept of instances that were routed alike, to try other rules on them: one for all of a series that came
+    the same way and were decided alike.
+
+    `header` is that of the first of them (`gateway.transform.remember`), as are `instance_id` and `received_at_ms`; of
+    `facts` the association id means nothing. Patient data: ledger only.
+    """
+
+    series_instance_uid: str
+    modality: str
+    decision: Decision
+    facts: AssociationFacts
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    instance_id: str
+    received_at_ms: int
+    header: bytes
+    instances: int = 1
+    last_at_ms: int = 0  # when the last of them was received
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantine:
     """A worker's or forwarder's verdict that an instance must not be sent."""

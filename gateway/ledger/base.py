@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, Protocol
 
 from gateway.model import (
     Arrival,
+    AssociationFacts,
     DeliveryLease,
     DeliveryState,
     Derivation,
@@ -42,6 +43,7 @@ from gateway.model import (
     LeftBehind,
     Outcome,
     Quarantine,
+    Remembered,
     Role,
     Routing,
     Session,
@@ -124,6 +126,28 @@ class RuleSet:
 
     revision: str
     files: Mapping[str, str]
+
+
+class HistoryKeys(NamedTuple):
+    """What `record_history` says: the key of each new row, and those of rows to count up that are gone."""
+
+    keys: tuple[int, ...]
+    gone: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """Instances that were routed alike, as `gateway rules diff --history` looks at them. Patient data: never log it."""
+
+    history_key: int
+    series_instance_uid: str
+    instance_id: str
+    facts: AssociationFacts
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    received_at_ms: int
+    instances: int
+    header: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +403,24 @@ class Ledger(Protocol):
 
     def load_rules(self, revision: str) -> RuleSet:
         """A stored set. Raises `LedgerError` for an unknown revision."""
+
+    # ── history ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_history(self, new: Sequence[Remembered], more: Mapping[int, tuple[int, int]]) -> HistoryKeys:
+        """Write what workers remember of routed instances. Not durable: it is of use, and nothing rests on it.
+
+        :param new: added up where there is a row already for instances of the same series, decision, facts but for the
+            association id, SOP class and transfer syntax; its header stays.
+        :param more: how many more were routed like those of a row, and when the last was received, by its key.
+        """
+
+    def history(self, since_ms: int, after_key: int, limit: int) -> list[HistoryRow]:
+        """What is remembered, by key from behind `after_key`, where the last instance came at `since_ms` or later."""
+
+    def trim_history(self, before_ms: int, most_bytes: int, limit: int) -> int:
+        """Forget rows whose last instance was received before `before_ms`, and the oldest of those whose headers hold
+        more than `most_bytes` in all; at most `limit` of them. Returns how many.
+        """
 
     # ── people ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,8 @@ from gateway.ledger.base import (
     DeliveryRow,
     DerivationLease,
     DerivationResult,
+    HistoryKeys,
+    HistoryRow,
     InstanceFilter,
     InstanceRow,
     Ordered,
@@ -32,6 +34,7 @@ from gateway.ledger.sqlite import deliveries as _deliveries
 from gateway.ledger.sqlite import derivations as _derivations
 from gateway.ledger.sqlite import destinations as _destinations
 from gateway.ledger.sqlite import gauges as _gauges
+from gateway.ledger.sqlite import history as _history
 from gateway.ledger.sqlite import operations as _operations
 from gateway.ledger.sqlite import people as _people
 from gateway.ledger.sqlite import pseudonyms as _pseudonyms
@@ -52,6 +55,7 @@ from gateway.model import (
     LeftBehind,
     Outcome,
     Quarantine,
+    Remembered,
     Role,
     Routing,
     Session,
@@ -210,6 +214,17 @@ class SqliteLedger:
 
     def load_rules(self, revision: str) -> RuleSet:
         return self._database.read(lambda tx: _rules.load(tx, revision))
+
+    # ── history ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_history(self, new: Sequence[Remembered], more: Mapping[int, tuple[int, int]]) -> HistoryKeys:
+        return self._database.write(lambda tx: _history.record(tx, new, more))
+
+    def history(self, since_ms: int, after_key: int, limit: int) -> list[HistoryRow]:
+        return self._database.read(lambda tx: _history.since(tx, since_ms, after_key, limit))
+
+    def trim_history(self, before_ms: int, most_bytes: int, limit: int) -> int:
+        return self._database.write(lambda tx: _history.trim(tx, before_ms, most_bytes, limit))
 
     # ── people ────────────────────────────────────────────────────────────────────────────────────────────────
 

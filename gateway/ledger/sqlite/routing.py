@@ -228,12 +228,14 @@ def _state(decision: Decision, destinations: tuple[str, ...]) -> tuple[InstanceS
 
 def _finish(tx: Transaction, seq: int, routing: Routing, state: InstanceState, reason: str, now_ms: int) -> None:
     settled_at_ms = now_ms if state is InstanceState.SETTLED else None
-    decision_key, series_key = _decision_key(tx, routing.decision), _series_key(tx, routing.study)
+    keys = decision_key(tx, routing.decision), _series_key(tx, routing.study)
     number = text(routing.study.instance_number)
-    tx.execute(_SQL["finish"], (state.value, reason, decision_key, series_key, number, settled_at_ms, seq))
+    tx.execute(_SQL["finish"], (state.value, reason, *keys, number, settled_at_ms, seq))
 
 
-def _decision_key(tx: Transaction, decision: Decision) -> int:
+def decision_key(tx: Transaction, decision: Decision) -> int:
+    """The row of a decision, made at the first instance that was decided so."""
+
     def find_or_insert() -> int:
         row = (
             decision.revision,

@@ -27,6 +27,9 @@ SELECT count(*) FROM spool_count WHERE bytes <> (
     SELECT ifnull(sum(p.length), 0) FROM payload p JOIN instance i ON i.seq = p.instance_seq WHERE i.state <> 'purged'
 );
 
+-- name: counters_of_the_historys_bytes_that_differ_from_a_recount
+SELECT count(*) FROM history_count WHERE bytes <> (SELECT ifnull(sum(length(header)), 0) FROM history);
+
 -- name: instances_without_an_original_payload
 SELECT count(*) FROM instance i
 WHERE NOT EXISTS (SELECT 1 FROM payload p WHERE p.instance_seq = i.seq AND p.chain = '');
