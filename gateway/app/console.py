@@ -46,7 +46,8 @@ async def _serve(process: Process) -> None:
     reader = await LedgerReader.open(ledger_path(config))
     spool = open_spool(config)
     queue = local_queue(config)
-    sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms)
+    rules = config.rules
+    sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms, rules.history_s, rules.history_size_bytes)
 
     def loaded(plan: Plan) -> None:
         queue.notify(Stage.ROUTE)

@@ -18,6 +18,7 @@ from gateway.app.common import (
 )
 from gateway.app.keys import read_keys
 from gateway.app.reidentification import read_public_key
+from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
 from gateway.flow.seal import Sealer
 from gateway.model import Role
@@ -48,8 +49,17 @@ def main(index: int, config_path: Path) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reserves room for each, of what was just limited
     public_key = read_public_key(config)
     sealer = None if public_key is None else Sealer(public_key)
+    history = History(ledger, clock_ms) if config.rules.history_s and config.rules.history_size_bytes else None
     router = Router(
-        ledger, session, open_spool(config), queue, clock_ms, config.worker.time_s, read_keys(config), sealer
+        ledger,
+        session,
+        open_spool(config),
+        queue,
+        clock_ms,
+        config.worker.time_s,
+        keys=read_keys(config),
+        sealer=sealer,
+        history=history,
     )
     process.ready()
     router.run(process.control.beat, lambda: stopping)

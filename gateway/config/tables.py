@@ -131,7 +131,15 @@ SPOOL = Section(
 RULES = Section(
     "rules",
     v.RulesConfig,
-    (Key("dir", PATH, "The folder of the rule files (`*.yaml`), read in name order.", "`./rules`"),),
+    (
+        Key("dir", PATH, "The folder of the rule files (`*.yaml`), read in name order.", "`./rules`"),
+        Key(
+            "history",
+            duration(0, 366 * v.DAY_S),
+            "How long headers of what was routed are remembered, to try other rules on; `0 s`: not at all.",
+        ),
+        Key("history_size", size(0, 1024 * v.GIB), "How much they may hold; the oldest are forgotten first."),
+    ),
 )
 
 PSEUDONYM_KEYS = Section(

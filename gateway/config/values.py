@@ -107,9 +107,11 @@ class SpoolConfig:
 
 @dataclass(frozen=True, slots=True)
 class RulesConfig:
-    """Where the rule files are."""
+    """Where the rule files are, and how much is remembered of what was routed, to try other rules on."""
 
     dir: Path
+    history_s: float = 7 * DAY_S
+    history_size_bytes: int = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True)

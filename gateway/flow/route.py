@@ -18,21 +18,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway import telemetry
-from gateway.dicom.header import read_header, study_facts
+from gateway.dicom.header import Header, read_header, study_facts
 from gateway.errors import (
     HeaderError,
     LedgerBusy,
+    LedgerError,
     LedgerFull,
     SpoolCorrupt,
     SpoolError,
     SpoolMissing,
 )
 from gateway.flow.derive import make_copy, verify
+from gateway.flow.history import History
 from gateway.flow.remake import Remaker
 from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
-from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
+from gateway.model import Decision, InstanceLease, InstanceState, PayloadFile, Quarantine, Routing, Session
 from gateway.spool import Spool, SpoolFile
 from gateway.transform import NO_KEYS, Keys, Rulebook, load
 from gateway.work.base import Stage, WorkQueue
@@ -57,6 +59,7 @@ class Router:
     """Routes what the ledger has received.
 
     :param time_s: for one instance; the process is ended by SIGALRM when it takes longer.
+    :param history: what remembers them; None where nothing is to be.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class Router:
         time_s: float,
         keys: Keys = NO_KEYS,
         sealer: Sealer | None = None,
+        history: History | None = None,
     ) -> None:
+        self._history = history
         self._ledger = ledger
         self._session = session
         self._spool = spool
@@ -107,10 +112,23 @@ class Router:
                 more_copies = self._remaker.turn(self._book, watch, stopping)
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
+            self._remember(at_once=False)
             if len(leases) < BATCH and not more_copies and not any(lease.attempt > 1 for lease in leases):
                 # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
                 # earlier one another worker had, or one for another try, waits for the next turn.
                 self._queue.wait_sync(IDLE_S)
+        self._remember(at_once=True)
+
+    def _remember(self, at_once: bool) -> None:
+        if self._history is None:
+            return
+        try:
+            if at_once:
+                self._history.flush()
+            else:
+                self._history.turn()
+        except LedgerError as error:
+            telemetry.problem("history_waits_for_ledger", reason=str(error))
 
     def _claim(self) -> list[InstanceLease]:
         """A batch, if there is one, and the rules for it. They are read before anything is claimed: what keeps a worker
@@ -133,6 +151,8 @@ class Router:
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
         associations = {lease.instance_id: lease.facts.association_id for lease in leases}
+        if self._history is not None:
+            self._history.begin(len(leases))
         for lease in leases:
             found = self._look(book, lease, watch, stopping)
             if found is None:
@@ -175,7 +195,9 @@ class Router:
         while True:
             watch.renew()
             try:
-                return route_instance(book, self._spool, lease, watch, self._session.session_id, self._sealer)
+                return route_instance(
+                    book, self._spool, lease, watch, self._session.session_id, self._sealer, self._history
+                )
             except SpoolError as error:
                 # No descriptors, a stale mount: not the instance's fault, so no attempt of it may be lost over this.
                 telemetry.problem("spool_read", reason=str(error))
@@ -232,6 +254,7 @@ def route_instance(
     watch: Watch,
     session_id: int = 0,
     sealer: Sealer | None = None,
+    history: History | None = None,
 ) -> Route:
     """Decide about one instance, and make the copies that its decision asks for.
 
@@ -248,20 +271,20 @@ def route_instance(
     try:
         with SpoolFile.open(spool, payload) as file:
             header = read_header(file, payload.transfer_syntax_uid, plan.wanted)
+            if wrong := _other_identity(header, payload):
+                return bad(wrong)
+            decision = plan.decide(
+                header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid, lease.received_at_ms
+            )
+            study = study_facts(header)
+            if history is not None:
+                history.see(lease, decision, study, file)
     except SpoolMissing:
         return bad("the spool file is missing")
     except SpoolCorrupt as error:
         return bad(f"the spool file is damaged: {error}")
     except HeaderError as error:
         return bad(f"the data set cannot be read: {error}")
-    # The C-STORE command and the data set name the same instance, PS3.4 B.2.1; else neither can be believed.
-    if header.sop_instance_uid != payload.sop_instance_uid:
-        return bad("the data set's SOP Instance UID is not the one in the C-STORE command")
-    if header.sop_class_uid != payload.sop_class_uid:
-        return bad("the data set's SOP Class UID is not the one in the C-STORE command")
-    decision = plan.decide(
-        header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid, lease.received_at_ms
-    )
     chains = [chain for chain in dict.fromkeys(decision.chains) if chain]
     try:
         if chains:
@@ -271,5 +294,17 @@ def route_instance(
         return bad("the spool file is missing")
     except SpoolCorrupt as error:
         return bad(f"the spool file is damaged: {error}")
-    routing = Routing(lease.instance_id, decision, study_facts(header), plan.priority(decision), copies)
+    routing = Routing(lease.instance_id, decision, study, plan.priority(decision), copies)
     return Route(routing, None)
+
+
+def _other_identity(header: Header, payload: PayloadFile) -> str:
+    """What the data set names otherwise than the C-STORE command; "" when they agree.
+
+    They name the same instance, PS3.4 B.2.1; else neither can be believed.
+    """
+    if header.sop_instance_uid != payload.sop_instance_uid:
+        return "the data set's SOP Instance UID is not the one in the C-STORE command"
+    if header.sop_class_uid != payload.sop_class_uid:
+        return "the data set's SOP Class UID is not the one in the C-STORE command"
+    return ""

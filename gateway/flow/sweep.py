@@ -6,7 +6,8 @@ One process a host runs it (the console). Each turn:
      `finish_purge`. What a crash left in `purging` comes again. An error of the commit touches no file.
   2. The SQLite checkpoint, under the writers' lock: at most every CHECKPOINT_S and when CHECKPOINT_BYTES wait for it,
      or every QUIET_CHECKPOINT_S. It holds up every writer for the time of two flushes, so a quiet gateway has few.
-  3. Room: the ballast comes back when there is room for it; empty files that are kept for the pools go when inodes are
+  3. History: what is remembered of routed instances, past its time or its size, in small batches, every HISTORY_S.
+  4. Room: the ballast comes back when there is room for it; empty files that are kept for the pools go when inodes are
      scarce; gauges are set.
 """
 
@@ -27,26 +28,39 @@ CHECKPOINT_S = 5.0
 CHECKPOINT_BYTES = 4 << 20
 QUIET_CHECKPOINT_S = 60.0
 PURGE_BATCH = 500
+HISTORY_S = 60.0
+HISTORY_BATCH = 200
 
 
 class Sweeper:
     """See the module's docstring.
 
     :param keep_s: how long settled instances stay in the spool.
+    :param history_s: how long headers of routed instances are remembered, and how much they may hold.
     """
 
-    def __init__(self, ledger: LedgerThread, spool: Spool, keep_s: float, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        spool: Spool,
+        keep_s: float,
+        clock_ms: Callable[[], int],
+        history_s: float = 0.0,
+        history_bytes: int = 0,
+    ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._keep_ms = int(keep_s * 1000)
         self._clock_ms = clock_ms
+        self._history_ms = int(history_s * 1000)
+        self._history_bytes = history_bytes
         self.healthy = True  # the last turn reached the ledger
         self._stuck: set[str] = set()
 
     async def run(self) -> None:
         """Serve until cancelled."""
         loop = asyncio.get_running_loop()
-        checkpoint_at = late_at = loop.time()
+        checkpoint_at = late_at = forget_at = loop.time()
         while True:
             try:
                 while await self._purge() == PURGE_BATCH:
@@ -54,6 +68,10 @@ class Sweeper:
                 now = loop.time()
                 if now >= checkpoint_at and await self._checkpoint(0 if now >= late_at else CHECKPOINT_BYTES):
                     checkpoint_at, late_at = now + CHECKPOINT_S, now + QUIET_CHECKPOINT_S
+                if now >= forget_at:
+                    while await self._forget() == HISTORY_BATCH:
+                        pass
+                    forget_at = now + HISTORY_S
                 self.healthy = True
             except (LedgerError, SpoolError) as error:
                 if self.healthy:
@@ -79,6 +97,12 @@ class Sweeper:
             telemetry.purged(count=len(gone))
         self._tell(failed)
         return len(items) if gone else 0
+
+    async def _forget(self) -> int:
+        before_ms = self._clock_ms() - self._history_ms
+        return await self._ledger.call(
+            lambda ledger: ledger.trim_history(before_ms, self._history_bytes, HISTORY_BATCH)
+        )
 
     async def _checkpoint(self, at_least_bytes: int) -> bool:
         return await self._ledger.call(lambda ledger: ledger.checkpoint(at_least_bytes))

@@ -104,7 +104,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "ballast": ("1 MB", 1_000_000),
         "pool_size": ("8", 8),
     },
-    "rules": {"dir": ("/", Path("/"))},
+    "rules": {"dir": ("/", Path("/")), "history": ("1 d", 86_400.0), "history_size": ("1 MB", 1_000_000)},
     "pseudonym_keys": {"file": ("/srv/key", Path("/srv/key"))},
     "reidentification": {"public_key": ("/srv/reid.pub", Path("/srv/reid.pub"))},
     "listeners": {

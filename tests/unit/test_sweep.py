@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.flow.sweep import Sweeper
+from gateway.flow.sweep import HISTORY_BATCH, Sweeper
 from gateway.ledger.base import InstanceFilter, Ledger
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Arrival, AssociationFacts, Decision, InstanceState, Role, Routing, StudyFacts
+from gateway.model import Arrival, AssociationFacts, Decision, InstanceState, Remembered, Role, Routing, StudyFacts
 from gateway.spool import ArrivalMeta, Intake, Spool
 from tests.harness.durable import flush
 
@@ -90,3 +90,24 @@ def test_a_file_that_cannot_be_removed_holds_up_no_other(tmp_path: Path) -> None
     assert with_ledger.check() == []
     with_ledger.close()
     intake.close()
+
+
+def test_what_is_remembered_of_routed_instances_is_forgotten_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger.open(path)
+    row = Remembered("", "CT", Decision("r1", 1, (), ()), FACTS, "1.2", "1.2", "a", NOW_MS, b"header")
+    aged = [row._replace(series_instance_uid=f"1.{n}", received_at_ms=NOW_MS - n * 1000) for n in range(500)]
+    ledger.record_history(aged, {})
+
+    async def main() -> None:
+        thread = LedgerThread(lambda: SqliteLedger.open(path, create=False))
+        spool = Spool(tmp_path / "spool", 0, 0)
+        spool.prepare()
+        sweeper = Sweeper(thread, spool, 0.0, lambda: NOW_MS, history_s=9.5, history_bytes=1 << 20)
+        await sweep_until(sweeper, lambda: len(ledger.history(0, 0, 1000)) < 500 - HISTORY_BATCH * 2)
+        assert len(ledger.history(0, 0, 1000)) == 10
+        await thread.close()
+
+    asyncio.run(main())
+    assert ledger.check() == []
+    ledger.close()

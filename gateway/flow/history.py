@@ -1,0 +1,130 @@
+"""What a worker remembers of instances it has routed, so that rules of a later day can be tried on them.
+
+One header is kept for all instances of a series that came the same way and were decided alike; of the others it is
+known how many there were (`gateway.model.Remembered`). Rules:
+  - It must cost little: an instance of a known series costs a look into a table, and the ledger is told of all in one
+    transaction each FLUSH_MS. Of a batch, only a few headers are packed (one and one more for 16 instances): a series
+    that is not among them is counted all the same, and its header taken with a later instance; where none comes, it is
+    forgotten.
+  - It is of use and nothing rests on it: what a worker had not told the ledger when it died is lost, and whatever goes
+    wrong over it holds up no instance.
+
+The worker owns one. Patient data goes into the ledger and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway import telemetry
+from gateway.dicom.window import ByteSource
+from gateway.ledger.base import Ledger
+from gateway.model import Decision, InstanceLease, Remembered, StudyFacts
+from gateway.transform.remember import pack
+
+FLUSH_MS = 2000
+MOST_SERIES = 4096
+MOST_HEADERS = 1024  # that wait for the ledger
+BATCH_SHARE = 16
+
+_Key = tuple[object, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Series:
+    """Instances that were routed alike. `key` is that of their row, once there is one; `count` what it lacks."""
+
+    new: Remembered | None = None
+    key: int = 0
+    count: int = 0
+    last_at_ms: int = 0
+    is_unreadable: bool = False
+
+
+class History:
+    """See the module's docstring."""
+
+    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._clock_ms = clock_ms
+        self._series: OrderedDict[_Key, _Series] = OrderedDict()
+        self._changed: dict[_Series, _Key] = {}
+        self._headers = 0  # that wait for the ledger
+        self._left = 1
+        self._flushed_at_ms = clock_ms()
+
+    def begin(self, batch: int) -> None:
+        """A batch of so many instances is looked at."""
+        self._left = 1 + batch // BATCH_SHARE
+
+    def see(self, lease: InstanceLease, decision: Decision, study: StudyFacts, source: ByteSource) -> None:
+        """One of them was decided about.
+
+        :param source: its data set, which `read_header` has read.
+        """
+        payload, facts = lease.payload, lease.facts
+        syntax = payload.transfer_syntax_uid
+        why = decision.revision, decision.matched, decision.hold, decision.discard
+        key = (study.series_instance_uid, *why, facts[1:], payload.sop_class_uid, syntax)
+        series = self._series.get(key)
+        if series is None:
+            series = self._add(key)
+        else:
+            self._series.move_to_end(key)
+        series.count += 1
+        series.last_at_ms = lease.received_at_ms
+        if not series.key and series.new is None:
+            if self._left <= 0 or self._headers >= MOST_HEADERS or series.is_unreadable:
+                return
+            self._left -= 1
+            header = _packed(source, syntax, lease.instance_id)
+            if header is None:
+                series.is_unreadable = True
+                return
+            uids = payload.sop_class_uid, syntax
+            modality, received_at_ms = study.modality, lease.received_at_ms
+            series.new = Remembered(
+                study.series_instance_uid, modality, decision, facts, *uids, lease.instance_id, received_at_ms, header
+            )
+            self._headers += 1
+        self._changed[series] = key
+
+    def _add(self, key: _Key) -> _Series:
+        if len(self._series) >= MOST_SERIES:
+            self._series.popitem(last=False)
+        series = self._series[key] = _Series()
+        return series
+
+    def turn(self) -> None:
+        """Tell the ledger what there is to tell, if it is time. :raises LedgerError: it stays to be told."""
+        if self._changed and abs(self._clock_ms() - self._flushed_at_ms) >= FLUSH_MS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell the ledger what there is to tell. :raises LedgerError: it stays to be told."""
+        now_ms = self._flushed_at_ms = self._clock_ms()
+        if not self._changed:
+            return
+        new = [(series, series.new) for series in self._changed if series.new is not None]
+        more = {each.key: (each.count, each.last_at_ms) for each in self._changed if each.new is None}
+        rows = [row._replace(instances=series.count, last_at_ms=series.last_at_ms) for series, row in new]
+        found = self._ledger.record_history(rows, more)
+        for (series, _), row_key in zip(new, found.keys, strict=True):
+            series.key, series.new = row_key, None
+        for series, key in self._changed.items():
+            series.count = 0
+            if series.key in found.gone:  # aged out: its next instance makes another row
+                self._series.pop(key, None)
+        self._changed.clear()
+        self._headers = 0
+        self._flushed_at_ms = now_ms
+
+
+def _packed(source: ByteSource, transfer_syntax_uid: str, instance_id: str) -> bytes | None:
+    try:
+        return pack(source, transfer_syntax_uid)
+    except Exception as error:  # noqa: BLE001 - a bug here, or a file that cannot be read on, stops no instance
+        telemetry.problem("history_error", error, instance_id=instance_id)
+        return None
