@@ -18,24 +18,30 @@ from gateway.cli.common import (
     counted,
     in_folder,
     named_in,
+    now_ms,
     open_ledger,
     plain,
     read_config,
     show_json,
     show_table,
 )
-from gateway.cli.suppose import FileData, add_facts, supposed_facts, supposed_time
+from gateway.cli.suppose import FACTS, Bytes, FileData, add_facts, supposed_facts, supposed_time
 from gateway.config import Config
+from gateway.config.units import parse_duration
 from gateway.errors import HeaderError, UsageError
 from gateway.flow.reload import read_rules
 from gateway.flow.scu import find_files
 from gateway.model import transforms_of
 from gateway.transform import Keys, Rulebook, load
+from gateway.transform.remember import encoding_of, unpack
 from gateway.transform.reroute import Comparison, Group, Seen, Way
 from gateway.transform.testing import run_tests
 
 EXAMPLES = 3
+_PAGE = 200
 _PRIORITIES = {1: "high priority", -1: "low priority"}
+
+Refused = tuple[str, str]  # what, and why
 
 
 def add_diff(actions: Commands) -> None:
@@ -45,11 +51,17 @@ def add_diff(actions: Commands) -> None:
         "diff",
         _diff,
         "what a change of the rules would re-route",
-        "gateway rules diff --new ./rules.new images/ --source ct1",
+        "gateway rules diff --history --since '2 d'\n  gateway rules diff --new ./rules.new images/ --source ct1",
         "Decides about each instance by the rules in force and by changed ones, and counts what would go another way, "
         "by source, modality and destinations. Nothing is changed or sent.",
     )
     diff.add_argument("files", nargs="*", metavar="FILE|FOLDER", help="DICOM Part 10 files, folders, or patterns")
+    diff.add_argument(
+        "--history", action="store_true", help="what the gateway has routed of late, as the ledger remembers it"
+    )
+    diff.add_argument(
+        "--since", default="", metavar="TIME", help="with --history: no longer ago than this, as in '1 d'"
+    )
     diff.add_argument("--old", type=Path, metavar="FOLDER", help="rules in this folder (default: those in force)")
     diff.add_argument("--new", type=Path, metavar="FOLDER", help="rules in this folder (default: rules.dir)")
     diff.add_argument(
@@ -63,16 +75,29 @@ def add_diff(actions: Commands) -> None:
 
 def _diff(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    if not arguments.files:
-        raise UsageError("name the files to decide about")
-    received = supposed_time(arguments.received)
+    if bool(arguments.files) == arguments.history:
+        raise UsageError("name the files to decide about, or say --history")
+    if arguments.since and not arguments.history:
+        raise UsageError("--since goes with --history")
+    if arguments.history and any(getattr(arguments, name) for name in FACTS):
+        raise UsageError("what the ledger remembers came as it came: suppose nothing with --history")
     new_folder = arguments.new or config.rules.dir
     keys = read_keys(config)
     with named_in(new_folder):
         new = load(read_rules(new_folder), config.destinations, keys)
     old = _old(arguments, config, keys)
     comparison = Comparison(old, new, max(0, arguments.examples))
-    refused: list[tuple[str, str]] = []
+    if arguments.history:
+        refused = _over_history(config, comparison, _since(arguments.since))
+    else:
+        refused = _over_files(arguments, config, comparison)
+    return _tell(arguments, new_folder, old, new, comparison, refused)
+
+
+def _over_files(arguments: argparse.Namespace, config: Config, comparison: Comparison) -> list[Refused]:
+    """Decide about files as if they came so. Returns those that could not be decided about."""
+    received = supposed_time(arguments.received)
+    refused: list[Refused] = []
     facts = supposed_facts(arguments, config)
     for path in _paths(arguments.files):
         for file in find_files([path], lambda path, why: refused.append((str(path), why))):
@@ -84,7 +109,35 @@ def _diff(arguments: argparse.Namespace) -> int:
                 refused.append((str(file.path), f"{error}; the gateway would quarantine it"))
             except OSError as error:
                 refused.append((str(file.path), f"cannot be read: {error.strerror}"))
-    return _tell(arguments, new_folder, old, new, comparison, refused)
+    return refused
+
+
+def _over_history(config: Config, comparison: Comparison, since_ms: int) -> list[Refused]:
+    """Decide about what the ledger remembers. Returns what could not be decided about."""
+    refused: list[Refused] = []
+    with open_ledger(config) as ledger:
+        after_key = 0
+        while rows := ledger.history(since_ms, after_key, _PAGE):
+            after_key = rows[-1].history_key
+            for row in rows:
+                name = f"{row.instance_id} of series {row.series_instance_uid or '(without UID)'}"
+                syntax = row.transfer_syntax_uid
+                seen = Seen(name, row.facts, syntax, row.sop_class_uid, row.received_at_ms, encoding_of(syntax))
+                try:
+                    comparison.add(seen, Bytes(unpack(row.header)), row.instances)
+                except HeaderError as error:
+                    refused.append((name, str(error)))
+    return refused
+
+
+def _since(text: str) -> int:
+    """When a time ago was, in milliseconds since 1970; "" is ever. :raises UsageError: it is none."""
+    if not text:
+        return 0
+    try:
+        return now_ms() - int(parse_duration(text) * 1000)
+    except ValueError as error:
+        raise UsageError(f"--since {text}: {error}") from None
 
 
 def _old(arguments: argparse.Namespace, config: Config, keys: Keys) -> Rulebook:
@@ -113,7 +166,7 @@ def _tell(
     old: Rulebook,
     new: Rulebook,
     comparison: Comparison,
-    refused: Sequence[tuple[str, str]],
+    refused: Sequence[Refused],
 ) -> int:
     """Show what was found; returns the exit code."""
     failing = [result for result in run_tests(new) if not result.passed]
@@ -174,7 +227,7 @@ def _way(way: Way, whole: bool) -> str:
 
 
 def _as_json(
-    old: Rulebook, new: Rulebook, comparison: Comparison, refused: Sequence[tuple[str, str]], failing: int
+    old: Rulebook, new: Rulebook, comparison: Comparison, refused: Sequence[Refused], failing: int
 ) -> dict[str, object]:
     return {
         "old": old.revision,

@@ -12,6 +12,8 @@ from gateway.model import AssociationFacts
 from gateway.rules.subject import Received
 from gateway.rules.windows import read_received
 
+FACTS = ("calling", "called", "source", "host", "listener", "received")
+
 
 def add_facts(parser: argparse.ArgumentParser) -> None:
     """The options that say how a file came."""
@@ -67,3 +69,14 @@ class FileData:
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
+
+
+class Bytes:
+    """A data set that is held, as a `ByteSource`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `ByteSource`."""
+        return self._data[offset : offset + length]

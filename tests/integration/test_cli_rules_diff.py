@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.harness.data import make_instance, write_part10
 from tests.harness.gatewayprocess import GatewayConfig
-from tests.harness.tools import Completed, free_port
+from tests.harness.tools import Completed, free_port, wait_until
 from tests.integration.cli_site import RULES, Site, command, running_site
 
 
@@ -120,3 +121,39 @@ def test_diff_compares_a_draft_with_the_rules_in_force(site: Site, tmp_path: Pat
     said = site.run("rules", "diff", "--new", draft, image).check().stdout
     assert "1 of 1 instance would go another way" in said
     assert "none of which" in site.run("rules", "diff", image).check().stdout
+
+
+def test_diff_tries_a_draft_on_what_the_gateway_has_routed(site: Site, tmp_path: Path) -> None:
+    series = [make_instance(seed=60 + n, SeriesInstanceUID="1.2.3.4", StationName="ROOM1") for n in range(5)]
+    held = make_instance(seed=66, PatientID="QA1")
+    other = make_instance(seed=67, Modality="MR", StationName="MR1")
+    site.send([*series, held, other], "--calling", "CT1").check()
+    room = "rules:\n  - {name: room, match: {StationName: ROOM1}, send_to: dr, stop: true}\n"
+    draft = folder(tmp_path / "draft", RULES.replace("rules:\n", room))
+    words = ("rules", "diff", "--history", "--new", str(draft))
+
+    def remembered() -> dict[str, Any] | None:
+        report: dict[str, Any] = json.loads(site.run(*words, "--json").stdout)
+        return report if report["instances"] == 7 else None
+
+    report = wait_until(remembered, 30, "all seven to be remembered")
+    assert report["changed"] == 5
+    (group,) = report["groups"]
+    assert (group["modality"], group["instances"]) == ("CT", 5)
+    assert group["now"]["destinations"] == {"dr": "", "pacs": ""}
+    assert group["then"]["destinations"] == {"dr": ""}
+    (example,) = group["examples"]
+    assert example["instance"].endswith(" of series 1.2.3.4")
+    assert (example["rules_now"], example["rules_then"]) == (["images"], ["room"])
+    shown = site.json("show", example["instance"].split()[0])
+    assert shown[0]["series_instance_uid"] == "1.2.3.4"
+    said = site.run(*words, "--since", "1 h").check().stdout
+    assert said.endswith("5 of 7 instances would go another way\n")
+    assert "none of which" in site.run("rules", "diff", "--history").check().stdout
+
+
+def test_diff_of_history_wants_nothing_that_does_not_go_with_it(config: GatewayConfig, tmp_path: Path) -> None:
+    for words in (("--history", "x.dcm"), ("--since", "1 d", "x.dcm"), ("--history", "--source", "ct1"), ()):
+        assert diff(config, "--old", config.rules_dir, *words).returncode == 2
+    said = diff(config, "--old", config.rules_dir, "--history", "--since", "yesterday")
+    assert "--since yesterday: " in said.stderr

@@ -12,7 +12,7 @@ At risk is an object that:
   - names no modality: nobody knows what made it;
   - is a video, or keeps its pixels elsewhere: such pixels cannot be masked;
   - is a document (PDF, CDA, STL, OBJ, MTL): nobody looks into it, no mask is for it, and with a dummy in place of its
-    content (0042,0011), as the profile wants it, nothing would be left. Where that was removed there is nothing to fear.
+    content (0042,0011), as the profile wants it, nothing would be left. Where that was removed nothing is to be feared.
     In objects of other classes the profile's dummy does.
 
 Burned In Annotation NO ends no risk: it is set by default, or by a machine that knows nothing of what the screen showed
