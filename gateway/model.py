@@ -176,11 +176,22 @@ class Sealed(NamedTuple):
     sealed: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """One step of a transform, and whether it was done to an instance or left out, as its `when` did not hold."""
+
+    transform: str
+    number: int  # counts from 1, as people do
+    verb: str
+    done: bool = True
+
+
 class Derivation(NamedTuple):
     """What came of a chain of transforms for one instance: a payload, or None and the reason why there is none.
 
     `again`: the trouble was the host's (no room on the disk); it is to be tried again. `remembered`: the originals of
-    its pseudonyms, as far as they are to be kept and the maker does not know that they are.
+    its pseudonyms, as far as they are to be kept and the maker does not know that they are. `steps` are those that made
+    the payload, in order.
     """
 
     chain: str
@@ -188,6 +199,7 @@ class Derivation(NamedTuple):
     reason: str = ""  # free of patient data
     again: bool = False
     remembered: tuple[Sealed, ...] = ()
+    steps: tuple[StepRun, ...] = ()
 
 
 class Routing(NamedTuple):

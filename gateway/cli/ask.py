@@ -305,6 +305,13 @@ def _show_one(row: InstanceRow, deliveries: list[DeliveryRow]) -> None:
     columns = ("delivery", "destination", "sent as", "state", "outcome", "status", "tries", "age", "next try", "reason")
     print()
     show_table("", columns, rows, "no deliveries")
+    for chain, steps in {delivery.chain: delivery.steps for delivery in deliveries if delivery.steps}.items():
+        told = [
+            (step.transform, step.number, step.verb, "done" if step.done else "left out: its `when` did not hold")
+            for step in steps
+        ]
+        print()
+        show_table(f"steps of {chain}", ("transform", "step", "does", ""), told, "")
 
 
 def _state(row: InstanceRow) -> str:

@@ -48,7 +48,7 @@ def _facts(explained: Explained) -> dict[str, object]:
     return {
         "name": explained.file.path,
         "came": {name: value for name, value in came.items() if value},
-        "sentence": sentence(each),
+        "sentence": sentence(explained),
         "kind": "stopped" if decision.hold is not None or decision.discard is not None else "sent",
         "rules": [(rule.rule, verdict(rule), rule.failing) for rule in explained.rules],
         "sent": sent_as(decision),

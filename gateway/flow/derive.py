@@ -82,4 +82,4 @@ def make_copy(
     except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
         telemetry.problem("transform_error", error, instance_id=lease.instance_id, chain=chain)
         return Derivation(chain, None, f"an error in the gateway: {type(error).__name__}, see its log")
-    return Derivation(chain, copy, remembered=sealed)
+    return Derivation(chain, copy, remembered=sealed, steps=made.steps)

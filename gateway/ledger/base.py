@@ -47,6 +47,7 @@ from gateway.model import (
     Role,
     Routing,
     Session,
+    StepRun,
 )
 
 MAX_ROUTING_ATTEMPTS = 5
@@ -193,6 +194,7 @@ class DeliveryRow:
     due_at_ms: int
     updated_at_ms: int
     chain: str  # of transforms; "" for the original
+    steps: tuple[StepRun, ...] = ()  # that made what is sent; none for the original, and where nothing could be made
 
 
 @dataclass(frozen=True, slots=True)

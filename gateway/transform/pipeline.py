@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from gateway.dicom.header import SOP_CLASS_UID, SOP_INSTANCE_UID
 from gateway.dicom.window import ByteSource
 from gateway.errors import TransformError
+from gateway.model import StepRun
 from gateway.rules.subject import Subject
 from gateway.transform.deidentify.remember import remembered
 from gateway.transform.parse import DEFLATED, parse
@@ -33,13 +34,14 @@ from gateway.transform.write import MAX_PIECE_BYTES, Deflating, Write, write_par
 class Prepared:
     """A data set that all steps of a chain were done to, and the identity that it has now; nothing is written yet."""
 
-    def __init__(self, tree: Tree, source: ByteSource, origin: Origin) -> None:
+    def __init__(self, tree: Tree, source: ByteSource, origin: Origin, steps: tuple[StepRun, ...]) -> None:
         view = View(tree)
         self.sop_class_uid = view.text(SOP_CLASS_UID) or origin.sop_class_uid
         self.sop_instance_uid = view.text(SOP_INSTANCE_UID) or origin.sop_instance_uid
         self.transfer_syntax_uid = tree.transfer_syntax_uid
         self._is_encoded_anew = is_encoded_anew(tree, origin.transfer_syntax_uid)
         self.remembered = remembered(tree)  # what stands behind its pseudonyms: patient data, to be sealed
+        self.steps = steps
         self._tree = tree
         self._source = source
 
@@ -89,10 +91,12 @@ def prepare(
     """
     tree = parse(source, origin.transfer_syntax_uid)
     tree.beat = beat or tree.beat
+    steps: list[StepRun] = []
     for transform in chain:
         tree.is_recording = transform.is_recorded and not tree.keeps_no_record
         for step in transform.steps:
-            _run(transform, step, tree, origin)
+            done = _run(transform, step, tree, origin)
+            steps.append(StepRun(transform.name, step.number, step.verb, done))
     try:
         record(tree, origin, system)
     except ValueRefused as refused:
@@ -100,18 +104,20 @@ def prepare(
         raise TransformError(f"transform {names}: the changes cannot be recorded: {refused}") from None
     if not is_encoded_anew(tree, origin.transfer_syntax_uid):
         check_reading(tree)
-    return Prepared(tree, source, origin)
+    return Prepared(tree, source, origin, tuple(steps))
 
 
-def _run(transform: Transform, step: Step, tree: Tree, origin: Origin) -> None:
+def _run(transform: Transform, step: Step, tree: Tree, origin: Origin) -> bool:
+    """Do a step, unless it has conditions that do not hold; whether it was done."""
     if step.when is not None:
         facts, syntax, sop_class = origin.facts, origin.transfer_syntax_uid, origin.sop_class_uid
         received = origin.received_at_ms if origin.received is None else origin.received
         subject = Subject(View(tree), facts, syntax, sop_class, received)
         if not step.when.holds(subject):
-            return
+            return False
     tree.where = f"transform {transform.name}, step {step.number} ({step.verb})"
     try:
         step.action.run(tree, origin)
     except ValueRefused as refused:
         raise TransformError(f"{tree.where}: {refused}") from None
+    return True

@@ -24,6 +24,7 @@ from gateway.model import (
     PayloadFile,
     Quarantine,
     Routing,
+    StepRun,
     StudyFacts,
 )
 from tests.contract.ledger_scene import CT, EXPLICIT_LITTLE_ENDIAN, Scene, arrival, decision
@@ -335,3 +336,32 @@ def test_what_was_made_for_an_instance_that_was_given_up_meanwhile_is_not_record
         is DerivationResult.UNWANTED
     )
     assert scene.ledger.gauges().spool_bytes == 0
+
+
+STEPS = (StepRun("mark", 1, "set"), StepRun("mark", 3, "remove", done=False))
+
+
+def steps_of(scene: Scene, instance_id: str = "a") -> dict[str, tuple[StepRun, ...]]:
+    return {row.destination: row.steps for row in scene.ledger.deliveries_of([instance_id])}
+
+
+def test_the_steps_that_made_a_payload_are_shown_with_its_deliveries(scene: Scene) -> None:
+    scene.arrive("a")
+    route(scene, Derivation(CHAIN, made(), steps=STEPS))
+    assert steps_of(scene) == {"pacs": (), "dr": STEPS}
+
+
+def test_the_steps_of_a_payload_that_was_made_again_are_those_that_made_it_then(scene: Scene) -> None:
+    scene.arrive("a")
+    route(scene, Derivation(CHAIN, made(), steps=STEPS))
+    lose(scene, scene.claim("dr")[0])
+    other = "to-research~ffff"
+    again = Derivation(other, made("b"), steps=STEPS[:1])
+    scene.ledger.record_derivation(scene.worker, claimed(scene), again, scene.now_ms)
+    assert steps_of(scene) == {"pacs": (), "dr": STEPS[:1]}
+
+
+def test_where_nothing_could_be_made_no_steps_are_shown(scene: Scene) -> None:
+    scene.arrive("a")
+    route(scene, Derivation(CHAIN, None, "set: too long"))
+    assert steps_of(scene) == {"pacs": (), "dr": ()}

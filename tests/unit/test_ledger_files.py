@@ -162,6 +162,8 @@ def test_a_ledger_of_version_1_with_rows_is_opened_by_the_current_code(path: Pat
     scene = Scene(lambda: SqliteLedger.open(path, create=False))
     assert scene.claimed() == ["old"]
     assert scene.route() == ["new"]
+    assert [row.steps for row in scene.ledger.deliveries_of(["old", "new"])] == [(), ()]
+    assert scene.ledger.history(0, 0, 10) == []
     scene.close()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import HeaderError
+from gateway.model import StepRun
 from gateway.transform import TransformError
 from tests.unit.samples import BIG_ENDIAN, EXPLICIT, IMPLICIT, SOP, element, item, sample, undefined
-from tests.unit.transform_kit import before, on, reread, run, run_all, transform
+from tests.unit.transform_kit import before, on, reread, run, run_all, transform, transforms
 
 CT = "CT_small.dcm"
 
@@ -381,3 +382,22 @@ def test_a_chain_runs_one_transform_after_the_other() -> None:
     chain = [transform("- set: {StudyID: A}"), transform("- suffix: {StudyID: B}\n- record: false")]
     data, _ = run_all(SOP, chain)
     assert reread(data).StudyID == "AB"
+
+
+def test_what_was_done_and_what_was_left_out_is_told_without_a_value() -> None:
+    chain = transforms("""
+        transforms:
+          first:
+            - record: false
+            - set: {PatientComments: SECRET}
+            - {when: {Modality: MR}, remove: [StudyID]}
+          second:
+            - {when: {PatientComments: SECRET}, prefix: {PatientID: A}}
+    """)
+    _, prepared = run_all(sample("CT_small.dcm").data_set, list(chain.values()))
+    assert prepared.steps == (
+        StepRun("first", 2, "set"),
+        StepRun("first", 3, "remove", done=False),
+        StepRun("second", 1, "prefix"),
+    )
+    assert "SECRET" not in repr(prepared.steps)

@@ -10,7 +10,7 @@ from gateway.ledger import queries
 from gateway.ledger.base import AgeBucket, DeliveryRow, InstanceFilter, InstanceRow
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.which import Which
-from gateway.model import DeliveryState, DuplicateKind, InstanceState
+from gateway.model import DeliveryState, DuplicateKind, InstanceState, StepRun
 
 _SQL = queries.load("sqlite", "people")
 _EVER_MS = 1 << 62
@@ -27,7 +27,7 @@ def instances(tx: Transaction, which: InstanceFilter, limit: int, offset: int) -
 def deliveries(tx: Transaction, instance_ids: Sequence[str]) -> list[DeliveryRow]:
     """See `Ledger.deliveries_of`."""
     cursor = tx.execute(_SQL["deliveries"], (json.dumps(list(instance_ids)),))
-    return [DeliveryRow(row[0], row[1], row[2], DeliveryState(row[3]), *row[4:]) for row in cursor]
+    return [_delivery_row(row) for row in cursor]
 
 
 def queue_ages(tx: Transaction, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:
@@ -66,4 +66,22 @@ def _instance_row(row: Sequence[Any]) -> InstanceRow:
         modality=row[18],
         rules=tuple(json.loads(row[19])),
         revision=row[20],
+    )
+
+
+def _delivery_row(row: Sequence[Any]) -> DeliveryRow:
+    return DeliveryRow(
+        delivery_id=row[0],
+        instance_id=row[1],
+        destination=row[2],
+        state=DeliveryState(row[3]),
+        code=row[4],
+        reason=row[5],
+        status=row[6],
+        attempts=row[7],
+        created_at_ms=row[8],
+        due_at_ms=row[9],
+        updated_at_ms=row[10],
+        chain=row[11],
+        steps=tuple(StepRun(name, number, verb, bool(done)) for name, number, verb, done in json.loads(row[12])),
     )

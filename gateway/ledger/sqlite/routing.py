@@ -206,14 +206,15 @@ def _deliver(
 def derive(tx: Transaction, seq: int, derived: Sequence[Derivation]) -> dict[str, str]:
     """Write down what chains made of an instance. Returns the reason for those that cannot make anything."""
     failed: dict[str, str] = {}
-    for chain, payload, reason, again, _ in derived:
+    for chain, payload, reason, again, _, steps in derived:
         if payload is None:
             tx.execute(_SQL["derive_nothing"], (seq, chain))
             if not again:  # else who is to send it finds nothing, and has it made
                 failed[chain] = text(reason) or TRANSFORM
             continue
         before = tx.value(_SQL["derived_length"], (seq, chain)) or 0
-        tx.execute(_SQL["derive"], (seq, chain, *payload))
+        told = json.dumps([[step.transform, step.number, step.verb, int(step.done)] for step in steps])
+        tx.execute(_SQL["derive"], (seq, chain, *payload, told))
         tx.count_spool_bytes(payload.length - before)
     return failed
 

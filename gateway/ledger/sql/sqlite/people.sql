@@ -16,9 +16,10 @@ ORDER BY i.seq DESC LIMIT :limit OFFSET :offset
 
 -- name: deliveries
 SELECT d.delivery_id, i.instance_id, n.name, d.state, d.code, d.reason, d.status, d.attempts, d.created_at_ms,
-       d.due_at_ms, d.updated_at_ms, d.chain
+       d.due_at_ms, d.updated_at_ms, d.chain, ifnull(p.steps, '[]')
 FROM instance i
 JOIN delivery d ON d.instance_seq = i.seq
+LEFT JOIN payload p ON p.instance_seq = d.instance_seq AND p.chain = d.chain
 JOIN destination n ON n.destination_key = d.destination_key
 WHERE i.instance_id IN (SELECT value FROM json_each(?))
 ORDER BY i.seq, n.name, d.delivery_id;

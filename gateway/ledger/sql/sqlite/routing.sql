@@ -66,11 +66,11 @@ SELECT length FROM payload WHERE instance_seq = ? AND chain = ?;
 
 -- name: derive
 INSERT INTO payload (instance_seq, chain, path, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
-                     transfer_syntax_uid)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                     transfer_syntax_uid, steps)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 ON CONFLICT (instance_seq, chain) DO UPDATE
 SET path = ?3, data_offset = ?4, length = ?5, checksum = ?6, sop_class_uid = ?7, sop_instance_uid = ?8,
-    transfer_syntax_uid = ?9;
+    transfer_syntax_uid = ?9, steps = ?10;
 
 -- Of one that was there the path stays, for the purge.
 -- name: derive_nothing

@@ -1,4 +1,4 @@
--- What rules of a later day can be tried on: headers of instances that were routed, one for all that were routed alike.
+-- What rules of a later day can be tried on: headers of routed instances, one for all that were routed alike.
 
 CREATE TABLE history (
     history_key         INTEGER PRIMARY KEY,
@@ -28,3 +28,6 @@ CREATE TABLE history_count (
 ) STRICT;
 
 INSERT INTO history_count (bytes) VALUES (0);
+
+-- Which steps made a payload: a JSON array of [transform, number, verb, done], in order; nothing where they are not known.
+ALTER TABLE payload ADD COLUMN steps TEXT NOT NULL DEFAULT '[]';
