@@ -70,7 +70,7 @@ class _Part:
         return self._source.read(self._offset + offset, length) if length > 0 else b""
 
 
-class _Held:
+class Held:
     """Bytes in memory as a source."""
 
     def __init__(self, data: bytes) -> None:
@@ -164,7 +164,7 @@ def _opened(data: DataSet, element: Element) -> tuple[Walk, int, bool]:
     if depth > MAX_DEPTH:
         raise HeaderError(f"nested deeper than {MAX_DEPTH} levels")
     length, base = element.value_bytes, 0
-    part: ByteSource = _Held(element.value)
+    part: ByteSource = Held(element.value)
     if element.bulk is not None:
         base = element.bulk[0]
         part = _Part(data.tree.source, base, length)

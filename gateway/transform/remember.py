@@ -15,16 +15,17 @@ import zlib
 from collections.abc import Iterator
 from struct import pack as packed
 
-from gateway.dicom.window import ByteSource
+from gateway.dicom.window import ByteSource, Inflated
 from gateway.errors import HeaderError
 from gateway.transform.names import is_sequence_tag
-from gateway.transform.parse import BIG_ENDIAN, DEFLATED, IMPLICIT, Rewound, Walk
+from gateway.transform.parse import BIG_ENDIAN, DEFLATED, IMPLICIT, Held, Walk
 from gateway.transform.tree import Budget
 
 MAX_VALUE_BYTES = 1024
 MAX_SEQUENCE_BYTES = 16 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_ELEMENTS = 20_000
+MAX_INFLATED_BYTES = 256 * 1024  # of a deflated data set: to go back in one is to inflate it anew
 SHORTENED_BYTES = 64
 _FIRST_PIXEL_DATA = 0x7FE00000
 _UNDEFINED = 0xFFFFFFFF
@@ -37,7 +38,9 @@ _LEVEL = 1  # of zlib: 6 packs 5 % better, in half as much time again
 def pack(source: ByteSource, transfer_syntax_uid: str) -> bytes | None:
     """The header of a data set that `read_header` has read, packed; None where nothing can be kept."""
     try:
-        walk = Walk(Rewound(source) if transfer_syntax_uid in DEFLATED else source, Budget(MAX_ELEMENTS))
+        if transfer_syntax_uid in DEFLATED:
+            source = Held(Inflated(source).read(0, MAX_INFLATED_BYTES))
+        walk = Walk(source, Budget(MAX_ELEMENTS))
         implicit = walk.detect_implicit(0, transfer_syntax_uid in IMPLICIT)
         kept = b"".join(_parts(walk, implicit, transfer_syntax_uid in BIG_ENDIAN))
     except HeaderError:
@@ -46,8 +49,8 @@ def pack(source: ByteSource, transfer_syntax_uid: str) -> bytes | None:
 
 
 def _parts(walk: Walk, implicit: bool, big_endian: bool) -> Iterator[bytes]:
-    """What is kept, in runs of elements as they stand."""
-    size = at = run = 0
+    """What is kept, in runs of elements as they stand, to the first that cannot be read."""
+    size = at = run = last = 0
     for _ in range(MAX_ELEMENTS):
         try:
             tag, vr, header, length = walk.head(at, _NO_END, implicit, big_endian)
@@ -57,28 +60,30 @@ def _parts(walk: Walk, implicit: bool, big_endian: bool) -> Iterator[bytes]:
             if length == _UNDEFINED:
                 is_sequence, begin = True, at + header
                 if vr in _BYTE_VRS:
-                    after = walk.fragments_end(begin, big_endian)
+                    length = walk.fragments_end(begin, big_endian) - begin
                 else:
-                    after = walk.sequence_end(begin, vr, implicit, big_endian)
-                length = after - begin
+                    length = walk.sequence_end(begin, vr, implicit, big_endian) - begin
+            after = at + header + length
+            is_whole = length <= MAX_VALUE_BYTES or (is_sequence and length <= MAX_SEQUENCE_BYTES)
+            is_length = not tag & 0xFFFF
+            if is_whole and not is_length:
+                if size + after - run > MAX_HEADER_BYTES:
+                    break
+                last, at = at, after
+                continue
+            shortened = b""
+            if not is_sequence and not is_length:
+                shortened = _shortened(walk.slice(at, header + SHORTENED_BYTES), vr, header, big_endian)
         except HeaderError:  # the end, or nothing that could be read on
             break
-        after = at + header + length
-        is_whole = length <= MAX_VALUE_BYTES or (is_sequence and length <= MAX_SEQUENCE_BYTES)
-        is_length = not tag & 0xFFFF
-        if is_whole and not is_length:
-            if size + after - run > MAX_HEADER_BYTES:
-                break
-        else:
-            if at > run:
-                yield walk.slice(run, at - run)
-            size, run = size + at - run, after
-            if not is_sequence and not is_length:
-                size += header + SHORTENED_BYTES
-                if size > MAX_HEADER_BYTES:
-                    return
-                yield _shortened(walk.slice(at, header + SHORTENED_BYTES), vr, header, big_endian)
-        at = after
+        if at > run:
+            yield walk.slice(run, at - run)
+        size, run, at = size + at - run + len(shortened), after, after
+        if size > MAX_HEADER_BYTES:
+            break
+        yield shortened
+    if at > run and not walk.peek(at - 1, 1):  # the last one is cut
+        at = last
     if at > run:
         yield walk.slice(run, at - run)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.data import make_instance, write_part10
+from tests.harness.data import Instance, make_instance, write_part10
 from tests.harness.gatewayprocess import GatewayConfig
 from tests.harness.tools import Completed, free_port, wait_until
 from tests.integration.cli_site import RULES, Site, command, running_site
@@ -157,3 +157,19 @@ def test_diff_of_history_wants_nothing_that_does_not_go_with_it(config: GatewayC
         assert diff(config, "--old", config.rules_dir, *words).returncode == 2
     said = diff(config, "--old", config.rules_dir, "--history", "--since", "yesterday")
     assert "--since yesterday: " in said.stderr
+
+
+def test_nothing_is_remembered_where_that_is_switched_off_and_what_was_is_forgotten(site: Site) -> None:
+    def remembered(*instances: Instance) -> int:
+        """How many instances the ledger remembers, after these were routed and the gateway has stopped."""
+        site.send(instances).check()
+        for one in instances:
+            site.wait_routed(one.sop_instance_uid)
+        assert site.gateway.stop() == 0
+        count: int = json.loads(site.run("rules", "diff", "--history", "--json").check().stdout)["instances"]
+        return count
+
+    assert remembered(make_instance(seed=80), make_instance(seed=81)) == 2
+    site.gateway.config.document["rules"]["history"] = "0 s"
+    site.gateway.start(timeout_s=60)
+    assert remembered(make_instance(seed=82)) == 0

@@ -153,3 +153,26 @@ def test_whatever_the_bytes_nothing_is_raised(data: st.DataObject) -> None:
 def test_what_is_damaged_in_the_ledger_is_found(stored: bytes) -> None:
     with pytest.raises(HeaderError, match="damaged"):
         unpack(stored)
+
+
+def deflated(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(data) + deflater.flush()
+
+
+def test_a_deflated_data_set_is_inflated_once_and_not_far() -> None:
+    bomb = UID + element(0x00091001, "UN", bytes(64 << 20)) + element(0x00091002, "UN", b"x" * 2000) * 1000 + LAST
+    source = MemorySource(deflated(bomb))
+    packed = pack(source, DEFLATED)
+    assert packed is not None
+    assert unpack(packed) == UID + element(0x00091001, "UN", bytes(SHORTENED_BYTES))
+    assert source.read_bytes <= 2 * 64 * 1024
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_what_ends_early_is_kept_to_its_last_whole_element(cut: int) -> None:
+    whole = UID + element(0x00104000, "LT", b"ab" * 600) + LAST + element(0x00200020, "CS", b"L\\P ")
+    data = pack(MemorySource(whole[:-cut]), EXPLICIT)
+    assert data is not None
+    kept_whole = UID + element(0x00104000, "LT", b"ab" * 32)
+    assert unpack(data) == (kept_whole + LAST if cut <= 12 else kept_whole)
