@@ -97,16 +97,18 @@ class History:
         series = self._series[key] = _Series()
         return series
 
-    def turn(self) -> None:
-        """Tell the ledger what there is to tell, if it is time. :raises LedgerError: it stays to be told."""
-        if self._changed and abs(self._clock_ms() - self._flushed_at_ms) >= FLUSH_MS:
-            self.flush()
+    def turn(self) -> bool:
+        """Tell the ledger what there is to tell, if it is time; whether it was told something.
 
-    def flush(self) -> None:
-        """Tell the ledger what there is to tell. :raises LedgerError: it stays to be told."""
-        now_ms = self._flushed_at_ms = self._clock_ms()
+        :raises LedgerError: it stays to be told.
+        """
+        return bool(self._changed) and abs(self._clock_ms() - self._flushed_at_ms) >= FLUSH_MS and self.flush()
+
+    def flush(self) -> bool:
+        """As `turn`, whatever the time."""
+        self._flushed_at_ms = self._clock_ms()
         if not self._changed:
-            return
+            return False
         new = [(series, series.new) for series in self._changed if series.new is not None]
         more = {each.key: (each.count, each.last_at_ms) for each in self._changed if each.new is None}
         rows = [row._replace(instances=series.count, last_at_ms=series.last_at_ms) for series, row in new]
@@ -119,7 +121,7 @@ class History:
                 self._series.pop(key, None)
         self._changed.clear()
         self._headers = 0
-        self._flushed_at_ms = now_ms
+        return True
 
 
 def _packed(source: ByteSource, transfer_syntax_uid: str, instance_id: str) -> bytes | None:

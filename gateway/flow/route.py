@@ -75,6 +75,7 @@ class Router:
         history: History | None = None,
     ) -> None:
         self._history = history
+        self._history_waits = False
         self._ledger = ledger
         self._session = session
         self._spool = spool
@@ -123,12 +124,12 @@ class Router:
         if self._history is None:
             return
         try:
-            if at_once:
-                self._history.flush()
-            else:
-                self._history.turn()
+            if self._history.flush() if at_once else self._history.turn():
+                self._history_waits = False
         except LedgerError as error:
-            telemetry.problem("history_waits_for_ledger", reason=str(error))
+            if not self._history_waits:  # a disk may be full for a weekend
+                telemetry.problem("history_waits_for_ledger", reason=str(error))
+            self._history_waits = True
 
     def _claim(self) -> list[InstanceLease]:
         """A batch, if there is one, and the rules for it. They are read before anything is claimed: what keeps a worker

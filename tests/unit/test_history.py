@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import LedgerBusy
+from gateway.errors import LedgerBusy, LedgerFull
 from gateway.flow import history as module
 from gateway.flow.history import FLUSH_MS, History
-from gateway.flow.route import route_instance
+from gateway.flow.route import Router, route_instance
 from gateway.flow.watch import Watch
 from gateway.ledger.base import HistoryRow
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.model import AssociationFacts, InstanceLease
+from gateway.model import AssociationFacts, InstanceLease, Role
 from gateway.spool import Intake, Spool
 from gateway.transform import load
 from gateway.transform.remember import unpack
+from gateway.work.base import Stage
+from gateway.work.local import LocalQueue
 from tests.harness.data import make_instance
 from tests.unit.spool_kit import make_facts, make_intake, make_meta, make_spool, payload_of, store
 
@@ -146,3 +148,30 @@ def test_a_bug_in_remembering_stops_no_instance(bench: Bench, monkeypatch: pytes
     monkeypatch.setattr(module, "pack", broken)
     bench.route(*["1.2"] * 2)
     assert bench.rows() == []
+
+
+def test_a_worker_goes_on_when_the_ledger_takes_no_history_and_says_so_once(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    queue = LocalQueue(tmp_path / "run", Stage.ROUTE)
+    session = bench.ledger.open_session(Role.WORKER, "host", 1, bench.now_ms)
+    router = Router(bench.ledger, session, bench.spool, queue, lambda: bench.now_ms, 60.0, bench.history)
+
+    def turn() -> None:
+        """One turn of the worker, and its end."""
+        turns = iter((False, True))
+        queue.notify(Stage.ROUTE)
+        router.run(lambda: None, lambda: next(turns))
+
+    def full(*_: object) -> None:
+        raise LedgerFull("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "record_history", full)
+        for _ in range(3):
+            bench.route("1.2")
+            turn()
+    assert capfd.readouterr().err.count("history_waits_for_ledger") == 1
+    turn()
+    assert [row.instances for row in bench.ledger.history(0, 0, 10)] == [3]
+    queue.close()
