@@ -17,6 +17,8 @@ from gateway.transform.values import ValueRefused
 
 _MAX_MARKERS = 1000
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # SOF0-15, SOF55 of JPEG-LS
+# What else may stand in front of a scan: DHT, DAC, DQT, DRI, APPn, LSE of JPEG-LS, COM.
+_SEGMENTS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xF8, 0xFE})
 _JPEG_LS, _LOSSLESS = 0xF7, frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _RGB_IDS = (b"RGB", b"rgb")
 _END = b"\xff\xd9"  # EOI
@@ -59,14 +61,20 @@ def stream_of_jpeg(frame: bytes) -> Stream:
         segment = frame[at + 4 : at + 2 + length]
         if marker in _FRAME_HEADERS and len(segment) >= 6:
             found, kind = segment, marker
-        elif marker == 0xEE and segment[:5] == b"Adobe" and len(segment) >= 12:
-            colour = "RGB" if segment[11] == 0 else "YBR"
-        elif marker == 0xE0 and segment[:5] == b"JFIF\0":
-            colour = colour or "YBR"
         elif marker == 0xDA:
             return _jpeg(found, kind, colour, segment)
+        elif length < 2 or marker not in _SEGMENTS:
+            break
+        colour = _colour(marker, segment) or colour
         at += 2 + length
     raise ValueRefused(f"{label(PIXEL_DATA)}: a frame is no JPEG stream")
+
+
+def _colour(marker: int, segment: bytes) -> str:
+    """What an APPn segment says of the colours: Adobe's, which is the last one, before JFIF's."""
+    if marker == 0xEE and segment[:5] == b"Adobe" and len(segment) >= 12:
+        return "RGB" if segment[11] == 0 else "YBR"
+    return "YBR" if marker == 0xE0 and segment[:5] == b"JFIF\0" else ""
 
 
 def _jpeg(header: bytes | None, kind: int, colour: str, scan: bytes) -> Stream:
@@ -89,6 +97,19 @@ def _jpeg(header: bytes | None, kind: int, colour: str, scan: bytes) -> Stream:
         is_by_plane=components > 1 and count == 1,
         is_lossy=is_lossy,
     )
+
+
+def bare(frame: bytes) -> bytes:
+    """A JPEG stream without its APPn and COM segments, over which a codec may stumble, and which say only colours."""
+    kept, at = [frame[:2]], 2
+    for _ in range(_MAX_MARKERS):
+        if at + 4 > len(frame) or frame[at] != 0xFF or frame[at + 1] in (0xDA, 0xFF):
+            break
+        after = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+        if not (0xE0 <= frame[at + 1] <= 0xEF or frame[at + 1] == 0xFE):
+            kept.append(frame[at:after])
+        at = after
+    return b"".join([*kept, frame[at:]])
 
 
 def stream_of_j2k(frame: bytes) -> Stream:
