@@ -60,6 +60,7 @@ class Encoding:
     transfer_syntax_uid: str = EXPLICIT
     of_undefined_length: bool = False
     is_unknown: Callable[[int], bool] = lambda tag: False  # which known attributes come as UN
+    lie: Callable[[int, str], str] = lambda tag, vr: vr  # the VR that is written in place of the true one
 
     @property
     def order(self) -> str:
@@ -117,6 +118,7 @@ def _element(encoding: Encoding, tag: int, vr: str, value: bytes) -> bytes:
         return head + struct.pack(order + "I", len(value)) + value
     if vr != "SQ" and encoding.is_unknown(tag):
         vr = "UN"
+    vr = encoding.lie(tag, vr)
     if vr in LONG_VRS:
         return head + vr.encode() + b"\0\0" + struct.pack(order + "I", len(value)) + value
     return head + vr.encode() + struct.pack(order + "H", len(value)) + value

@@ -178,9 +178,9 @@ class Engine:
             return "C" if self._profile.moves_dates else "X/Z/D"
         if "PN" in (vr, known):
             return "X/Z/D"
-        if mode is Mode.CLEAN and vr in _TEXT_OR_NAME:
+        if mode is Mode.CLEAN and not _TEXT_OR_NAME.isdisjoint((vr, known)):
             return "C"
-        return "D" if mode is Mode.DUMMY and vr in _REPLACED else ""
+        return "D" if mode is Mode.DUMMY and not _REPLACED.isdisjoint((vr, known)) else ""
 
     def _sequence(self, data: DataSet, element: Element, action: str, mode: Mode) -> Element | None:
         if action == "X":

@@ -7,8 +7,9 @@ from functools import lru_cache
 from gateway.transform.deidentify.profile import Profile
 from gateway.transform.deidentify.table import Option
 from gateway.transform.edit import write
+from gateway.transform.names import standard_vr
 from gateway.transform.pixels.risk import has_pixels
-from gateway.transform.tree import Budget, Tree
+from gateway.transform.tree import Budget, DataSet, Tree
 
 _PATIENT_IDENTITY_REMOVED = 0x00120062
 _METHOD = 0x00120063
@@ -49,12 +50,20 @@ def tell(tree: Tree, profile: Profile) -> None:
     elif not tree.pixels_clean:
         chosen.discard(Option.CLEAN_PIXEL_DATA)  # there are none
     codes = [_BASIC, *(code for option, code in _CODES.items() if option in chosen)]
-    write(root, _PATIENT_IDENTITY_REMOVED, "YES")
-    write(root, _METHOD, "\\".join(meaning for _, meaning in codes))
+    write_anew(root, _PATIENT_IDENTITY_REMOVED, "YES")
+    write_anew(root, _METHOD, "\\".join(meaning for _, meaning in codes))
     root.put(root.make(_METHOD_CODES, "SQ", _items(tuple(codes), root.implicit, root.big_endian)))
-    write(root, _TEMPORAL_INFORMATION_MODIFIED, _temporal(profile))
+    write_anew(root, _TEMPORAL_INFORMATION_MODIFIED, _temporal(profile))
     if tree.pixels_clean and has_pixels(tree):
-        write(root, _BURNED_IN_ANNOTATION, "NO")
+        write_anew(root, _BURNED_IN_ANNOTATION, "NO")
+
+
+def write_anew(root: DataSet, tag: int, text: str) -> None:
+    """As `write`, whatever VR stood there."""
+    found = root.get(tag)
+    if found is not None and found.vr not in ("", "UN", standard_vr(tag)):
+        root.drop({tag})
+    write(root, tag, text)
 
 
 @lru_cache(maxsize=64)

@@ -8,11 +8,11 @@ from datetime import date
 from gateway.dicom.header import SOP_INSTANCE_UID
 from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
 from gateway.transform.deidentify.engine import Engine, Subject, names_of
-from gateway.transform.deidentify.method import tell
+from gateway.transform.deidentify.method import tell, write_anew
 from gateway.transform.deidentify.profile import PSEUDONYM, Profile
 from gateway.transform.deidentify.remember import originals_of
 from gateway.transform.deidentify.table import EDITION, Option
-from gateway.transform.edit import read, write
+from gateway.transform.edit import read
 from gateway.transform.names import label
 from gateway.transform.pixels.risk import has_pixels, why_at_risk
 from gateway.transform.steps import Origin
@@ -51,10 +51,10 @@ class Deidentify:
         if not profile.has(Option.RETAIN_UIDS) and not _text(tree, SOP_INSTANCE_UID):
             # The one that the instance was sent under would be sent on.
             raise ValueRefused(f"{label(SOP_INSTANCE_UID)}: there is none that another could stand for")
-        write(root, _PATIENT_ID, profile.patient_id.replace(PSEUDONYM, pseudonym))
-        write(root, _PATIENT_NAME, profile.patient_name.replace(PSEUDONYM, pseudonym))
+        write_anew(root, _PATIENT_ID, profile.patient_id.replace(PSEUDONYM, pseudonym))
+        write_anew(root, _PATIENT_NAME, profile.patient_name.replace(PSEUDONYM, pseudonym))
         if birth_date:
-            write(root, _BIRTH_DATE, birth_date)
+            write_anew(root, _BIRTH_DATE, birth_date)
         tell(tree, profile)
 
     def _check_pixels(self, tree: Tree) -> None:
