@@ -65,6 +65,21 @@ def test_nothing_of_a_broken_attribute_comes_through(broken: bytes, options: fro
 
 
 @pytest.mark.parametrize(
+    ("tag", "vr"),
+    [
+        (0x00080020, "DA"), (0x00080020, "LO"), (0x00080030, "TM"), (0x0008002A, "DT"), (0x00101010, "AS"),
+        (0x00101030, "DS"), (0x0020000E, "UI"), (0x00081150, "UI"), (0x00141020, "DA"), (0x0040A121, "DA"),
+    ],
+)  # fmt: skip
+def test_a_name_in_the_place_of_a_date_a_number_or_a_uid_is_not_retained(tag: int, vr: str) -> None:
+    options = frozenset(Option) - {Option.RETAIN_LONGITUDINAL_MODIFIED_DATES}
+    before = element(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.2\0") + element(0x00080018, "UI", b"1.2.3.4\0")
+    name = element(tag, vr, b"DOE^JANE")
+    new = output(before + name + ID if tag < 0x00100020 else before + ID + name, options)
+    assert b"DOE" not in new
+
+
+@pytest.mark.parametrize(
     "broken",
     [
         element(0x00100020, "LO", b"CNRY\xe4 "),

@@ -42,8 +42,10 @@ from tests.unit.deidentify_kit import (
     MODIFIED_DATES,
     deidentified,
     profile,
+    step_of,
 )
 from tests.unit.samples import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT
+from tests.unit.transform_kit import run_all, transform
 
 EXPLICIT_VR = Encoding(EXPLICIT)
 CLEANING = frozenset({Option.CLEAN_DESCRIPTORS, Option.CLEAN_STRUCTURED_CONTENT, Option.CLEAN_GRAPHICS})
@@ -193,13 +195,10 @@ def liars(aviary: Aviary) -> list[Node]:
     """Attributes of another VR than their own; only explicit VR can lie."""
     items = Sequence(0, [[aviary.leaf(0x00100010, "PN", never, "in what is no sequence")]]).write(Encoding())[12:]
 
-    def if_chosen(option: str) -> Fate:
-        return lambda verdicts: ("text",) if option in verdicts.options else ()
-
     return [
         aviary.leaf(0x0040A067, "LO", never, "a name of another VR"),
-        aviary.leaf(0x0070031B, "LO", if_chosen("retain-uids"), "a UID of another VR"),
-        aviary.leaf(0x00141020, "LO", if_chosen("retain-longitudinal-full-dates"), "a date of another VR"),
+        aviary.leaf(0x0070031B, "LO", never, "a UID of another VR"),
+        aviary.leaf(0x00141020, "LO", never, "a date of another VR"),
         aviary.leaf(0x0008103F, "DA", never, "a text of another VR"),
         Leaf(0x00081199, "OB", items),
         Leaf(0x00089092, "UT", items),
@@ -352,3 +351,11 @@ def test_no_canary_is_found_whatever_vr_is_written(seed: int, options: frozenset
 
 
 TRUE = {0x00080005, 0x00080016, 0x00080018, 0x00100020, 0x0020000D}  # what must be understood, or the object is held
+
+
+def test_no_canary_is_found_where_the_copy_gets_another_transfer_syntax() -> None:
+    everything = planted()
+    transcode = transform("- transcode: implicit-vr-little-endian")
+    for chain in ([step_of(profile()), transcode], [transcode, step_of(profile())]):
+        output, _ = run_all(everything.data, chain)
+        assert found_in(output) == set()

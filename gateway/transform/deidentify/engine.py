@@ -20,6 +20,7 @@ Nothing of it is recorded in Original Attributes Sequence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -171,10 +172,10 @@ class Engine:
         if tag in _SCHEME_UIDS and mode is not Mode.KEEP:
             return "" if mode is Mode.CLEAN and is_public(data) else "X"
         if "UI" in (vr, known):
-            return "" if is_class(tag) or self._profile.has(Option.RETAIN_UIDS) else "U"
+            return "K" if is_class(tag) or self._profile.has(Option.RETAIN_UIDS) else "U"
         if vr in _DATES or known in _DATES:
             if self._profile.has(Option.RETAIN_LONGITUDINAL_FULL_DATES):
-                return ""
+                return "K"
             return "C" if self._profile.moves_dates else "X/Z/D"
         if "PN" in (vr, known):
             return "X/Z/D"
@@ -210,12 +211,12 @@ class Engine:
     def _value(self, data: DataSet, element: Element, vr: str, action: str, kind: str) -> Element | None:
         if action == "X":
             return None
-        if action == "K":
+        if action == "K" and _is_of_its_kind(element, vr):
             return self._aged(data, element) if vr == "AS" and self._profile.caps_age else element
         if not element.value_bytes:
             return element if action in "ZCU" else data.make(element.tag, _made_vr(vr), _dummy(data, element, vr))
-        if action in "UC":
-            made = self._mapped(data, element, vr) if action == "U" else self._cleaned(data, element, vr)
+        if action in "KUC":
+            made = self._cleaned(data, element, vr) if action == "C" else self._mapped(data, element, vr)
             if made is not None:
                 return made
             # It cannot be read as what it should be, or nothing of it may stay: it goes as far as its type lets it.
@@ -330,6 +331,21 @@ def _emptied(data: DataSet, element: Element) -> Element:
 
 def _begin(data: DataSet, element: Element) -> bytes:
     return element.value[:4] if element.bulk is None else data.tree.source.read(element.bulk[0], 4)
+
+
+def _is_of_its_kind(element: Element, vr: str) -> bool:
+    """Whether a number, a date or a UID that is to stay has the characters of one: else it may be a name."""
+    known = standard_vr(element.tag)
+    kind = _KINDS.get(known) or _KINDS.get(vr)
+    return kind is None or (element.bulk is None and kind.fullmatch(element.value) is not None)
+
+
+_KINDS = {
+    "AS": re.compile(rb"[0-9DMWY \\\0]*"),
+    "UI": re.compile(rb"[0-9. \\\0]*"),
+    **dict.fromkeys(("DS", "IS"), re.compile(rb"[0-9Ee+. \\\0-]*")),
+    **dict.fromkeys(("DA", "DT", "TM"), re.compile(rb"[0-9:+. \\\0-]*")),
+}
 
 
 def _is_set(element: Element | None) -> bool:
