@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import HeaderError
 from gateway.transform import TransformError, prepare
 from gateway.transform.deidentify.table import Option
-from tests.unit.deidentify_kit import ALL, deidentified, profile, step_of
+from tests.unit.deidentify_kit import ALL, LOOKED_AT, deidentified, profile, step_of
 from tests.unit.samples import BIG_ENDIAN, EXPLICIT, IMPLICIT, SOP, MemorySource, element, implicit, item, undefined
 from tests.unit.transform_kit import origin, part10, reread, run_all, transform
 
@@ -179,7 +179,7 @@ class Large:
 
 def test_memory_does_not_grow_with_the_pixels() -> None:
     tracemalloc.start()
-    prepared = prepare([step_of(profile(ALL))], Large(), origin(), system="gateway")
+    prepared = prepare([LOOKED_AT, step_of(profile(ALL))], Large(), origin(), system="gateway")
     lengths: list[int] = []
     prepared.write(lambda piece: lengths.append(len(piece)))
     peak = tracemalloc.get_traced_memory()[1]
