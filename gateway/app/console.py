@@ -21,7 +21,7 @@ from gateway.app.common import (
     run_dir,
     run_loop,
 )
-from gateway.app.keys import read_keys
+from gateway.app.keys import keys_at_hand
 from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.flow.reload import RuleWatcher
@@ -52,7 +52,8 @@ async def _serve(process: Process) -> None:
     def loaded(plan: Plan) -> None:
         queue.notify(Stage.ROUTE)
 
-    watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, read_keys(config))
+    keys = dict(keys_at_hand(config))  # new rules must have theirs
+    watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, keys)
 
     def reload() -> None:
         changed = reload_config(process)

@@ -6,18 +6,34 @@ by itself.
 
 from __future__ import annotations
 
+from gateway import telemetry
 from gateway.config import Config
 from gateway.errors import ConfigurationError, Problem
-from gateway.transform.deidentify.pseudonyms import MIN_KEY_BYTES, Key
+from gateway.transform.deidentify.pseudonyms import MIN_KEY_BYTES, Key, KeysAtHand
 
 _MAX_KEY_BYTES = 64 * 1024
 
 
 def read_keys(config: Config) -> dict[str, Key]:
-    """name → key.
+    """name → key, for whoever accepts rules.
 
     :raises ConfigurationError: a file cannot be read, or holds too little for a secret.
     """
+    keys, problems = _read(config)
+    if problems:
+        raise ConfigurationError(problems)
+    return keys
+
+
+def keys_at_hand(config: Config) -> KeysAtHand:
+    """name → key, for whoever runs rules that were accepted: a key that is lost since stops only what needs it."""
+    keys, problems = _read(config)
+    for problem in problems:
+        telemetry.problem("pseudonym_key_lost", file=problem.file, reason=problem.message)
+    return KeysAtHand(keys)
+
+
+def _read(config: Config) -> tuple[dict[str, Key], list[Problem]]:
     keys: dict[str, Key] = {}
     problems: list[Problem] = []
     for name, entry in config.pseudonym_keys.items():
@@ -36,6 +52,4 @@ def read_keys(config: Config) -> dict[str, Key]:
             problems.append(Problem(str(entry.file), 0, 0, message))
             continue
         keys[name] = Key(secret)
-    if problems:
-        raise ConfigurationError(problems)
-    return keys
+    return keys, problems

@@ -16,7 +16,7 @@ from gateway.app.common import (
     open_spool,
     read_in_force,
 )
-from gateway.app.keys import read_keys
+from gateway.app.keys import keys_at_hand
 from gateway.app.reidentification import read_public_key
 from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
@@ -57,7 +57,7 @@ def main(index: int, config_path: Path) -> int:
         queue,
         clock_ms,
         config.worker.time_s,
-        keys=read_keys(config),
+        keys=keys_at_hand(config),
         sealer=sealer,
         history=history,
     )

@@ -33,6 +33,7 @@ from gateway.flow.reload import read_rules
 from gateway.flow.scu import find_files
 from gateway.model import transforms_of
 from gateway.transform import Keys, Rulebook, load
+from gateway.transform.deidentify.pseudonyms import KeysAtHand
 from gateway.transform.remember import encoding_of, unpack
 from gateway.transform.reroute import Comparison, Group, Seen, Way
 from gateway.transform.testing import run_tests
@@ -144,12 +145,12 @@ def _old(arguments: argparse.Namespace, config: Config, keys: Keys) -> Rulebook:
     """The rules to compare with. Their destinations need not be there any more: they may have been taken out since."""
     if arguments.old is not None:
         with named_in(arguments.old):
-            return load(read_rules(arguments.old), None, keys)
+            return load(read_rules(arguments.old), None, KeysAtHand(keys))
     with open_ledger(config) as ledger:
         revision = ledger.current_revision()
         if not revision:
             raise UsageError("no rules are in force yet: name a folder with --old")
-        return load(ledger.load_rules(revision).files, None, keys)
+        return load(ledger.load_rules(revision).files, None, KeysAtHand(keys))
 
 
 def _paths(patterns: Sequence[str]) -> Iterator[Path]:

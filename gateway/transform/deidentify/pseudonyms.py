@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
+from gateway.transform.values import ValueRefused
+
 MIN_KEY_BYTES = 16
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U that would be misread
 _PSEUDONYM_DIGITS = 16  # 80 bits: of 10^9 patients two have the same with a chance of 1 in 2,000,000
@@ -54,6 +56,30 @@ class Key:
 
     def __repr__(self) -> str:
         return "<Key>"
+
+
+class LostKey(Key):
+    """A key that rules in force name and that is not there: whatever asks it for something is refused."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(bytes(MIN_KEY_BYTES))
+        self._name = name
+        self.fingerprint = "lost"
+
+    def _digest(self, purpose: str, text: str) -> bytes:
+        if hasattr(self, "_name"):
+            raise ValueRefused(f"the pseudonym key {self._name} is not there: put it back, start anew and release")
+        return b""
+
+
+class KeysAtHand(dict[str, Key]):
+    """For rules that were accepted: a key that is lost since holds what needs it, and nothing else."""
+
+    def get(self, name: str, default: object = None) -> Key:
+        """The key, or a `LostKey`."""
+        return super().get(name) or LostKey(name)
 
 
 Keys = Mapping[str, Key]

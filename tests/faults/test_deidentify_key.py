@@ -1,0 +1,43 @@
+"""A pseudonym key that is lost while the gateway runs stops what needs it, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.test_transforms import Scene, send
+from tests.harness.data import make_instances
+
+RULES = """\
+transforms:
+  anonymise:
+    - deidentify: {key: site}
+rules:
+  - name: everything
+    send_to: [pacs, {destination: research, transform: anonymise}]
+"""
+
+
+def test_what_needs_a_lost_key_is_held_and_goes_when_it_is_back(tmp_path: Path) -> None:
+    key = tmp_path / "site.key"
+    key.write_text("the secret of a test, long enough\n")
+    first, later = list(make_instances(2)), list(make_instances(3, seed=2))
+    with Scene(tmp_path / "gateway", RULES, pseudonym_keys={"site": {"file": str(key)}}) as scene:
+        scene.start()
+        send(scene, first)
+        scene.wait_states("research", delivered=2)
+        key.rename(tmp_path / "mislaid.key")
+        scene.gateway.wait_replaced("worker", scene.gateway.kill_role("worker"))
+        send(scene, later)
+        scene.wait_states("pacs", delivered=5)
+        scene.wait_states("research", delivered=2, held=3)
+        uid = later[0].sop_instance_uid
+        held = scene.deliveries("research")[uid]
+        assert "the pseudonym key site is not there: put it back, start anew and release" in held.reason
+        assert scene.gateway.log_lines(event="pseudonym_key_lost", level="warning")
+        (tmp_path / "mislaid.key").rename(key)
+        scene.gateway.wait_replaced("worker", scene.gateway.kill_role("worker"))
+        scene.cli("release", "--state", "held", "--yes")
+        scene.wait_states("research", delivered=5)
+        copies = scene.archive("research").contents()
+        assert not copies.keys() & {one.sop_instance_uid for one in (*first, *later)}
+        assert len(copies) == 5
