@@ -165,6 +165,12 @@ _TRANSCODE: Schema = {
 _SIDE: Schema = {
     "anyOf": [whole_number(0, 999_999), {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}],
 }
+_SIDES = {
+    "left": "How far it is from the left edge.",
+    "top": "How far it is from the upper edge.",
+    "width": "How wide it is.",
+    "height": "How high it is.",
+}
 _MASK: Schema = {
     "anyOf": [
         words(("nothing",)),

@@ -15,6 +15,7 @@ from gateway.rules.subject import FACTS, NAME_COMPONENTS, NAME_GROUPS
 from gateway.rules.tables import MAX_TOTAL_BYTES
 from gateway.transform import load
 from gateway.transform.testing import run_tests
+from tests.unit.transform_kit import KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -29,7 +30,7 @@ DESTINATIONS = {"pacs", "dr", "research"}
 @pytest.mark.parametrize("line", list(BLOCKS))
 def test_every_example_in_the_guide_is_a_rule_file_whose_tests_pass(line: int) -> None:
     text = BLOCKS[line]
-    results = run_tests(load({"example.yaml": text, **CSVS}, DESTINATIONS))
+    results = run_tests(load({"example.yaml": text, **CSVS}, DESTINATIONS, KEYS))
     assert len(results) == len(re.findall(r"^    expect:", text, re.MULTILINE))
     assert [(result.name, result.expected, result.got) for result in results if not result.passed] == []
 
