@@ -181,7 +181,7 @@ _MASK: Schema = {
                     "Rectangles that are blanked, in pixels or per cent, from the upper left corner.",
                     {
                         "type": "array",
-                        "items": table(SIDES, dict.fromkeys(SIDES, _SIDE), SIDES),
+                        "items": table(SIDES, {side: described(_SIDES[side], _SIDE) for side in SIDES}, SIDES),
                         "minItems": 1,
                         "maxItems": MAX_REGIONS,
                     },
