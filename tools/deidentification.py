@@ -155,6 +155,11 @@ def wanted_tags() -> set[int]:
     return {row.tag for row in rows() if "/" in row.basic or row.basic in ("Z", "D")}
 
 
+def removed_tags() -> set[int]:
+    """The attributes that go, but for the places where an IOD or a sequence asks for them without a condition."""
+    return {row.tag for row in rows() if row.basic == "X"}
+
+
 def types_text() -> str:
     """The text of `types.csv`."""
     folder = package("highdicom") / "_standard"
@@ -162,14 +167,14 @@ def types_text() -> str:
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("iod_module_map", "module_attribute_map", "sop_class_iod_map")
     )
-    wanted = wanted_tags()
+    wanted, removed = wanted_tags(), removed_tags()
     lines = []
     items: dict[int, dict[int, str]] = defaultdict(dict)
     for iod in sorted(set(classes.values())):
         top: dict[int, str] = {}
         for attribute in _attributes(iods[iod], modules):
             tag = tag_for_keyword(attribute["keyword"])
-            if tag in wanted:
+            if tag in wanted or (tag in removed and attribute["type"] in ("1", "2")):
                 path = attribute["path"]
                 types = items[tag_for_keyword(path[-1]) or 0] if path else top
                 types[tag] = min(types.get(tag, "3"), attribute["type"][0])

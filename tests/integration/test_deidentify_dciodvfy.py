@@ -13,9 +13,10 @@ import pytest
 from gateway.errors import HeaderError
 from gateway.transform import TransformError
 from gateway.transform.deidentify.table import Option
+from tests.harness.made import MADE
 from tests.harness.tools import program, require, run
 from tests.unit.deidentify_kit import ALL, FULL_DATES, MODIFIED_DATES, deidentified, profile
-from tests.unit.samples import Sample, all_samples
+from tests.unit.samples import Sample, all_samples, read_sample
 from tests.unit.transform_kit import CT_IMAGE, before, part10
 
 CLEANING = frozenset({Option.CLEAN_DESCRIPTORS, Option.CLEAN_STRUCTURED_CONTENT, Option.CLEAN_GRAPHICS})
@@ -60,11 +61,14 @@ def new_errors(sample: Sample, options: frozenset[Option], folder: Path) -> Erro
     return errors_of(folder / "after.dcm", made) - errors_before(sample, folder)
 
 
-@pytest.mark.parametrize(
+each_choice = pytest.mark.parametrize(
     "options",
     [frozenset(), CLEANING, ALL, ALL - {MODIFIED_DATES} | {FULL_DATES}],
     ids=["basic", "cleaning", "all", "all-full-dates"],
 )
+
+
+@each_choice
 def test_no_sample_has_an_error_that_it_did_not_have(
     options: frozenset[Option], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -78,3 +82,17 @@ def test_no_sample_has_an_error_that_it_did_not_have(
     assert {str(sample): dict(new) for sample, new in zip(samples, found, strict=True) if new} == {}
     held = [str(sample) for sample, new in zip(samples, found, strict=True) if new is None]
     assert len(held) < len(samples) // 10, held
+
+
+@each_choice
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_found_in_images_has_no_new_error_and_names_nobody(
+    name: str, options: frozenset[Option], tmp_path: Path
+) -> None:
+    require("dciodvfy", "highdicom")
+    MADE[name]().save_as(tmp_path / "made.dcm")
+    sample = read_sample(tmp_path / "made.dcm")
+    assert b"Jane" in sample.data_set
+    assert new_errors(sample, options, tmp_path) == Counter()
+    data, _ = deidentified(sample.data_set, profile(options), sample.transfer_syntax_uid, identity(sample)[0])
+    assert b"Jane" not in data and b"Doe" not in data

@@ -44,7 +44,7 @@ from gateway.transform.values import TEXT, ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
 _PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
-_CODE_MEANING = 0x00080104
+_CODE_MEANING, _TIME_ZONE = 0x00080104, 0x00080201
 _SCHEME_UIDS = frozenset({0x0008010C, 0x0008010D})  # those of a site's own scheme tell the site
 _OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_BIT, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60000102, 0x60003000
 _TEXT_OR_NAME = TEXT | {"AE", "UR"}
@@ -149,13 +149,13 @@ class Engine:
             if mode is Mode.KEEP and not element.is_sequence and not is_sequence_tag(tag):
                 self._profile.actions.plain.add((tag, element.vr))
             return self._within(data, element, mode)
-        if code == "X":
-            return None
         if code == "C" and vr in _DATES and not self._profile.moves_dates:
             code = "X/Z/D"
         within = data.sequence if data.parent is not None else 0
-        kind = type_of(self._subject.sop_class_uid, within, tag) if len(code) > 1 or code == "Z" else ""
+        kind = type_of(self._subject.sop_class_uid, within, tag) if len(code) > 1 or code in "XZ" else ""
         action = resolved(code, kind)
+        if action == "X" == code and kind in ("1", "2"):
+            action = "Z"
         if action == "Z" and kind == "1":
             action = "D"
         if element.is_sequence or standard_vr(tag) == "SQ":
@@ -313,6 +313,8 @@ def _made(data: DataSet, element: Element, vr: str, values: tuple[str, ...]) -> 
 def _dummy(data: DataSet, element: Element, vr: str) -> bytes:
     """A value that says nothing, of numbers as many as there were."""
     dummy = _one_dummy(vr, data.big_endian)
+    if element.tag == _TIME_ZONE and vr == "SH":
+        return b"+0000 "
     if vr in ("DS", "IS"):
         return encode(vr, joined((dummy_text(vr),) * (element.value.count(b"\\") + 1)), data.big_endian, b"")
     return dummy * (len(element.value) // len(dummy) or 1) if vr in ("FD", "FL") else dummy

@@ -1,7 +1,9 @@
 """Types of attributes (PS3.5 7.4): may one be left out, or empty, where a data set has it?
 
 PS3.15 leaves that choice for X/Z, X/D, Z/D, X/Z/D and X/Z/U*, and wants a dummy for Z where a value must be. So
-`data/types.csv` knows the attributes whose code is one of those, Z or D, and nothing of any other.
+`data/types.csv` knows the attributes whose code is one of those, Z or D. Of those whose code is X it knows the few that
+an IOD or a sequence asks for without a condition (a presentation state has a date of creation): there an object without
+them would be none, and a dummy tells as little as nothing. It knows nothing of any other.
 
 Rules:
   - "1" must be there with a value, "2" may be empty, "3" may be left out. 1C counts as 1 and 2C as 2: the attribute
@@ -35,7 +37,7 @@ def type_of(sop_class_uid: str, within: int, tag: int) -> str:
     """The type of an attribute: "1", "2" or "3"; "" at the top level of a SOP class whose IOD is not known.
 
     :param within: the tag of the sequence whose item holds the attribute; 0 for the top level.
-    :param tag: an attribute whose code in Table E.1-1 has a Z, a D or a choice; of others nothing is known ("3").
+    :param tag: an attribute whose code in Table E.1-1 is not K or U; of others nothing is known ("3").
     """
     types = _read()
     if within:
