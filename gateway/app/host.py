@@ -34,6 +34,7 @@ from gateway.app.reidentification import read_public_key
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
 from gateway.flow.adopt import adopt
+from gateway.flow.in_force import turn_waiting
 from gateway.flow.reload import read_rules, validate_rules
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, RuleSet
@@ -158,14 +159,15 @@ def _store_rules(ledger: Ledger, config: Config, keys: Keys) -> None:
     """The folder's rules; broken ones only matter when there is no last good set."""
     try:
         files = read_rules(config.rules.dir)
-        plan = validate_rules(files, config.destinations, keys)
+        book = validate_rules(files, config.destinations, keys)
     except ConfigurationError as error:
         revision = ledger.current_revision()
         if not revision:
             raise
         telemetry.rules_reloaded(result="refused", revision=revision, problems=error.problems)
         return
-    ledger.store_rules(RuleSet(plan.revision, files), clock_ms())
+    ledger.store_rules(RuleSet(book.revision, files), clock_ms())
+    turn_waiting(ledger, book, clock_ms)
 
 
 # ── children ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ import getpass
 import sys
 from collections.abc import Callable
 
+from gateway.app.keys import keys_at_hand
 from gateway.cli.ask import MOST, add_filter, check_filter, filter_of
 from gateway.cli.common import (
     Commands,
@@ -28,6 +29,7 @@ from gateway.cli.common import (
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter, Ledger, Ordered
+from gateway.transform import load
 from gateway.work.base import Stage
 
 CLAIMED = (
@@ -110,9 +112,17 @@ def _resend(arguments: argparse.Namespace) -> int:
         raise UsageError(f"there is no destination {unknown[0]!r} (there are: {', '.join(config.destinations)})")
 
     def act(ledger: Ledger, which: InstanceFilter) -> int:
-        return ledger.resend(which, arguments.to, actor(), now_ms())
+        return ledger.resend(which, arguments.to, actor(), now_ms(), _in_force(ledger, config))
 
     return _act(arguments, "to be sent again", act)
+
+
+def _in_force(ledger: Ledger, config: Config) -> Callable[[str], str]:
+    """What chains of transforms are called by the rules in force."""
+    revision = ledger.current_revision()
+    if not revision:
+        return str
+    return load(ledger.load_rules(revision).files, None, keys_at_hand(config)).in_force
 
 
 def _cancel(arguments: argparse.Namespace) -> int:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.errors import ConfigurationError, LedgerError, Problem
-from gateway.ledger.base import RuleSet
+from gateway.flow.in_force import turn_waiting
+from gateway.ledger.base import Ledger, RuleSet
 from gateway.ledger.thread import LedgerThread
 from gateway.rules.csvtext import MAX_BYTES
 from gateway.rules.plan import Plan, parse
 from gateway.rules.tables import SUFFIX as CSV
 from gateway.rules.tables import files_named
-from gateway.transform import NO_KEYS, Keys, load
+from gateway.transform import NO_KEYS, Keys, Rulebook, load
 from gateway.transform.testing import run_tests
 
 LOOK_S = 1.0
@@ -71,7 +72,7 @@ def _read(path: Path, files: dict[str, str], problems: list[Problem]) -> None:
         problems.append(Problem(str(path), 0, 0, f"cannot be read as UTF-8 text: {error.reason} at byte {error.start}"))
 
 
-def validate_rules(files: Mapping[str, str], destinations: Collection[str] | None, keys: Keys = NO_KEYS) -> Plan:
+def validate_rules(files: Mapping[str, str], destinations: Collection[str] | None, keys: Keys = NO_KEYS) -> Rulebook:
     """Load a set and run its own tests.
 
     :param destinations: the names that rules may send to; None does not check them.
@@ -86,7 +87,7 @@ def validate_rules(files: Mapping[str, str], destinations: Collection[str] | Non
     ]
     if problems:
         raise ConfigurationError(problems)
-    return book.plan
+    return book
 
 
 def _is_read(path: Path) -> bool:
@@ -147,16 +148,22 @@ class RuleWatcher:
         """Try the files once; True when they were taken or refused, False to try again."""
         try:
             files = await asyncio.to_thread(read_rules, self._folder)
-            plan = await asyncio.to_thread(validate_rules, files, self.destinations, self._keys)
+            book = await asyncio.to_thread(validate_rules, files, self.destinations, self._keys)
         except ConfigurationError as error:
             telemetry.rules_reloaded(result="refused", problems=error.problems)
             return True
-        rules = RuleSet(plan.revision, files)
+        rules = RuleSet(book.revision, files)
+
+        def store(ledger: Ledger) -> bool:
+            changed = ledger.store_rules(rules, self._clock_ms())
+            turn_waiting(ledger, book, self._clock_ms)
+            return changed
+
         try:
-            changed = await self._ledger.call(lambda ledger: ledger.store_rules(rules, self._clock_ms()))
+            changed = await self._ledger.call(store)
         except LedgerError as error:
             telemetry.problem("rules_not_stored", reason=str(error))
             return False
-        telemetry.rules_reloaded(result="loaded" if changed else "unchanged", revision=plan.revision)
-        self._loaded(plan)
+        telemetry.rules_reloaded(result="loaded" if changed else "unchanged", revision=book.revision)
+        self._loaded(book.plan)
         return True

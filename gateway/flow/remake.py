@@ -152,6 +152,8 @@ class Remaker:
         chain = lease.chain
         if current.chain(chain) is not None:
             return current, chain
+        if (in_force := current.in_force(chain)) != chain:
+            return current, in_force
         now = current.chain_of(transforms_of(chain))
         if lease.failed and now is not None:
             return current, now

@@ -24,7 +24,7 @@ Rules that every implementation keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -406,6 +406,16 @@ class Ledger(Protocol):
     def load_rules(self, revision: str) -> RuleSet:
         """A stored set. Raises `LedgerError` for an unknown revision."""
 
+    def waiting_chains(self) -> list[str]:
+        """The chains of transforms of what is ready, deferred, held or dead, each once."""
+
+    def turn_chain(self, old: str, new: str, limit: int, now_ms: int) -> int:
+        """Have deliveries of one chain, of those states, be sent as another makes them; at most so many at once.
+
+        For a chain whose definition was corrected: what the old one has made of them is not sent. Fully durable.
+        Returns how many; call again until there are none.
+        """
+
     # ── history ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def record_history(self, new: Sequence[Remembered], more: Mapping[int, tuple[int, int]]) -> HistoryKeys:
@@ -452,9 +462,18 @@ class Ledger(Protocol):
         afresh. Audited.
         """
 
-    def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
+    def resend(
+        self,
+        which: InstanceFilter,
+        destinations: Sequence[str],
+        actor: str,
+        now_ms: int,
+        in_force: Callable[[str], str] = str,
+    ) -> int:
         """A new delivery to each destination (or, when empty, to each it was delivered to): through the transforms by
         which it was sent last, or was to be sent; of the original where no rule ever sent it there.
+
+        :param in_force: what such a chain is called now, where it is not to be made as it was (`Rulebook.in_force`).
 
         Only routed or settled instances: their payload is still in the spool. A settled instance is routed again. Where
         one is still open no second is made. Raises `LedgerError` for a destination that is not configured. Audited.

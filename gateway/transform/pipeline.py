@@ -23,7 +23,7 @@ from gateway.transform.parse import DEFLATED, parse
 from gateway.transform.record import record
 from gateway.transform.reencode import is_encoded_anew, reencoded
 from gateway.transform.reread import check_reading
-from gateway.transform.schema import Step, Transform
+from gateway.transform.schema import DEIDENTIFY, Step, Transform
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
 from gateway.transform.values import ValueRefused
@@ -97,6 +97,9 @@ def prepare(
         for step in transform.steps:
             done = _run(transform, step, tree, origin)
             steps.append(StepRun(transform.name, step.number, step.verb, done))
+        if transform.deidentifies and not any(each.done for each in steps if is_deidentifying(each, transform)):
+            told = "none of its deidentify steps was done: their conditions leave this instance out"
+            raise TransformError(f"transform {transform.name}: {told}")
     try:
         record(tree, origin, system)
     except ValueRefused as refused:
@@ -105,6 +108,11 @@ def prepare(
     if not is_encoded_anew(tree, origin.transfer_syntax_uid):
         check_reading(tree)
     return Prepared(tree, source, origin, tuple(steps))
+
+
+def is_deidentifying(step: StepRun, transform: Transform) -> bool:
+    """Whether a step that was run is one of a transform's that de-identify."""
+    return step.transform == transform.name and step.verb == DEIDENTIFY
 
 
 def _run(transform: Transform, step: Step, tree: Tree, origin: Origin) -> bool:

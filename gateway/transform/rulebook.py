@@ -49,6 +49,17 @@ class Rulebook:
             return None
         return chain_id(names, {name: self.transforms[name].digest for name in names})
 
+    def in_force(self, chain: str) -> str:
+        """What a chain that de-identifies is called now, whatever it was when it was decided on; any other as it is.
+
+        What a leaking definition would make, or has made, must not go out once it is corrected. A chain whose
+        transforms are not all there any more stays as it is.
+        """
+        names = transforms_of(chain)
+        if not any(name in self.transforms and self.transforms[name].deidentifies for name in names):
+            return chain
+        return self.chain_of(names) or chain
+
     def chain(self, chain: str) -> tuple[Transform, ...] | None:
         """The transforms of a chain, in order; None where this set has not just these."""
         before, recoding = split(chain)

@@ -32,6 +32,7 @@ from gateway.transform.verbs import VERBS
 _NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")  # that of all names in gateway.yaml, where `require_transform` is
 _MAX_NAME = 63
 _DIGEST_DIGITS = 16
+DEIDENTIFY = "deidentify"
 _VERSION = 1  # of what the steps do: a higher one makes every transform another
 
 
@@ -54,6 +55,11 @@ class Transform:
     digest: str
     is_recorded: bool = True
     place: Place = field(default=Place("", 0, 0), compare=False)
+
+    @property
+    def deidentifies(self) -> bool:
+        """Whether it is meant to take a patient's identity out."""
+        return any(step.verb == DEIDENTIFY for step in self.steps)
 
 
 def read_transforms(

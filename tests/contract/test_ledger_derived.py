@@ -365,3 +365,52 @@ def test_where_nothing_could_be_made_no_steps_are_shown(scene: Scene) -> None:
     scene.arrive("a")
     route(scene, Derivation(CHAIN, None, "set: too long"))
     assert steps_of(scene) == {"pacs": (), "dr": ()}
+
+
+NOW = "to-research~9f8e7d6c"
+
+
+def test_what_waits_turns_to_what_its_transforms_are_called_now_and_what_is_claimed_or_over_does_not(
+    scene: Scene,
+) -> None:
+    for name in ("a", "b", "c", "e"):
+        scene.arrive(name)
+        route(scene, Derivation(CHAIN, made(name)))
+    first, second = scene.claim("dr", 2)
+    scene.conclude(first)
+    scene.ledger.hold(InstanceFilter(instance_ids=("c",), destination="dr"), "a person", "op", scene.now_ms)
+    assert scene.ledger.waiting_chains() == [CHAIN]
+    assert scene.ledger.turn_chain(CHAIN, NOW, 1, scene.now_ms) == 1
+    assert scene.ledger.turn_chain(CHAIN, NOW, 10, scene.now_ms) == 1
+    assert scene.ledger.turn_chain(CHAIN, NOW, 10, scene.now_ms) == 0
+    assert scene.ledger.waiting_chains() == [NOW]
+    assert second.payload == made("b"), "it was under way"
+    (third,) = scene.claim("dr", 5)
+    assert (third.chain, third.payload.path) == (NOW, "")
+    lose(scene, third)
+    lease = claimed(scene)
+    assert (lease.instance.instance_id, lease.chain) == ("e", NOW)
+    scene.ledger.record_derivation(scene.worker, lease, Derivation(NOW, made("new")), scene.now_ms)
+    (again,) = scene.claim("dr", 5)
+    assert (again.chain, again.payload) == (NOW, made("new"))
+
+
+def test_what_waits_for_a_copy_of_the_old_kind_asks_for_one_of_the_new_at_once(scene: Scene) -> None:
+    scene.arrive("a")
+    route(scene, Derivation(CHAIN, None, "no room", again=True))
+    (lease,) = scene.claim("dr")
+    lose(scene, lease)
+    assert scene.ledger.turn_chain(CHAIN, NOW, 10, scene.now_ms) == 1
+    assert scene.ledger.claim_derivation(scene.worker) is None, "nobody wants the old one"
+    (lease,) = scene.claim("dr")
+    assert lease.chain == NOW
+
+
+def test_what_is_sent_again_is_made_by_what_its_transforms_are_called_now(scene: Scene) -> None:
+    scene.arrive("a")
+    route(scene, Derivation(CHAIN, made()))
+    scene.conclude(*scene.claim("dr"), *scene.claim("pacs"))
+    which, names = InstanceFilter(instance_ids=("a",)), {CHAIN: NOW}
+    assert scene.ledger.resend(which, ["dr"], "op", scene.now_ms, lambda chain: names.get(chain, chain)) == 1
+    (lease,) = scene.claim("dr")
+    assert (lease.chain, lease.payload.path) == (NOW, "")

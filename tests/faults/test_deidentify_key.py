@@ -41,3 +41,34 @@ def test_what_needs_a_lost_key_is_held_and_goes_when_it_is_back(tmp_path: Path) 
         copies = scene.archive("research").contents()
         assert not copies.keys() & {one.sop_instance_uid for one in (*first, *later)}
         assert len(copies) == 5
+
+
+def test_a_corrected_transform_makes_anew_what_waits_and_what_is_sent_again(tmp_path: Path) -> None:
+    """What the leaking definition had made does not go out any more, whether it waits, is held, or was sent before."""
+    (tmp_path / "site.key").write_text("the secret of a test, long enough\n")
+    keys = {"site": {"file": str(tmp_path / "site.key")}}
+    leaking = RULES.replace("{key: site}", "{key: site, options: [retain-institution-identity]}")
+    sent, waiting, stopped = (list(make_instances(2, seed=seed, InstitutionName="CANARY")) for seed in (1, 2, 3))
+    with Scene(tmp_path / "gateway", leaking, pseudonym_keys=keys, spool={"keep": "1 h"}) as scene:
+        scene.start()
+        research = scene.archive("research")
+        send(scene, sent)
+        scene.wait_states("research", delivered=2)
+        assert sum(b"CANARY" in data for copies in research.data.values() for data in copies) == 2
+        scene.cli("pause", "research")
+        send(scene, [*waiting, *stopped])
+        scene.wait_states("research", delivered=2, ready=4)
+        for one in stopped:
+            scene.cli("hold", "--uid", one.sop_instance_uid, "--destination", "research", "--reason", "x", "--yes")
+        scene.take(RULES)
+        assert sum(line["count"] for line in scene.gateway.log_lines(event="copies_to_be_made_anew")) == 4
+        for one in stopped:
+            scene.cli("release", "--uid", one.sop_instance_uid, "--yes")
+        for one in sent:
+            scene.cli("resend", "--uid", one.sop_instance_uid, "--to", "research", "--yes")
+        research.data.clear()
+        scene.cli("resume", "research")
+        scene.wait_states("research", delivered=8)
+        copies = [data for each in research.data.values() for data in each]
+        assert len(copies) == 6
+        assert not [data for data in copies if b"CANARY" in data]

@@ -154,6 +154,16 @@ def test_an_earlier_record_of_what_was_changed_is_gone_and_a_later_step_keeps_no
     assert "OriginalAttributesSequence" not in found
 
 
+def test_a_step_whose_conditions_leave_an_instance_out_sends_nothing_in_its_place() -> None:
+    data = sample("MR_small.dcm")
+    steps = "- set: {InstitutionName: A}\n- when: {Modality: CT}\n  deidentify: {key: site}\n"
+    with pytest.raises(Exception, match="transform t: none of its deidentify steps was done"):
+        run(data.data_set, steps, data.transfer_syntax_uid)
+    other = steps + "- when: {Modality: MR}\n  deidentify: {key: site, options: [retain-uids]}"
+    found = reread(run(data.data_set, other, data.transfer_syntax_uid), data.transfer_syntax_uid)
+    assert found.PatientIdentityRemoved == "YES"
+
+
 def test_who_has_no_patient_id_is_a_patient_by_the_study_and_without_a_study_is_held() -> None:
     steps = "- deidentify: {key: site}"
     one, other = (reread(run(SOP + element(0x0020000D, "UI", uid), steps)) for uid in (b"1.2.3\0", b"1.2.4\0"))

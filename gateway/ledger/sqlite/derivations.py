@@ -35,6 +35,20 @@ def turn_to(tx: Transaction, delivery_id: int, seq: int, chain: str) -> None:
         want(tx, delivery_id)
 
 
+def waiting_chains(tx: Transaction) -> list[str]:
+    """See `Ledger.waiting_chains`."""
+    return [chain for (chain,) in tx.execute(_SQL["waiting_chains"])]
+
+
+def turn_chain(tx: Transaction, old: str, new: str, limit: int, now_ms: int) -> int:
+    """See `Ledger.turn_chain`."""
+    turned = pick(tx, _SQL["pick_of_chain"], {"chain": old, "limit": limit})
+    if turned:
+        tx.execute(_SQL["place_payloads"], {"chain": new})
+        tx.execute(_SQL["turn_picked"], {"chain": new, "now_ms": now_ms})
+    return turned
+
+
 def copies_of(tx: Transaction, instance_ids: Sequence[str]) -> set[str]:
     """See `Ledger.copies_of`."""
     return {path for (path,) in tx.execute(_SQL["copies_of"], (json.dumps(instance_ids),))}

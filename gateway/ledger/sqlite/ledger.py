@@ -215,6 +215,12 @@ class SqliteLedger:
     def load_rules(self, revision: str) -> RuleSet:
         return self._database.read(lambda tx: _rules.load(tx, revision))
 
+    def waiting_chains(self) -> list[str]:
+        return self._database.read(_derivations.waiting_chains)
+
+    def turn_chain(self, old: str, new: str, limit: int, now_ms: int) -> int:
+        return self._database.write(lambda tx: _derivations.turn_chain(tx, old, new, limit, now_ms), durable=True)
+
     # ── history ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def record_history(self, new: Sequence[Remembered], more: Mapping[int, tuple[int, int]]) -> HistoryKeys:
@@ -240,8 +246,17 @@ class SqliteLedger:
     def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
         return self._database.write(lambda tx: _operations.release(tx, which, actor, now_ms), durable=True)
 
-    def resend(self, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
-        return self._database.write(lambda tx: _operations.resend(tx, which, destinations, actor, now_ms), durable=True)
+    def resend(
+        self,
+        which: InstanceFilter,
+        destinations: Sequence[str],
+        actor: str,
+        now_ms: int,
+        in_force: Callable[[str], str] = str,
+    ) -> int:
+        return self._database.write(
+            lambda tx: _operations.resend(tx, which, destinations, actor, now_ms, in_force), durable=True
+        )
 
     def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
         return self._database.write(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), durable=True)

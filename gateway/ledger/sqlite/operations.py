@@ -13,7 +13,7 @@ What the contract leaves open:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.errors import LedgerError
@@ -24,9 +24,9 @@ from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.duplicates import deliver_instead
 from gateway.ledger.sqlite.moves import end_waits_for_picked, pick, route_owners, start_picked, stop_picked
-from gateway.ledger.sqlite.routing import insert_delivery
+from gateway.ledger.sqlite.routing import derive, insert_delivery
 from gateway.ledger.sqlite.which import Which
-from gateway.model import DeliveryState, InstanceState
+from gateway.model import DeliveryState, Derivation, InstanceState
 
 _SQL = queries.load("sqlite", "operations")
 
@@ -63,7 +63,14 @@ def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> 
     return Ordered(count, meant - picked)
 
 
-def resend(tx: Transaction, which: InstanceFilter, destinations: Sequence[str], actor: str, now_ms: int) -> int:
+def resend(
+    tx: Transaction,
+    which: InstanceFilter,
+    destinations: Sequence[str],
+    actor: str,
+    now_ms: int,
+    in_force: Callable[[str], str] = str,
+) -> int:
     """See `Ledger.resend`. Raises `LedgerError` for a destination that is not configured."""
     wanted = Which(which)
     keys: list[int] = []
@@ -78,7 +85,7 @@ def resend(tx: Transaction, which: InstanceFilter, destinations: Sequence[str], 
     tx.execute(_SQL["become_twins_instances"])
     count = 0
     for seq, first_seq in tx.execute(_SQL["picked_to_send"]).fetchall():
-        count += _send_again(tx, seq, first_seq, keys, now_ms)
+        count += _send_again(tx, seq, first_seq, keys, now_ms, in_force)
     filtered = {**wanted.as_audited, "to": list(destinations)}
     audit.write(tx, actor, "resend", filtered, "", count, now_ms)
     return count
@@ -125,7 +132,9 @@ def _move_instances(tx: Transaction, statement: str, state: InstanceState, argum
     return total
 
 
-def _send_again(tx: Transaction, seq: int, first_seq: int, keys: Sequence[int], now_ms: int) -> int:
+def _send_again(
+    tx: Transaction, seq: int, first_seq: int, keys: Sequence[int], now_ms: int, in_force: Callable[[str], str]
+) -> int:
     open_keys: set[int] = set()
     delivered: list[int] = []
     for key, configured, was_delivered, is_open in tx.execute(_SQL["destinations_of"], (seq,)).fetchall():
@@ -135,7 +144,10 @@ def _send_again(tx: Transaction, seq: int, first_seq: int, keys: Sequence[int], 
             delivered.append(key)
     made = [key for key in (keys or delivered) if key not in open_keys]
     for key in made:
-        chain = tx.value(_SQL["last_chain"], (seq, key))
+        last = tx.value(_SQL["last_chain"], (seq, key))
+        chain = in_force(last)
+        if chain != last:
+            derive(tx, seq, [Derivation(chain, None, again=True)])
         insert_delivery(tx, seq, key, chain, "", 0, first_seq, now_ms)
     if made and tx.execute(_SQL["route_one"], (seq,)).rowcount:
         tx.count_instances(InstanceState.SETTLED.value, -1)

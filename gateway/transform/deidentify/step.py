@@ -7,11 +7,12 @@ from datetime import date
 
 from gateway.dicom.header import SOP_INSTANCE_UID
 from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
+from gateway.transform.deidentify.edition import method
 from gateway.transform.deidentify.engine import Engine, Subject, names_of
 from gateway.transform.deidentify.method import tell, write_anew
 from gateway.transform.deidentify.profile import PSEUDONYM, Profile
 from gateway.transform.deidentify.remember import originals_of
-from gateway.transform.deidentify.table import EDITION, Option
+from gateway.transform.deidentify.table import Option
 from gateway.transform.edit import read
 from gateway.transform.names import label
 from gateway.transform.pixels.risk import has_pixels, why_at_risk
@@ -32,8 +33,8 @@ class Deidentify:
 
     @property
     def fingerprint(self) -> str:
-        """What tells it from the same step with another key, or by another edition of the table."""
-        return f"{EDITION} {self.profile.key.fingerprint}"
+        """What tells it from the same step with another key, or of another gateway."""
+        return f"{method()} {self.profile.key.fingerprint}"
 
     def run(self, tree: Tree, origin: Origin) -> None:
         """:raises ValueRefused: the patient cannot be told from others, or something cannot be made safe."""

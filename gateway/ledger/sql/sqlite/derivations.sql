@@ -11,6 +11,36 @@ UPDATE delivery SET chain = :chain, due_at_ms = iif(EXISTS (
 ), 0, due_at_ms)
 WHERE delivery_id = :delivery_id;
 
+-- The partial indices have what waits and what is stopped, and nothing of the many that are over.
+-- name: waiting_chains
+SELECT chain FROM delivery INDEXED BY delivery_waiting
+WHERE state IN ('ready', 'leased', 'deferred') AND state <> 'leased' AND chain <> ''
+UNION
+SELECT chain FROM delivery INDEXED BY delivery_stopped WHERE state IN ('held', 'dead') AND chain <> '';
+
+-- name: pick_of_chain
+INSERT INTO picked
+SELECT delivery_id FROM (
+    SELECT delivery_id FROM delivery INDEXED BY delivery_waiting
+    WHERE state IN ('ready', 'leased', 'deferred') AND state <> 'leased' AND chain = :chain
+    UNION ALL
+    SELECT delivery_id FROM delivery INDEXED BY delivery_stopped WHERE state IN ('held', 'dead') AND chain = :chain
+) LIMIT :limit;
+
+-- name: place_payloads
+INSERT INTO payload (instance_seq, chain, path, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
+                     transfer_syntax_uid)
+SELECT p.instance_seq, :chain, '', 0, 0, x'', p.sop_class_uid, p.sop_instance_uid, p.transfer_syntax_uid
+FROM payload p WHERE p.chain = '' AND p.instance_seq IN (
+    SELECT instance_seq FROM delivery WHERE delivery_id IN (SELECT key FROM picked)
+)
+ON CONFLICT (instance_seq, chain) DO NOTHING;
+
+-- name: turn_picked
+UPDATE delivery SET chain = :chain, updated_at_ms = :now_ms,
+                    due_at_ms = iif(state = 'deferred' AND code = 'derive', 0, due_at_ms)
+WHERE delivery_id IN (SELECT key FROM picked);
+
 -- Whose workers died comes last: what ends its workers must not stand before all others.
 -- name: next
 SELECT instance_seq, chain FROM derivation WHERE session_id IS NULL ORDER BY attempts, tried_at_ms, instance_seq LIMIT 1;
