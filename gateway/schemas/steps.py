@@ -132,6 +132,10 @@ _DEIDENTIFY: Schema = table(
             {"anyOf": [_DAYS, {"type": "array", "items": _DAYS, "minItems": 2, "maxItems": 2}]},
         ),
         "age_cap": described("Whether every age above 89 years becomes 090Y.", {"enum": ["none", 89, "89"]}),
+        "issuer": described(
+            "Whether one Patient ID of two issuers is of two patients; `ignore` where not said.",
+            words(("ignore", "distinguish")),
+        ),
         "birth_date": described("What becomes of the birth date: `remove` where not said.", words(("remove", "shift"))),
         "safe_private": described(
             "Private attributes that tell of nobody: by their creator, numbers such as `(0029,xx08)`.",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.transform import TransformError
 from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
-from gateway.transform.deidentify.profile import Subjects
+from gateway.transform.deidentify.profile import Patient, Subjects
 from gateway.transform.deidentify.pseudonyms import Key
 from gateway.transform.deidentify.table import Option
 from gateway.transform.values import ValueRefused
@@ -190,8 +190,8 @@ def test_formats_hold_the_pseudonym() -> None:
 
 def test_days_are_those_of_the_patient_and_always_back() -> None:
     asked = profile([MODIFIED_DATES], shift_days=(30, 60))
-    days = {asked.days(str(number), "1.2.3") for number in range(200)}
+    days = {asked.days(Patient(str(number), "", "1.2.3")) for number in range(200)}
     assert min(days) >= -60 and max(days) <= -30 and len(days) > 20
-    assert asked.days("17", "1.2.3") == asked.days("17", "1.2.4")
+    assert asked.days(Patient("17", "", "1.2.3")) == asked.days(Patient("17", "", "1.2.4"))
     with pytest.raises(ValueRefused):
-        asked.days("", "")
+        asked.days(Patient("", "", ""))

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.transform import Key, load
+from gateway.transform.deidentify.profile import Patient
 from gateway.transform.deidentify.step import Deidentify
 from gateway.transform.deidentify.table import Option
 from tests.unit.samples import SOP, element, sample
@@ -106,13 +107,13 @@ def test_subjects_of_a_trial_have_the_names_of_its_table_and_all_others_are_held
     (step,) = load(FILES, None, KEYS).transforms["t"].steps
     assert isinstance(step.action, Deidentify)
     profile = step.action.profile
-    assert profile.pseudonym("P1", "1.2") == "S-001"
+    assert profile.pseudonym(Patient("P1", "", "1.2")) == "S-001"
     with pytest.raises(Exception, match=re.escape("PatientID (0010,0020): it is not in the table of subjects")):
-        profile.pseudonym("P2", "1.2")
+        profile.pseudonym(Patient("P2", "", "1.2"))
     files = {**FILES, "10.yaml": FILES["10.yaml"].replace("column: subject", "column: subject, otherwise: pseudonym")}
     (step,) = load(files, None, KEYS).transforms["t"].steps
     assert isinstance(step.action, Deidentify)
-    assert re.fullmatch("[0-9A-Z]{16}", step.action.profile.pseudonym("P2", "1.2"))
+    assert re.fullmatch("[0-9A-Z]{16}", step.action.profile.pseudonym(Patient("P2", "", "1.2")))
 
 
 def test_the_patient_is_another_everywhere_and_always_the_same() -> None:
@@ -162,6 +163,31 @@ def test_a_step_whose_conditions_leave_an_instance_out_sends_nothing_in_its_plac
     other = steps + "- when: {Modality: MR}\n  deidentify: {key: site, options: [retain-uids]}"
     found = reread(run(data.data_set, other, data.transfer_syntax_uid), data.transfer_syntax_uid)
     assert found.PatientIdentityRemoved == "YES"
+
+
+def test_one_patient_id_of_two_issuers_is_of_two_patients_where_that_is_asked_for() -> None:
+    def who(issuer: bytes, also: str = "") -> str:
+        data = SOP + element(0x00100020, "LO", b"17") + element(0x00100021, "LO", issuer)
+        return str(reread(run(data, f"- deidentify: {{key: site{also}}}")).PatientID)
+
+    assert who(b"A ") == who(b"B ")
+    assert who(b"A ", ", issuer: distinguish") != who(b"B ", ", issuer: distinguish")
+
+
+def test_the_dates_of_a_subject_move_alike_whatever_patient_ids_the_subject_has() -> None:
+    files = {**FILES, "trial.csv": "patient_id,subject\nP1,S-001\nP2,S-001\nP3,S-003\n"}
+    (step,) = load(files, None, KEYS).transforms["t"].steps
+    assert isinstance(step.action, Deidentify)
+    days = [step.action.profile.days(Patient(each, "", "1.2")) for each in ("P1", "P2", "P3")]
+    assert days[0] == days[1] != days[2]
+
+
+def test_the_latest_date_of_an_examination_tells_of_a_great_age() -> None:
+    steps = "- deidentify: {key: site, options: [retain-longitudinal-modified-dates], birth_date: shift, age_cap: 89}"
+    for acquired, kept in ((b"20140101", True), (b"20240101", False)):
+        data = SOP + element(0x00080020, "DA", b"19700101") + element(0x00080022, "DA", acquired)
+        data += element(0x00100020, "LO", b"17") + element(0x00100030, "DA", b"19260101")
+        assert bool(reread(run(data, steps)).PatientBirthDate) == kept
 
 
 def test_who_has_no_patient_id_is_a_patient_by_the_study_and_without_a_study_is_held() -> None:

@@ -284,8 +284,8 @@ import sys
 sys.modules[NAME] = None
 """
 ENCODE = """
-from gateway.dicom.light import import_light
-import_light()
+from gateway.cli.lean import hide_codecs
+hide_codecs()
 from gateway.transform.pixels.codecs import encode
 from gateway.transform.values import ValueRefused
 from tests.unit.pixels_kit import IMAGES, frame_of, samples_of
@@ -318,8 +318,9 @@ def test_a_codec_that_is_not_installed_is_told_of_with_what_to_install(module: s
 LIGHT = """
 import sys
 from gateway.cli import main
+sys.argv = ["gateway", "--help"]
 try:
-    main(["--help"])
+    main()
 except SystemExit:
     pass
 import gateway.app, gateway.app.worker, gateway.app.receiver, gateway.app.forwarder, gateway.app.console

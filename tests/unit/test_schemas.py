@@ -202,6 +202,7 @@ transforms:
         birth_date: shift
         safe_private: {ACME 1.1: ["(0029,xx08)"]}
         words: {list: words}
+        issuer: distinguish
         remember: false
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.transform.deidentify.cleaning import Cleaner
 from gateway.transform.deidentify.private import Safe
@@ -22,11 +23,20 @@ class Subjects:
     hold: bool
 
 
+class Patient(NamedTuple):
+    """What tells patients apart, as it came."""
+
+    patient_id: str
+    issuer: str
+    study_instance_uid: str
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """See the module's docstring. `shift_days`: least and most; `patient_id` and `patient_name` hold `PSEUDONYM`.
 
-    `remembers`: what stands behind the pseudonyms is kept, sealed, where gateway.yaml has `reidentification`.
+    `by_issuer`: one Patient ID of two issuers is of two patients. `remembers`: what stands behind the pseudonyms is
+    kept, sealed, where gateway.yaml has `reidentification`.
     """
 
     options: frozenset[Option]
@@ -41,6 +51,7 @@ class Profile:
     safe_private: Safe
     cleaner: Cleaner
     remembers: bool = True
+    by_issuer: bool = False
 
     def has(self, option: Option) -> bool:
         """Whether an option was chosen."""
@@ -56,32 +67,39 @@ class Profile:
         """Whether any text is cleaned instead of taken out."""
         return not self.options.isdisjoint(_CLEANING)
 
-    def pseudonym(self, patient_id: str, study_instance_uid: str) -> str:
+    def pseudonym(self, patient: Patient) -> str:
         """What stands for a patient.
-
-        Without a Patient ID each study is a patient of its own: two people must never become one.
 
         :raises ValueRefused: nobody says who the patient is.
         """
-        if self.subjects is not None:
-            subject = self.subjects.table.get(patient_id)
-            if subject:
-                return subject
-            if self.subjects.hold:
-                raise ValueRefused("PatientID (0010,0020): it is not in the table of subjects")
-        return self.key.pseudonym("patient", self.identity(patient_id, study_instance_uid))
+        subject = self._subject(patient)
+        return subject or self.key.pseudonym("patient", self._identity(patient))
 
-    def days(self, patient_id: str, study_instance_uid: str) -> int:
-        """By how many days the dates of a patient move: back, never forward."""
-        return -self.key.number("days", self.identity(patient_id, study_instance_uid), *self.shift_days)
+    def days(self, patient: Patient) -> int:
+        """By how many days the dates of a patient move: back, never forward. Those of a subject move alike, whatever
+        Patient IDs the subject has. :raises ValueRefused: as `pseudonym`.
+        """
+        subject = self._subject(patient)
+        identity = f"subject\0{subject}" if subject else self._identity(patient)
+        return -self.key.number("days", identity, *self.shift_days)
 
-    @staticmethod
-    def identity(patient_id: str, study_instance_uid: str) -> str:
-        """What pseudonym and days are made of. :raises ValueRefused: as `pseudonym`."""
-        if patient_id:
-            return f"id\0{patient_id}"
-        if study_instance_uid:
-            return f"study\0{study_instance_uid}"
+    def _subject(self, patient: Patient) -> str:
+        if self.subjects is None:
+            return ""
+        subject = self.subjects.table.get(patient.patient_id, "")
+        if not subject and self.subjects.hold:
+            raise ValueRefused("PatientID (0010,0020): it is not in the table of subjects")
+        return subject
+
+    def _identity(self, patient: Patient) -> str:
+        """What pseudonym and days are made of.
+
+        Without a Patient ID each study is a patient of its own: two people must never become one.
+        """
+        if patient.patient_id:
+            return f"id\0{patient.patient_id}" + (f"\0{patient.issuer}" if self.by_issuer else "")
+        if patient.study_instance_uid:
+            return f"study\0{patient.study_instance_uid}"
         raise ValueRefused(
             "there is neither PatientID (0010,0020) nor StudyInstanceUID (0020,000d) to tell patients by"
         )

@@ -27,6 +27,7 @@ KEYS = (
     "birth_date",
     "safe_private",
     "words",
+    "issuer",
     "remember",
 )
 MAX_SHIFT_DAYS = 36_525
@@ -66,6 +67,7 @@ def read_deidentify(reader: Reader, node: Node) -> Action | None:
         safe_with(site),
         Cleaner(_words(reader, table)),
         _choice(reader, table, "remember", ("true", "false")) == "true",
+        _choice(reader, table, "issuer", ("ignore", "distinguish")) == "distinguish",
     )
     return Deidentify(profile) if profile else None
 

@@ -10,7 +10,7 @@ from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
 from gateway.transform.deidentify.edition import method
 from gateway.transform.deidentify.engine import Engine, Subject, names_of
 from gateway.transform.deidentify.method import tell, write_anew
-from gateway.transform.deidentify.profile import PSEUDONYM, Profile
+from gateway.transform.deidentify.profile import PSEUDONYM, Patient, Profile
 from gateway.transform.deidentify.remember import originals_of
 from gateway.transform.deidentify.table import Option
 from gateway.transform.edit import read
@@ -21,7 +21,9 @@ from gateway.transform.tree import Tree
 from gateway.transform.values import ValueRefused, joined
 
 _PATIENT_ID, _PATIENT_NAME, _BIRTH_DATE, _AGE = 0x00100020, 0x00100010, 0x00100030, 0x00101010
-_STUDY_INSTANCE_UID, _STUDY_DATE = 0x0020000D, 0x00080020
+_ISSUER, _STUDY_INSTANCE_UID = 0x00100021, 0x0020000D
+# Study, Series, Acquisition and Content Date, Acquisition DateTime, Instance Creation Date.
+_EXAMINED = (0x00080020, 0x00080021, 0x00080022, 0x00080023, 0x0008002A, 0x00080012)
 _DAYS_OF_90_YEARS = 32_873  # 90 × 365.2425, rounded up: on that day nobody is 89 any more
 
 
@@ -43,9 +45,10 @@ class Deidentify:
         self._check_pixels(tree)
         if profile.remembers and not tree.originals:
             tree.originals = originals_of(tree, profile.key)
-        patient_id, study = _text(tree, _PATIENT_ID).strip(), _text(tree, _STUDY_INSTANCE_UID)
-        pseudonym = profile.pseudonym(patient_id, study)
-        days = profile.days(patient_id, study) if profile.moves_dates else 0
+        told = (_text(tree, tag).strip() for tag in (_PATIENT_ID, _ISSUER, _STUDY_INSTANCE_UID))
+        patient = Patient(*told)
+        pseudonym = profile.pseudonym(patient)
+        days = profile.days(patient) if profile.moves_dates else 0
         names = names_of(root) if profile.cleans_text else frozenset()
         birth_date = self._birth_date(tree, days)
         Engine(profile, Subject(origin.sop_class_uid, days, names)).walk(root)
@@ -73,7 +76,9 @@ class Deidentify:
         born = moved("DA", _text(tree, _BIRTH_DATE), days) or ""
         if not born or not self.profile.caps_age:
             return born
-        examined = moved("DA", _text(tree, _STUDY_DATE), days)
+        # Any of them may be of another year than the examination; the latest tells of the greatest age.
+        told = (moved("DA", _text(tree, tag)[:8], days) for tag in _EXAMINED)
+        examined = max((each for each in told if each), default="")
         if capped(_text(tree, _AGE)) == MAX_AGE or not examined:
             return ""
         return born if _days_between(born, examined) < _DAYS_OF_90_YEARS else ""

@@ -31,7 +31,7 @@ from gateway.transform.pixels.profiles import (
     RLE,
     check_profile,
 )
-from gateway.transform.pixels.streams import Stream, check_stream, stream_of_j2k, stream_of_jpeg
+from gateway.transform.pixels.streams import Stream, bare, check_stream, stream_of_j2k, stream_of_jpeg
 from gateway.transform.values import ValueRefused
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -103,7 +103,7 @@ def _by_gdcm(image: Image, frame: bytes, stream: Stream) -> bytes:
     gdcm.Trace.WarningOff()
     gdcm.Trace.ErrorOff()
     fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
+    fragment.SetByteStringValue(bare(frame))
     fragments = gdcm.SequenceOfFragments.New()
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
