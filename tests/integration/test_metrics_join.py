@@ -26,6 +26,8 @@ from gateway.console.metrics import HostMetrics, SpoolFigures, join
 from gateway.errors import LedgerBusy
 from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges
 from gateway.runfolder import RunFolder
+from tests.harness.gatewayprocess import all_stopped
+from tests.harness.tools import wait_until
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_000_000
@@ -143,7 +145,9 @@ def test_a_frozen_process_costs_its_timeout_and_nothing_else(
 ) -> None:
     monkeypatch.setattr("gateway.console.metrics.SOURCE_TIMEOUT_S", 0.3)
     processes.start("receiver-0")
-    processes.start("receiver-1").send_signal(signal.SIGSTOP)
+    frozen = processes.start("receiver-1")
+    frozen.send_signal(signal.SIGSTOP)
+    wait_until(lambda: all_stopped(frozen.pid), 10, "it to stop")
     text = asyncio.run(host(processes.folder).exposition())
     assert value(text, "gateway_scrape_sources", state="silent") == 1
     assert value(text, "gateway_instances_received_total", process="receiver-0", source="ct1") == 3

@@ -155,7 +155,7 @@ def test_a_worker_goes_on_when_the_ledger_takes_no_history_and_says_so_once(
 ) -> None:
     queue = LocalQueue(tmp_path / "run", Stage.ROUTE)
     session = bench.ledger.open_session(Role.WORKER, "host", 1, bench.now_ms)
-    router = Router(bench.ledger, session, bench.spool, queue, lambda: bench.now_ms, 60.0, bench.history)
+    router = Router(bench.ledger, session, bench.spool, queue, lambda: bench.now_ms, 60.0, history=bench.history)
 
     def turn() -> None:
         """One turn of the worker, and its end."""
