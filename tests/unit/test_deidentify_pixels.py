@@ -9,8 +9,11 @@ import pytest
 
 from gateway.errors import TransformError
 from tests.unit.array_kit import encode, image
+from tests.unit.samples import element, item
 from tests.unit.transform_kit import reread, run
 
+CANARY = b"CNRY^JANE 1970-01-01"
+ID = element(0x00100020, "LO", b"17")
 STEP = "- deidentify: {key: site}"
 OPTION = "- deidentify: {key: site, options: [clean-pixel-data]}"
 MASK = "- mask: {regions: [{left: 0, top: 0, width: 100%, height: 8}]}\n"
@@ -25,8 +28,12 @@ def picture(modality: str, **attributes: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (picture("US"), "modality US: ultrasound machines write the name into the picture, and no mask step says"),
-        (picture("CT", BurnedInAnnotation="YES"), "BurnedInAnnotation (0028,0301) is YES, and no mask step was done"),
+        (
+            picture("US"),
+            "Modality (0008,0060) is none of those whose images are known to show nothing, and no mask step",
+        ),
+        (picture("MR"), "modality MR does not go with SOPClassUID (0008,0016), and no mask step says"),
+        (picture("CT", BurnedInAnnotation="YES"), "BurnedInAnnotation (0028,0301) is YES, or nothing that can be read"),
         (picture("CT", ConversionType="WSD"), "says that it was captured"),
     ],
 )
@@ -56,3 +63,13 @@ def test_with_the_option_every_image_needs_a_word() -> None:
     found = reread(run(picture("CT"), "- mask: nothing\n" + OPTION))
     assert [code.CodeValue for code in found.DeidentificationMethodCodeSequence] == ["113100", "113101"]
     assert "BurnedInAnnotation" not in reread(run(picture("CT"), STEP)), "nobody has said so"
+
+
+def test_a_recording_of_a_voice_is_held() -> None:
+    heard = element(0x54000100, "SQ", item(element(0x54001010, "OW", CANARY)))
+    data = element(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.9.4.1\0") + element(0x00080018, "UI", b"1.2.3.4\0")
+    data += element(0x00080060, "CS", b"AU") + ID + heard
+    for steps in (STEP, "- mask: nothing\n" + STEP):
+        with pytest.raises(TransformError, match="it is a recording of a voice"):
+            run(data, steps)
+    assert CANARY not in run(data, "- remove: [WaveformSequence.WaveformData]\n" + STEP)

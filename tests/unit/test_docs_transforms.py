@@ -9,7 +9,7 @@ import numpy
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.transform.pixels.risk import MODALITIES
+from gateway.transform.pixels.detectors import DETECTORS
 from gateway.transform.schema import Transform
 from gateway.transform.transcode import SYNTAXES
 from gateway.transform.verbs import VERBS
@@ -84,8 +84,8 @@ def test_masks_blank_what_is_said() -> None:
     assert (shown(Manufacturer="Other") == 9).all()
 
 
-def test_the_guide_names_the_modalities_at_risk() -> None:
-    assert f"{', '.join(sorted(MODALITIES))}." in DOCUMENT
+def test_the_guide_names_the_modalities_that_are_at_no_risk() -> None:
+    assert f"({', '.join(sorted(DETECTORS))})" in DOCUMENT
 
 
 def test_tidy_does_what_is_said() -> None:
