@@ -306,6 +306,8 @@ class DataSet:
         if self.parent is not None:
             self.parent.touch(self.sequence)
         else:
+            if tag >> 24 == 0x60 and overlay_in_pixels(self, tag):
+                self.tree.had_overlay_in_pixels = True
             self.tree.remember(tag)
         length_tag = tag & 0xFFFF0000
         if length_tag in self.group_lengths:
@@ -359,6 +361,17 @@ class DataSet:
         return Item(pack(">HHI" if big_endian else "<HHI", 0xFFFE, 0xE000, 0), data)
 
 
+def overlay_in_pixels(data: DataSet, tag: int) -> bool:
+    """Whether the overlay of a group (60xx) lies in bits of the pixels, as far as its attributes say (PS3.3 C.9.2)."""
+    offset = tag & 0x00FF0000
+    pixels, bits, bit = (data.get(each + offset) for each in (0x60003000, 0x60000100, 0x60000102))
+    if pixels is not None and pixels.value_bytes:
+        return False
+    if bits is None:
+        return bit is not None and any(bit.value)
+    return bits.value[:2] not in (b"\x01\x00", b"\x00\x01")
+
+
 class Tree:
     """A data set, where its bulk values are, and what it was before. Patient data: never log or print one."""
 
@@ -366,6 +379,7 @@ class Tree:
         "beat",
         "budget",
         "converted",
+        "had_overlay_in_pixels",
         "is_changed",
         "is_recording",
         "keeps_no_record",
@@ -393,6 +407,7 @@ class Tree:
         self.previous: dict[int, Element | None] = {}  # by tag of the top level, as it was before its first change
         self.pixels_clean = False  # a step has seen to what the pixels show (`gateway.transform.pixels.mask`)
         self.pixels_masked = False  # parts of them were blanked
+        self.had_overlay_in_pixels = False  # a step has changed what told of it (`gateway.transform.pixels.overlays`)
         self.converted: dict[int, Element] = {}  # as it was before its character set was converted
 
     def remember(self, tag: int) -> None:

@@ -11,6 +11,7 @@ The rules, from the outside in:
 In the items of a sequence that is replaced (D) all text, numbers and bytes become dummies, but for codes of PS3.3 (CS)
 and what is counted in binary; of one that is cleaned (C) all text is cleaned. Overlays and curves go as whole groups,
 but for regions of interest with Clean Graphics. An overlay in unused bits of the pixels cannot be taken out: refused.
+Pixel data stays at the top of the data set alone: nobody has looked at that of items and of the retired groups (7Fxx).
 
 Nobody is taken at their word: what PS3.6 says of a tag holds beside the VR that stands there, and what is no sequence
 where there should be one, or holds no items, is emptied.
@@ -37,16 +38,16 @@ from gateway.transform.deidentify.table import Option
 from gateway.transform.deidentify.types import type_of
 from gateway.transform.deidentify.uids import is_class, mapped
 from gateway.transform.edit import creator_tag, is_creator, walk_items
-from gateway.transform.names import is_private, is_sequence_tag, label, standard_vr
+from gateway.transform.names import is_pixel_data, is_private, is_sequence_tag, label, standard_vr
 from gateway.transform.parse import expand, has_items
-from gateway.transform.tree import DataSet, Element
+from gateway.transform.tree import DataSet, Element, overlay_in_pixels
 from gateway.transform.values import TEXT, ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
 _PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
 _CODE_MEANING, _TIME_ZONE = 0x00080104, 0x00080201
 _SCHEME_UIDS = frozenset({0x0008010C, 0x0008010D})  # those of a site's own scheme tell the site
-_OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_BIT, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60000102, 0x60003000
+_OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60003000
 _TEXT_OR_NAME = TEXT | {"AE", "UR"}
 _REPLACED = _TEXT_OR_NAME | {"AS", "DS", "FD", "FL", "IS", "OB", "OD", "OF", "OL", "OV", "OW", "SV", "UN", "UV"}
 _TELLING = _DATES | {"PN", "UI"}  # such a value is none where another VR stands
@@ -129,8 +130,7 @@ class Engine:
         """An attribute of an overlay: all go, but with Clean Graphics those of regions, whose text is cleaned."""
         offset = element.tag & 0x00FF0000
         pixels = data.get(_OVERLAY_DATA + offset)
-        bits, bit = data.get(_OVERLAY_BITS + offset), data.get(_OVERLAY_BIT + offset)
-        if pixels is None and (_is_set(bit) if bits is None else bits.value[:2] not in _ONE_BIT):
+        if overlay_in_pixels(data, element.tag):
             raise ValueRefused(f"{label(_OVERLAY_BITS + offset)}: the overlay lies in bits of the pixels")
         kind = data.get(_OVERLAY_TYPE + offset)
         if self._profile.actions.of(_OVERLAY_DATA + offset) != "C" or kind is None or kind.value.strip() != b"R":
@@ -143,6 +143,8 @@ class Engine:
 
     def _standard(self, data: DataSet, element: Element, mode: Mode) -> Element | None:
         tag = element.tag
+        if tag >> 24 == 0x7F:
+            return element if is_pixel_data(tag) and data.parent is None else None
         vr = _vr(element)
         code = self._profile.actions.of(tag) or self._unlisted(data, tag, vr, mode)
         if not code:
@@ -264,7 +266,6 @@ class Engine:
 
 
 CODES = frozenset({0x00080100, 0x00080102, _CODE_MEANING, 0x00080119, 0x00080120})
-_ONE_BIT = (b"\x01\x00", b"\x00\x01")
 _NO_DATA_SET = frozenset({0x0000, 0x0002})  # groups of commands and of file meta information
 
 
@@ -348,10 +349,6 @@ _KINDS = {
     **dict.fromkeys(("DS", "IS"), re.compile(rb"[0-9Ee+. \\\0-]*")),
     **dict.fromkeys(("DA", "DT", "TM"), re.compile(rb"[0-9:+. \\\0-]*")),
 }
-
-
-def _is_set(element: Element | None) -> bool:
-    return element is not None and any(element.value)
 
 
 def _made_vr(vr: str) -> str:

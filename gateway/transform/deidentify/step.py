@@ -15,6 +15,7 @@ from gateway.transform.deidentify.remember import originals_of
 from gateway.transform.deidentify.table import Option
 from gateway.transform.edit import read
 from gateway.transform.names import label
+from gateway.transform.pixels.overlays import without_overlay
 from gateway.transform.pixels.risk import has_pixels, why_at_risk
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
@@ -68,6 +69,7 @@ class Deidentify:
             raise ValueRefused(at_risk)
         if self.profile.has(Option.CLEAN_PIXEL_DATA) and has_pixels(tree) and not tree.pixels_clean:
             raise ValueRefused(f"the option {Option.CLEAN_PIXEL_DATA} is chosen, and no mask step was done")
+        without_overlay(tree)
 
     def _birth_date(self, tree: Tree, days: int) -> str:
         """The date of birth, moved with all others; "" where it is not asked for, or tells of a great age."""
