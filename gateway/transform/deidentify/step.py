@@ -17,6 +17,7 @@ from gateway.transform.edit import read
 from gateway.transform.names import label
 from gateway.transform.pixels.overlays import without_overlay
 from gateway.transform.pixels.risk import has_pixels, why_at_risk
+from gateway.transform.pixels.scrub import scrub
 from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
 from gateway.transform.values import ValueRefused, joined
@@ -70,6 +71,7 @@ class Deidentify:
         if self.profile.has(Option.CLEAN_PIXEL_DATA) and has_pixels(tree) and not tree.pixels_clean:
             raise ValueRefused(f"the option {Option.CLEAN_PIXEL_DATA} is chosen, and no mask step was done")
         without_overlay(tree)
+        scrub(tree)
 
     def _birth_date(self, tree: Tree, days: int) -> str:
         """The date of birth, moved with all others; "" where it is not asked for, or tells of a great age."""

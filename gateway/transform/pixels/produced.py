@@ -16,6 +16,7 @@ from gateway.transform.pixels.image import (
     EXTENDED_OFFSET_TABLE,
     EXTENDED_OFFSET_TABLE_LENGTHS,
     PIXEL_DATA,
+    TOTAL_LENGTH,
     image_of,
     write_image,
 )
@@ -33,7 +34,7 @@ def put(tree: Tree, frames: Frames) -> None:
     """
     root, image = tree.root, frames.image
     write_image(root, image_of(tree), image)
-    offsets = {EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS}
+    offsets = {EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS, TOTAL_LENGTH}
     if any(root.get(tag) is not None for tag in offsets):
         root.drop(offsets)
     if image.is_native:
