@@ -110,7 +110,9 @@ def scrubbed_jpeg(frame: bytes) -> bytes:
     """A JPEG or JPEG-LS stream with nothing in it but the image, up to its end."""
     if frame[:2] != b"\xff\xd8":
         raise _refused("JPEG stream")
-    kept, at, after_scan = [frame[:2]], 2, _AFTER_SCAN
+    whole = memoryview(frame)  # of which parts are taken without a copy
+    kept: list[bytes | memoryview] = [whole[:2]]
+    at, after_scan = 2, _AFTER_SCAN
     for _ in range(_MAX_MARKERS):
         while frame[at : at + 2] == b"\xff\xff":
             at += 1  # T.81 B.1.1.2: fill bytes
@@ -128,9 +130,8 @@ def scrubbed_jpeg(frame: bytes) -> bytes:
             if found is None:
                 break
             end = found.start()
-            kept.append(frame[at:end])
-        elif marker in _NEEDED:
-            kept.append(frame[at:end])
+        if marker == _SOS or marker in _NEEDED:
+            kept.append(whole[at:end])
         elif 0xE0 <= marker <= 0xEF:
             kept.append(_application(marker, frame[at + 4 : end]))
         elif marker != _COM:
@@ -163,14 +164,16 @@ def scrubbed_j2k(frame: bytes) -> bytes:
     at = _codestream(frame) if frame.startswith(_JP2) else 0
     if frame[at : at + 2] != _SOC:
         raise _refused("JPEG 2000 stream")
-    kept, at = [_SOC], at + 2
+    whole = memoryview(frame)  # of which parts are taken without a copy
+    kept: list[bytes | memoryview] = [_SOC]
+    at += 2
     while frame[at : at + 2] != _SOT:
         end = _segment_end(frame, at, len(frame))
         if frame[at : at + 2] != _COM_J2K:
-            kept.append(frame[at:end])
+            kept.append(whole[at:end])
         at = end
     while frame[at : at + 2] == _SOT:
-        at = _tile_part(frame, at, kept)
+        at = _tile_part(frame, whole, at, kept)
     if frame[at : at + 2] == _EOC:
         kept.append(_EOC)
     elif frame[at:].strip(b"\0"):
@@ -186,7 +189,7 @@ def _segment_end(frame: bytes, at: int, end: int) -> int:
     return at + 2 + length
 
 
-def _tile_part(frame: bytes, at: int, kept: list[bytes]) -> int:
+def _tile_part(frame: bytes, whole: memoryview, at: int, kept: list[bytes | memoryview]) -> int:
     """Keep a tile-part; where it ends (A.4.2: Psot counts from its SOT, and is 0 where it is the last)."""
     length = int.from_bytes(frame[at + 6 : at + 10], "big")
     end = at + length
@@ -194,13 +197,14 @@ def _tile_part(frame: bytes, at: int, kept: list[bytes]) -> int:
         end = frame.find(_EOC, at)  # A.1: in packets no two bytes are greater than FF8F
     if end > len(frame) or end < at + _SOT_BYTES:
         raise _refused("JPEG 2000 stream")
-    kept.append(frame[at : at + _SOT_BYTES])
+    kept.append(whole[at : at + _SOT_BYTES])
     at += _SOT_BYTES
     while frame[at : at + 2] != _SOD:
         after = _segment_end(frame, at, end)
-        kept.append(frame[at : at + 4] + bytes(after - at - 4) if frame[at : at + 2] == _COM_J2K else frame[at:after])
+        is_comment = frame[at : at + 2] == _COM_J2K
+        kept.append(frame[at : at + 4] + bytes(after - at - 4) if is_comment else whole[at:after])
         at = after
-    kept.append(frame[at:end])
+    kept.append(whole[at:end])
     return end
 
 
