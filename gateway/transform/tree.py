@@ -26,6 +26,7 @@ from gateway.dicom.paths import SPECIFIC_CHARACTER_SET
 from gateway.dicom.scan import MAX_ELEMENTS
 from gateway.dicom.window import ByteSource
 from gateway.errors import HeaderError
+from gateway.transform.overlay import overlay_in_pixels
 
 if TYPE_CHECKING:
     from gateway.transform.deidentify.remember import Original
@@ -359,17 +360,6 @@ class DataSet:
         big_endian = self.big_endian and not is_unknown
         data = DataSet(self.tree, self.implicit or is_unknown, big_endian, self, sequence.tag)
         return Item(pack(">HHI" if big_endian else "<HHI", 0xFFFE, 0xE000, 0), data)
-
-
-def overlay_in_pixels(data: DataSet, tag: int) -> bool:
-    """Whether the overlay of a group (60xx) lies in bits of the pixels, as far as its attributes say (PS3.3 C.9.2)."""
-    offset = tag & 0x00FF0000
-    pixels, bits, bit = (data.get(each + offset) for each in (0x60003000, 0x60000100, 0x60000102))
-    if pixels is not None and pixels.value_bytes:
-        return False
-    if bits is None:
-        return bit is not None and any(bit.value)
-    return bits.value[:2] not in (b"\x01\x00", b"\x00\x01")
 
 
 class Tree:

@@ -39,8 +39,9 @@ from gateway.transform.deidentify.types import type_of
 from gateway.transform.deidentify.uids import is_class, mapped
 from gateway.transform.edit import creator_tag, is_creator, walk_items
 from gateway.transform.names import is_pixel_data, is_private, is_sequence_tag, label, standard_vr
+from gateway.transform.overlay import overlay_in_pixels
 from gateway.transform.parse import expand, has_items
-from gateway.transform.tree import DataSet, Element, overlay_in_pixels
+from gateway.transform.tree import DataSet, Element
 from gateway.transform.values import TEXT, ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
