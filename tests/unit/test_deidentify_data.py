@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
+import pytest
+
+from gateway.transform.deidentify.edition import method
 from gateway.transform.deidentify.words import words
 from tests.harness.tools import require
+from tests.unit.transform_kit import transform
 from tools.deidentification import DATA, DOCUMENT, document_text, main, old_lines, table_text, types_text
 
 # Frequent names and eponyms that descriptions have too. None of them may be kept.
@@ -60,3 +65,14 @@ def test_words_are_of_radiology_in_five_languages() -> None:
 
 def test_no_word_is_a_usual_name() -> None:
     assert words() & NAMES == set()
+
+
+def test_what_the_gateway_does_is_part_of_every_transform_that_de_identifies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of it makes what waits anew: nothing that an older one let through goes out."""
+    steps = "- deidentify: {key: site}"
+    before, plain = transform(steps).digest, transform("- strip: [PatientID]").digest
+    monkeypatch.setattr("gateway.transform.deidentify.step.method", lambda: "of another version")
+    assert transform(steps).digest != before
+    assert transform("- strip: [PatientID]").digest == plain
+    monkeypatch.undo()
+    assert re.search("[0-9a-f]{16}$", method())
