@@ -9,6 +9,7 @@
     ├── ProtocolError           a peer broke PS3.8 or PS3.7; carries the A-ABORT reason to answer with
     ├── HeaderError             a data set's header cannot be read
     ├── TransformError          a step of a transform cannot be done on an instance
+    ├── TakesLong               a step of a transform would take longer than there is time now
     ├── SealError               what was sealed cannot be opened, or a key of it cannot be read
     ├── PeerError               the other side of an association, or the way to it, failed
     │   ├── ConnectionFailed    no TCP connection, or it broke
@@ -87,6 +88,10 @@ class HeaderError(GatewayError):
 
 class TransformError(GatewayError):
     """A step of a transform cannot be done on an instance. The text names transform, step and attribute, no value."""
+
+
+class TakesLong(GatewayError):
+    """A step of a transform would take longer than there is time now: it is for another time."""
 
 
 class SealError(GatewayError):

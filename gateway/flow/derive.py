@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from gateway import telemetry
 from gateway.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
-from gateway.errors import HeaderError, SpoolCorrupt, SpoolError, SpoolMissing, TransformError
+from gateway.errors import HeaderError, SpoolCorrupt, SpoolError, SpoolMissing, TakesLong, TransformError
 from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.model import CHAIN_DIGEST, AssociationFacts, Derivation, InstanceLease
@@ -40,12 +40,14 @@ def make_copy(
     watch: Watch,
     maker: int = 0,
     sealer: Sealer | None = None,
+    at_once_bytes: int | None = None,
 ) -> Derivation:
     """Make what a destination gets of an instance, which was verified.
 
     :param chain: of a decision of this set of rules.
     :param maker: the session that makes it.
     :param sealer: seals what stands behind pseudonyms; None keeps nothing of it.
+    :param at_once_bytes: leave it for later where a step works on more pixel data; None is never.
     :raises SpoolMissing, SpoolCorrupt: the original is not there any more.
     """
     transforms = book.chain(chain)
@@ -57,7 +59,8 @@ def make_copy(
     watch.renew()
     try:
         with SpoolFile.open(spool, payload) as file:
-            made = prepare(transforms, file, origin, system=IMPLEMENTATION_VERSION_NAME, beat=watch.renew)
+            system, beat = IMPLEMENTATION_VERSION_NAME, watch.renew
+            made = prepare(transforms, file, origin, system=system, beat=beat, at_once_bytes=at_once_bytes)
             sealed = () if sealer is None else sealer.seal(made.remembered)
             uids = made.sop_class_uid, made.sop_instance_uid, made.transfer_syntax_uid
 
@@ -73,6 +76,8 @@ def make_copy(
             meta = ArrivalMeta(_NOBODY, *uids, received_at_ms)
             length = max(payload.length, made.about_bytes())
             copy = derive(spool, lease.instance_id, digest, meta, length, fill, maker)
+    except TakesLong:
+        return Derivation(chain, None, again=True)
     except (TransformError, HeaderError) as error:
         return Derivation(chain, None, str(error))
     except (SpoolMissing, SpoolCorrupt):

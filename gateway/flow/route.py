@@ -7,52 +7,41 @@ Rules:
   - The process itself is limited: address space by RLIMIT_AS, time by an alarm (`watch`). A hostile object can end only
     its worker; its instance is claimed again alone, and after `MAX_ROUTING_ATTEMPTS` workers (see
     `gateway.ledger.base`) the next one quarantines it without a look.
-  - What has copies is recorded as soon as they are made; what was to be copied and is lost is made again in between
-    (`remake`).
+  - All of a batch is looked at and recorded before the first copy is made, which may take long. What is large, what has
+    ended a worker, and what there is no time for is recorded without its copies, and these are made in between, as are
+    those that are lost (`remake`).
 """
 
 from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import TypeVar
 
 from gateway import telemetry
-from gateway.dicom.header import Header, read_header, study_facts
-from gateway.errors import (
-    HeaderError,
-    LedgerBusy,
-    LedgerError,
-    LedgerFull,
-    SpoolCorrupt,
-    SpoolError,
-    SpoolMissing,
-)
-from gateway.flow.derive import make_copy, verify
+from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
+from gateway.flow.decide import Decided, copied, decide
 from gateway.flow.history import History
 from gateway.flow.remake import Remaker
 from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
-from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, Ledger, RoutedInstance
-from gateway.model import Decision, InstanceLease, InstanceState, PayloadFile, Quarantine, Routing, Session
-from gateway.spool import Spool, SpoolFile
+from gateway.ledger.base import Ledger, RoutedInstance
+from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
+from gateway.spool import Spool
 from gateway.transform import NO_KEYS, Keys, Rulebook, load
 from gateway.work.base import Stage, WorkQueue
 
 BATCH = 64
 IDLE_S = 1.0
+COPYING_MS = 5000  # of a batch; what is not begun then is left for later
+
+_Found = TypeVar("_Found")
 
 
 def limit_process(memory_bytes: int) -> None:
     """Bound this process's address space; what needs more ends it."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-
-class Route(NamedTuple):
-    """What a worker found out about one instance."""
-
-    routing: Routing | None
-    quarantine: Quarantine | None
 
 
 class Router:
@@ -151,23 +140,48 @@ class Router:
     ) -> None:
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
+        with_copies: list[Decided] = []
+        kept_back: set[str] = set()
         associations = {lease.instance_id: lease.facts.association_id for lease in leases}
         if self._history is not None:
             self._history.begin(len(leases))
         for lease in leases:
-            found = self._look(book, lease, watch, stopping)
+            found = self._try(partial(decide, book, self._spool, lease, self._history), watch, stopping)
             if found is None:
                 return  # stopping: the session ends with this process, and frees them
-            if found.routing is not None:
-                routings.append(found.routing)
-            if found.quarantine is not None:
-                quarantines.append(found.quarantine)
-            if found.routing is not None and found.routing.derived:
-                # Copies take their time and room: nothing waits for those of the others.
-                if not self._tell_ledger(routings, quarantines, associations, watch, stopping) or stopping():
-                    return
-                routings.clear()
-        self._tell_ledger(routings, quarantines, associations, watch, stopping)
+            if isinstance(found, Quarantine):
+                quarantines.append(found)
+            elif found.is_for_now or lease.payload.sop_instance_uid in kept_back:
+                # A later version of the same instance is recorded after it, or it might be sent before it.
+                with_copies.append(found)
+                kept_back.add(lease.payload.sop_instance_uid)
+            else:
+                routings.append(found.routing())
+        if self._tell_ledger(routings, quarantines, associations, watch, stopping):
+            self._route_with_copies(book, with_copies, associations, watch, stopping)
+
+    def _route_with_copies(
+        self,
+        book: Rulebook,
+        decided: Sequence[Decided],
+        associations: Mapping[str, str],
+        watch: Watch,
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Copies take their time and room: each is recorded at once, and what is too many is left for later."""
+        began_ms = self._clock_ms()
+        session_id = self._session.session_id
+        for each in decided:
+            found: Routing | Quarantine | None = each.routing()
+            if each.is_for_now and not stopping() and abs(self._clock_ms() - began_ms) < COPYING_MS:
+                make = partial(copied, book, self._spool, each, watch, session_id, self._sealer)
+                found = self._try(make, watch, stopping)
+            if found is None:
+                return
+            routings = [found] if isinstance(found, Routing) else []
+            quarantines = [found] if isinstance(found, Quarantine) else []
+            if not self._tell_ledger(routings, quarantines, associations, watch, stopping):
+                return
 
     def _tell_ledger(
         self,
@@ -191,14 +205,12 @@ class Router:
             else:
                 return True
 
-    def _look(self, book: Rulebook, lease: InstanceLease, watch: Watch, stopping: Callable[[], bool]) -> Route | None:
-        """Decide about one instance, however long the host keeps us from reading it. None when stopping."""
+    def _try(self, what: Callable[[], _Found], watch: Watch, stopping: Callable[[], bool]) -> _Found | None:
+        """Do something about one instance, however long the host keeps us from reading it. None when stopping."""
         while True:
             watch.renew()
             try:
-                return route_instance(
-                    book, self._spool, lease, watch, self._session.session_id, self._sealer, self._history
-                )
+                return what()
             except SpoolError as error:
                 # No descriptors, a stale mount: not the instance's fault, so no attempt of it may be lost over this.
                 telemetry.problem("spool_read", reason=str(error))
@@ -229,7 +241,8 @@ class Router:
             for made in routing.derived:
                 if self._sealer is not None and routing.instance_id in recorded:
                     self._sealer.recorded(made.remembered)
-                telemetry.copy_made(instance_id=routing.instance_id, made=made)
+                if made.payload is not None or made.reason:  # else it is left for later, of which nothing is to be told
+                    telemetry.copy_made(instance_id=routing.instance_id, made=made)
         if any(result.destinations for result in results):
             self._queue.notify(Stage.DELIVER)
         for result in results:
@@ -246,66 +259,3 @@ def _tell(result: RoutedInstance, decision: Decision, association_id: str) -> No
         telemetry.instance_routed(
             **told, rules=decision.matched, destinations=result.destinations, revision=decision.revision
         )
-
-
-def route_instance(
-    book: Rulebook,
-    spool: Spool,
-    lease: InstanceLease,
-    watch: Watch,
-    session_id: int = 0,
-    sealer: Sealer | None = None,
-    history: History | None = None,
-) -> Route:
-    """Decide about one instance, and make the copies that its decision asks for.
-
-    :raises SpoolError: the host's trouble.
-    """
-    plan = book.plan
-    payload = lease.payload
-
-    def bad(reason: str) -> Route:
-        return Route(None, Quarantine(lease.instance_id, reason))
-
-    if lease.attempt > MAX_ROUTING_ATTEMPTS:
-        return bad(f"routing failed {MAX_ROUTING_ATTEMPTS} times")
-    try:
-        with SpoolFile.open(spool, payload) as file:
-            header = read_header(file, payload.transfer_syntax_uid, plan.wanted)
-            if wrong := _other_identity(header, payload):
-                return bad(wrong)
-            decision = plan.decide(
-                header, lease.facts, payload.transfer_syntax_uid, payload.sop_class_uid, lease.received_at_ms
-            )
-            study = study_facts(header)
-            if history is not None:
-                history.see(lease, decision, study, file)
-    except SpoolMissing:
-        return bad("the spool file is missing")
-    except SpoolCorrupt as error:
-        return bad(f"the spool file is damaged: {error}")
-    except HeaderError as error:
-        return bad(f"the data set cannot be read: {error}")
-    chains = [chain for chain in dict.fromkeys(decision.chains) if chain]
-    try:
-        if chains:
-            verify(spool, lease, watch)
-        copies = tuple(make_copy(book, spool, lease, chain, watch, session_id, sealer) for chain in chains)
-    except SpoolMissing:
-        return bad("the spool file is missing")
-    except SpoolCorrupt as error:
-        return bad(f"the spool file is damaged: {error}")
-    routing = Routing(lease.instance_id, decision, study, plan.priority(decision), copies)
-    return Route(routing, None)
-
-
-def _other_identity(header: Header, payload: PayloadFile) -> str:
-    """What the data set names otherwise than the C-STORE command; "" when they agree.
-
-    They name the same instance, PS3.4 B.2.1; else neither can be believed.
-    """
-    if header.sop_instance_uid != payload.sop_instance_uid:
-        return "the data set's SOP Instance UID is not the one in the C-STORE command"
-    if header.sop_class_uid != payload.sop_class_uid:
-        return "the data set's SOP Class UID is not the one in the C-STORE command"
-    return ""

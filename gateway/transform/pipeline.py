@@ -80,17 +80,21 @@ def prepare(
     *,
     system: str,
     beat: Callable[[], object] | None = None,
+    at_once_bytes: int | None = None,
 ) -> Prepared:
     """Run all transforms of a chain, one after the other.
 
     :param source: the data set's bytes, without preamble and file meta information; read again while writing.
     :param system: the name for Modifying System (0400,0563).
     :param beat: called now and then while a step takes long over pixels.
+    :param at_once_bytes: how much pixel data a step may work on, decoded; None bounds it by no more than usual.
     :raises TransformError: a step failed.
+    :raises TakesLong: it is more than `at_once_bytes`.
     :raises HeaderError: the data set cannot be read, or is past a bound.
     """
     tree = parse(source, origin.transfer_syntax_uid)
     tree.beat = beat or tree.beat
+    tree.at_once_bytes = at_once_bytes
     steps: list[StepRun] = []
     for transform in chain:
         tree.is_recording = transform.is_recorded and not tree.keeps_no_record

@@ -366,6 +366,7 @@ class Tree:
     """A data set, where its bulk values are, and what it was before. Patient data: never log or print one."""
 
     __slots__ = (
+        "at_once_bytes",
         "beat",
         "budget",
         "converted",
@@ -387,6 +388,7 @@ class Tree:
         self.transfer_syntax_uid = ""  # what its pixel data is encoded in now, and what it will be written in
         self.where = ""  # the step that is being done, for what is said later of what it left to do
         self.beat: Callable[[], object] = _nothing  # called while a step takes long
+        self.at_once_bytes: int | None = None  # of pixel data that a step may work on now
         self.source = source
         self.budget = budget
         self.root = DataSet(self, implicit, big_endian)

@@ -165,6 +165,28 @@ def test_a_worker_that_dies_while_it_makes_a_copy_leaves_nothing_and_the_next_ma
         wait_until(lambda: not scene.copies(), 60, lambda: f"what the dead worker left is gone: {scene.copies()}")
 
 
+def test_a_copy_that_ends_every_worker_is_held_alone_and_the_original_goes(tmp_path: Path) -> None:
+    require("strace")
+    one = make_instance(pixel_bytes=20_000)
+    with Scene(tmp_path) as scene:
+        scene.start()
+        # The supervisor is traced, and with it all that it starts: of a worker nothing but a finished copy is renamed.
+        ends = inject(("rename", "renameat", "renameat2"), kill=True)
+        with Strace.attach(scene.gateway.supervisor_pid(), tmp_path / "trace", injections=[ends]):
+            scene.gateway.wait_replaced("worker", scene.gateway.kill_role("worker"))
+            send(scene, [one])
+            scene.wait_states("pacs", delivered=1)
+            scene.wait_states("research", 120, held=1)
+        held = scene.deliveries("research")[one.sop_instance_uid]
+        assert (held.code, held.reason) == ("transform", "making the copy failed 5 times")
+        assert scene.archive("pacs").contents() == {one.sop_instance_uid: [one.sha256]}
+        assert scene.archive("research").count == 0
+        assert not scene.gateway.log_lines(event="quarantined")
+        scene.cli("release", "--uid", one.sop_instance_uid, "--yes")
+        scene.wait_states("research", delivered=1)
+        is_copy(scene, one)
+
+
 def test_on_a_full_disk_originals_go_and_copies_wait_for_room(tmp_path: Path) -> None:
     one = make_instance(pixel_bytes=4 << 20)
     with (

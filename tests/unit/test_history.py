@@ -9,9 +9,9 @@ import pytest
 
 from gateway.errors import LedgerBusy, LedgerFull
 from gateway.flow import history as module
+from gateway.flow.decide import Decided, decide
 from gateway.flow.history import FLUSH_MS, History
-from gateway.flow.route import Router, route_instance
-from gateway.flow.watch import Watch
+from gateway.flow.route import Router
 from gateway.ledger.base import HistoryRow
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import AssociationFacts, InstanceLease, Role
@@ -49,8 +49,8 @@ class Bench:
             )
             stored = store(self.intake, one.data, meta)
             lease = InstanceLease(stored.instance_id, 1, 1, self.now_ms, payload_of(stored), stored.facts)
-            found = route_instance(BOOK, self.spool, lease, Watch(lambda: None, 60.0), history=self.history)
-            assert found.routing is not None
+            found = decide(BOOK, self.spool, lease, self.history)
+            assert isinstance(found, Decided)
 
     def rows(self) -> list[HistoryRow]:
         self.history.flush()

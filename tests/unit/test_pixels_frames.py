@@ -11,9 +11,9 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
-from gateway.errors import HeaderError, TransformError
+from gateway.errors import HeaderError, TakesLong, TransformError
 from gateway.transform.pixels import Frames, Image, frames_of, image_of, put
-from gateway.transform.pixels.frames import MAX_FRAGMENTS
+from gateway.transform.pixels.frames import MAX_DECODED_BYTES, MAX_FRAGMENTS, MAX_RATIO
 from gateway.transform.pixels.image import MAX_FRAME_BYTES
 from gateway.transform.reencode import reencoded
 from gateway.transform.tree import Tree
@@ -342,3 +342,37 @@ def test_a_later_step_finds_the_frames_of_an_earlier_one() -> None:
     ours = Refusing()
     put(tree, ours)
     assert frames_of(tree) is ours
+
+
+# ── how much ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+LARGE = replace(GREY, rows=8000, columns=8000)  # 122 MiB
+
+
+def test_a_tomosynthesis_is_no_bomb_and_a_few_bytes_that_would_take_hours_are_refused() -> None:
+    most = MAX_DECODED_BYTES // LARGE.frame_bytes
+    assert most * LARGE.frame_bytes > 4 << 30
+    flat = b"a flat frame"
+    frames_of(tree_of(encapsulated(replace(LARGE, number_of_frames=most), [flat] * most), J2K))
+    many = encapsulated(replace(LARGE, number_of_frames=most + 1), [flat] * (most + 1))
+    with pytest.raises(ValueRefused, match="decoded, it would have more than 8 GiB, and more than 100 times what"):
+        frames_of(tree_of(many, J2K))
+
+
+def test_what_is_long_and_not_much_longer_than_it_is_compressed_is_no_bomb() -> None:
+    """As a whole slide image is."""
+    most = MAX_DECODED_BYTES // LARGE.frame_bytes + 1
+    whole = bytes(LARGE.frame_bytes * most // MAX_RATIO + 2)
+    frames_of(tree_of(encapsulated(replace(LARGE, number_of_frames=most), [b"a frame."] * (most - 1) + [whole]), J2K))
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, RLE])
+def test_a_step_that_works_on_more_than_there_is_time_for_now_says_so(syntax: str) -> None:
+    image = replace(GREY, number_of_frames=3)
+    data = made(image).data_set if syntax == EXPLICIT else encapsulated(image, [b"a frame."] * 3)
+    tree = tree_of(data, syntax)
+    tree.at_once_bytes = image.pixel_bytes
+    frames_of(tree)
+    tree.at_once_bytes = image.pixel_bytes - 1
+    with pytest.raises(TakesLong):
+        frames_of(tree)

@@ -9,8 +9,8 @@ import pytest
 
 from gateway import telemetry
 from gateway.flow import route
+from gateway.flow.decide import Decided, decide
 from gateway.flow.route import Router
-from gateway.flow.watch import Watch
 from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import InstanceLease, PayloadFile, Role
@@ -72,9 +72,9 @@ def test_the_time_that_counts_is_when_the_instance_was_received(tmp_path: Path, 
     received_at_ms = int(datetime.fromisoformat(received).timestamp() * 1000)
     payload = PayloadFile(*stored[1:8])
     lease = InstanceLease(stored.instance_id, 1, 1, received_at_ms, payload, stored.facts)
-    routing = route.route_instance(Rulebook(plan, {}), spool, lease, Watch(lambda: None, 60.0)).routing
-    assert routing is not None
-    assert routing.decision.hold == hold
+    decided = decide(Rulebook(plan, {}), spool, lease)
+    assert isinstance(decided, Decided)
+    assert decided.decision.hold == hold
 
 
 def test_what_keeps_a_worker_from_having_the_rules_is_held_against_no_instance(

@@ -18,7 +18,7 @@ from struct import unpack, unpack_from
 from typing import Protocol
 
 from gateway.dicom.window import ByteSource
-from gateway.errors import HeaderError
+from gateway.errors import HeaderError, TakesLong
 from gateway.transform.names import label
 from gateway.transform.pixels.image import (
     EXTENDED_OFFSET_TABLE,
@@ -34,6 +34,9 @@ from gateway.transform.values import ValueRefused
 from gateway.transform.write import swapped
 
 MAX_FRAGMENTS = 1_000_000
+# What a few bytes can make a worker do. A tomosynthesis has 4 GiB; a whole slide more, and some fiftieth of it compressed.
+MAX_DECODED_BYTES = 8 * 1024 * 1024 * 1024
+MAX_RATIO = 100
 _MAX_READ_BYTES = 1024 * 1024
 _WINDOW_BYTES = 4096
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -59,9 +62,10 @@ class HasFrames(Produced, Protocol):
 
 
 def frames_of(tree: Tree) -> Frames:
-    """The frames that the pixel data of a tree has, after the steps so far.
+    """The frames that the pixel data of a tree has, after the steps so far, for a step that works on all of them.
 
-    :raises ValueRefused: there is no Pixel Data, or the attributes of the image do not fit it.
+    :raises ValueRefused: there is no Pixel Data, the attributes of the image do not fit it, or it is too much.
+    :raises TakesLong: it is more than there is time for now.
     """
     element = tree.root.get(PIXEL_DATA)
     if element is None or not element.value_bytes:
@@ -76,8 +80,20 @@ def frames_of(tree: Tree) -> Frames:
     if image.is_native != (not element.of_undefined_length):
         raise ValueRefused(f"{label(PIXEL_DATA)}: it is not encoded as the transfer syntax says")
     if image.is_native:
-        return NativeFrames(tree.root, element, image)
-    return EncapsulatedFrames(tree.root, element, image)
+        native = NativeFrames(tree.root, element, image)
+        _check_time(tree, image)
+        return native
+    if image.pixel_bytes > max(MAX_DECODED_BYTES, MAX_RATIO * element.value_bytes):
+        told = f"more than {MAX_DECODED_BYTES >> 30} GiB, and more than {MAX_RATIO} times what it has compressed"
+        raise ValueRefused(f"{label(PIXEL_DATA)}: decoded, it would have {told}")
+    encapsulated = EncapsulatedFrames(tree.root, element, image)
+    _check_time(tree, image)
+    return encapsulated
+
+
+def _check_time(tree: Tree, image: Image) -> None:
+    if tree.at_once_bytes is not None and image.pixel_bytes > tree.at_once_bytes:
+        raise TakesLong("a step works on much pixel data")
 
 
 class _Value:
