@@ -42,6 +42,8 @@ from gateway.model import Role
 from gateway.spool import FoundState, Spool, remove_half_made, remove_strays, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
 from gateway.transform import Keys
+from gateway.transform import load as load_rules
+from gateway.transform.deidentify.pseudonyms import KeysAtHand
 
 CONSOLE_SOCKET, METRICS_SOCKET = "console", "metrics"
 HANG_S = 20.0
@@ -165,9 +167,19 @@ def _store_rules(ledger: Ledger, config: Config, keys: Keys) -> None:
         if not revision:
             raise
         telemetry.rules_reloaded(result="refused", revision=revision, problems=error.problems)
+        _check_in_force(ledger, revision, keys)
         return
     ledger.store_rules(RuleSet(book.revision, files), clock_ms())
     turn_waiting(ledger, book, clock_ms)
+
+
+def _check_in_force(ledger: Ledger, revision: str, keys: Keys) -> None:
+    """Say what is wrong with the set in force where no worker will be able to load it: another version took it."""
+    try:
+        load_rules(ledger.load_rules(revision).files, None, KeysAtHand(keys))
+    except ConfigurationError as error:
+        problems = [str(problem) for problem in error.problems]
+        telemetry.problem("rules_in_force_not_loaded", revision=revision, problems=problems)
 
 
 # ── children ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 Rules:
   - An instance is routed by exactly one revision of the rules: the one that was current when its batch was claimed.
+  - Rules in force that cannot be loaded end no worker: all waits, and once a minute that is told.
   - The header is read, never the pixel data. A data set that cannot be read to its end, or whose SOP class or instance
     UID is not the one that the sender's command named, is quarantined with the reason; it is never repaired or sent.
   - The process itself is limited: address space by RLIMIT_AS, time by an alarm (`watch`). A hostile object can end only
@@ -20,7 +21,7 @@ from functools import partial
 from typing import TypeVar
 
 from gateway import telemetry
-from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
+from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull, SpoolError
 from gateway.flow.decide import Decided, copied, decide
 from gateway.flow.history import History
 from gateway.flow.remake import Remaker
@@ -35,6 +36,9 @@ from gateway.work.base import Stage, WorkQueue
 BATCH = 64
 IDLE_S = 1.0
 COPYING_MS = 5000  # of a batch; what is not begun then is left for later
+
+TELL_MS = 60_000  # between two tries to load rules that cannot be
+NO_MEMORY = "there is no room in memory for them: is worker.memory too small?"
 
 _Found = TypeVar("_Found")
 
@@ -74,6 +78,7 @@ class Router:
         self._keys = keys
         self._sealer = sealer
         self._book: Rulebook | None = None
+        self._refused, self._refused_at_ms = "", 0  # a revision that could not be loaded
         self._remaker = Remaker(
             ledger,
             session,
@@ -131,9 +136,25 @@ class Router:
             revision = self._ledger.current_revision()
             if not revision or (self._book is not None and self._book.revision == revision):
                 return []
+            if not self._load(revision):
+                return []
+
+    def _load(self, revision: str) -> bool:
+        """Take the rules of a revision, if they can be had; else all waits for others, and they are tried again."""
+        now_ms = self._clock_ms()
+        if revision == self._refused and abs(now_ms - self._refused_at_ms) < TELL_MS:
+            return False
+        self._book = None  # its tables and the next ones may have no room beside each other
+        try:
             self._book = load(self._ledger.load_rules(revision).files, None, self._keys)
-            # This process is the one that counts them.
-            telemetry.declare(rules=[rule.name for rule in self._book.plan.rules])
+        except (ConfigurationError, MemoryError) as error:
+            told = [str(each) for each in error.problems] if isinstance(error, ConfigurationError) else [NO_MEMORY]
+            telemetry.problem("rules_in_force_not_loaded", revision=revision, problems=told)
+            self._refused, self._refused_at_ms = revision, now_ms
+            return False
+        # This process is the one that counts them.
+        telemetry.declare(rules=[rule.name for rule in self._book.plan.rules])
+        return True
 
     def _route(
         self, book: Rulebook, leases: Sequence[InstanceLease], watch: Watch, stopping: Callable[[], bool]
