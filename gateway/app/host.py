@@ -29,8 +29,8 @@ from gateway.app.common import (
     snapshot_path,
     void_session,
 )
-from gateway.app.keys import read_keys
-from gateway.app.reidentification import read_public_key
+from gateway.app.keys import KEYS_VARIABLE, fingerprints, read_keys
+from gateway.app.reidentification import PUBLIC_KEY_VARIABLE, name_of, read_public_key
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
 from gateway.flow.adopt import adopt
@@ -70,13 +70,13 @@ def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: 
     run_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
     keys = read_keys(config)
-    read_public_key(config)  # a worker would only fail later, and again and again
+    in_force = {KEYS_VARIABLE: fingerprints(keys), PUBLIC_KEY_VARIABLE: name_of(read_public_key(config))}
     _write_snapshot(config, config_path.read_text(encoding="utf-8"))
     spool = open_spool(config)
     spool.prepare()
     _prepare_ledger(config, spool, keys)
     sockets = bind_listeners(_addresses(config, roles), activated_sockets())
-    children = _children(config, config_path, roles, sockets)
+    children = _children(config, config_path, roles, sockets, in_force)
     supervisor = Supervisor(children, HostHooks(config, config_path, spool), lock=lock, run_folder=run_dir(config))
     telemetry.event("gateway_started", roles=[str(role) for role in roles], listeners=list(config.listeners))
     if lacks_console(roles):
@@ -196,8 +196,13 @@ def _addresses(config: Config, roles: Sequence[Role]) -> list[ListenerAddress]:
 
 
 def _children(
-    config: Config, config_path: Path, roles: Sequence[Role], sockets: Mapping[str, socket.socket]
+    config: Config,
+    config_path: Path,
+    roles: Sequence[Role],
+    sockets: Mapping[str, socket.socket],
+    in_force: Mapping[str, str],
 ) -> list[ChildSpec]:
+    """What to start. `in_force`: variables that tell each role which keys the start has found."""
     counts = process_counts(config)
     hang_s = {Role.WORKER: config.worker.time_s + WORKER_HANG_MARGIN_S}
     listening = {name: sock for name, sock in sockets.items() if not name.startswith("http-")}
@@ -210,7 +215,11 @@ def _children(
             # -P: nothing is imported from the folder that the gateway happens to be started in.
             argv=(sys.executable, "-P", "-m", "gateway", "_role", role, str(index), "--config", str(config_path)),
             sockets=handed.get(role, {}),
-            environment={SNAPSHOT_VARIABLE: str(snapshot_path(config)), PROCESSES_VARIABLE: str(counts[role])},
+            environment={
+                SNAPSHOT_VARIABLE: str(snapshot_path(config)),
+                PROCESSES_VARIABLE: str(counts[role]),
+                **in_force,
+            },
             hang_timeout_s=hang_s.get(role, HANG_S),
             stop_timeout_s=STOP_S,
         )

@@ -17,10 +17,9 @@ from gateway.app.common import (
     read_in_force,
 )
 from gateway.app.keys import keys_at_hand
-from gateway.app.reidentification import read_public_key
+from gateway.app.reidentification import sealer_of
 from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
-from gateway.flow.seal import Sealer
 from gateway.model import Role
 from gateway.work.base import Stage
 
@@ -47,8 +46,6 @@ def main(index: int, config_path: Path) -> int:
     signal.signal(signal.SIGHUP, reload)
     limit_process(config.worker.memory_bytes)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reserves room for each, of what was just limited
-    public_key = read_public_key(config)
-    sealer = None if public_key is None else Sealer(public_key)
     history = History(ledger, clock_ms) if config.rules.history_s and config.rules.history_size_bytes else None
     router = Router(
         ledger,
@@ -58,7 +55,7 @@ def main(index: int, config_path: Path) -> int:
         clock_ms,
         config.worker.time_s,
         keys=keys_at_hand(config),
-        sealer=sealer,
+        sealer=sealer_of(config),
         history=history,
     )
     process.ready()

@@ -14,6 +14,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+from gateway.errors import TransformError
 from gateway.model import Sealed
 from gateway.transform.deidentify.remember import Remembered
 from gateway.transform.deidentify.seal import PublicKey, seal
@@ -52,3 +53,20 @@ class Sealer:
     def _mark(self, mark: str) -> bytes:
         """An original sealed for another key is another entry: who has lost a private key must get it again."""
         return hashlib.sha256(self._public_key.key_id + mark.encode("ascii")).digest()[:_MARK_BYTES]
+
+
+class LostSealer(Sealer):
+    """For a key that is not that of the start, or cannot be read: no copy is made of which something had to be kept."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(PublicKey(b""))
+        self._why = why
+
+    def seal(self, remembered: Sequence[Remembered]) -> tuple[Sealed, ...]:
+        """Nothing, of nothing.
+
+        :raises TransformError: there is something to keep.
+        """
+        if remembered:
+            raise TransformError(self._why)
+        return ()

@@ -1,11 +1,14 @@
-"""A pseudonym key that is lost while the gateway runs stops what needs it, and nothing else."""
+"""A pseudonym key that is lost or changed while the gateway runs stops what needs it, and nothing else."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.test_transforms import Scene, send
 from tests.harness.data import make_instances
+from tests.harness.tools import wait_until
 
 RULES = """\
 transforms:
@@ -41,6 +44,36 @@ def test_what_needs_a_lost_key_is_held_and_goes_when_it_is_back(tmp_path: Path) 
         copies = scene.archive("research").contents()
         assert not copies.keys() & {one.sop_instance_uid for one in (*first, *later)}
         assert len(copies) == 5
+
+
+@pytest.mark.parametrize("by", ["the file", "gateway.yaml"])
+def test_a_key_that_is_changed_makes_no_second_pseudonyms_before_a_restart(tmp_path: Path, by: str) -> None:
+    """Not in the worker that happens to start anew; with a restart of the gateway it takes effect."""
+    key, other = tmp_path / "site.key", tmp_path / "other.key"
+    key.write_text("the secret of a test, long enough\n")
+    other.write_text("another secret of a test, long enough\n")
+    first, later = make_instances(2)
+    with Scene(tmp_path / "gateway", RULES, pseudonym_keys={"site": {"file": str(key)}}) as scene:
+        scene.start()
+        send(scene, [first])
+        scene.wait_states("research", delivered=1)
+        if by == "the file":
+            key.write_bytes(other.read_bytes())
+        else:
+            scene.config.document["pseudonym_keys"]["site"]["file"] = str(other)
+            scene.reload()
+            wait_until(lambda: scene.gateway.log_lines(event="restart_needed"), 30, "the reload")
+        scene.gateway.wait_replaced("worker", scene.gateway.kill_role("worker"))
+        send(scene, [later])
+        scene.wait_states("pacs", delivered=2)
+        scene.wait_states("research", delivered=1, held=1)
+        held = scene.deliveries("research")[later.sop_instance_uid]
+        assert "the pseudonym key site has changed since the gateway was started: restart it" in held.reason
+        assert scene.gateway.log_lines(event="pseudonym_key_lost", level="warning")
+        scene.gateway.stop()
+        scene.start()
+        scene.cli("release", "--state", "held", "--yes")
+        scene.wait_states("research", delivered=2)
 
 
 def test_a_corrected_transform_makes_anew_what_waits_and_what_is_sent_again(tmp_path: Path) -> None:

@@ -458,3 +458,30 @@ def test_two_originals_of_one_pseudonym_are_both_shown_and_one_of_another_key_is
         assert [each["PatientName"] for each in json.loads(said.stdout)["originals"]] == ["Zebra^One"]
         assert "sealed for the key" in said.stderr
         assert len(json.loads(scene.look_up(pseudonym, "--private-key", old, *key[2:]).stdout)["originals"]) == 2
+
+
+@pytest.mark.parametrize("becomes", ["another", "lost"])
+def test_a_public_key_that_is_not_that_of_the_start_seals_nothing_and_holds_what_needs_it(
+    tmp_path: Path, becomes: str
+) -> None:
+    """Nor does it end the worker that finds it so."""
+    first, later = make_instance(seed=1), make_instance(seed=2)
+    with Kept(tmp_path) as scene:
+        scene.start()
+        scene.send([first])
+        scene.wait_states("research", delivered=1)
+        before = scene.rows()
+        public = tmp_path / "reid.pub"
+        if becomes == "another":
+            public.write_bytes(make_pair()[1])
+        else:
+            public.rename(tmp_path / "mislaid.pub")
+        scene.gateway.wait_replaced("worker", scene.gateway.kill_role("worker"))
+        scene.send([later])
+        scene.wait_states("pacs", delivered=2)
+        scene.wait_states("research", delivered=1, held=1)
+        told = "has changed since the gateway was started: restart it" if becomes == "another" else "cannot be read"
+        held = scene.deliveries("research")[later.sop_instance_uid]
+        assert f"reidentification.public_key {told}" in held.reason
+        assert scene.gateway.log_lines(event="public_key_lost", level="warning")
+        assert scene.rows() == before

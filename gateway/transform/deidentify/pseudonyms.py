@@ -58,28 +58,38 @@ class Key:
         return "<Key>"
 
 
+NOT_THERE = "is not there: put it back, start anew and release"
+
+
 class LostKey(Key):
-    """A key that rules in force name and that is not there: whatever asks it for something is refused."""
+    """A key that rules in force name and that cannot be used: whatever asks it for something is refused."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_name", "_why")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, why: str = NOT_THERE) -> None:
         super().__init__(bytes(MIN_KEY_BYTES))
-        self._name = name
+        self._name, self._why = name, why
         self.fingerprint = "lost"
 
     def _digest(self, purpose: str, text: str) -> bytes:
         if hasattr(self, "_name"):
-            raise ValueRefused(f"the pseudonym key {self._name} is not there: put it back, start anew and release")
+            raise ValueRefused(f"the pseudonym key {self._name} {self._why}")
         return b""
 
 
 class KeysAtHand(dict[str, Key]):
-    """For rules that were accepted: a key that is lost since holds what needs it, and nothing else."""
+    """For rules that were accepted: a key that is lost since holds what needs it, and nothing else.
+
+    :param lost: name → why, of those that are there and must not be used.
+    """
+
+    def __init__(self, keys: Mapping[str, Key], lost: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(keys)
+        self._lost = lost
 
     def get(self, name: str, default: object = None) -> Key:
         """The key, or a `LostKey`."""
-        return super().get(name) or LostKey(name)
+        return super().get(name) or LostKey(name, self._lost.get(name, NOT_THERE))
 
 
 Keys = Mapping[str, Key]

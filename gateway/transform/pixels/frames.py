@@ -34,7 +34,7 @@ from gateway.transform.values import ValueRefused
 from gateway.transform.write import swapped
 
 MAX_FRAGMENTS = 1_000_000
-# What a few bytes can make a worker do. A tomosynthesis has 4 GiB; a whole slide more, and some fiftieth of it compressed.
+# What a few bytes can make a worker do. A tomosynthesis has 4 GiB; a whole slide more, compressed to some fiftieth.
 MAX_DECODED_BYTES = 8 * 1024 * 1024 * 1024
 MAX_RATIO = 100
 _MAX_READ_BYTES = 1024 * 1024
