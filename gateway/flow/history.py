@@ -110,7 +110,11 @@ class History:
         if not self._changed:
             return False
         new = [(series, series.new) for series in self._changed if series.new is not None]
-        more = {each.key: (each.count, each.last_at_ms) for each in self._changed if each.new is None}
+        more: dict[int, tuple[int, int]] = {}
+        for each in self._changed:
+            if each.new is None:  # two may be of one row: the ledger tells apart less than `see` does
+                count, last_at_ms = more.get(each.key, (0, 0))
+                more[each.key] = count + each.count, max(last_at_ms, each.last_at_ms)
         rows = [row._replace(instances=series.count, last_at_ms=series.last_at_ms) for series, row in new]
         found = self._ledger.record_history(rows, more)
         for (series, _), row_key in zip(new, found.keys, strict=True):

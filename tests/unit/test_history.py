@@ -141,6 +141,15 @@ def test_series_seen_long_ago_make_room_and_are_counted_on_when_they_come_again(
     assert bench.counts() == {"1.1": 2, "1.2": 1, "1.3": 1}
 
 
+def test_two_series_that_have_one_row_in_the_ledger_are_both_counted(bench: Bench) -> None:
+    """It writes what is not Unicode as an escape, which somebody else may have as text."""
+    for _ in range(2):
+        for title in ("CT\udcff", "CT\\udcff"):
+            bench.route("1.2", facts=make_facts(calling_ae_title=title))
+        assert len(bench.rows()) == 1
+    assert bench.counts() == {"1.2": 4}
+
+
 def test_a_bug_in_remembering_stops_no_instance(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> bytes:
         raise ValueError("a value")
