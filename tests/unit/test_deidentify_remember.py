@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.flow.derive import make_copy
+from gateway.flow.dispatch import copy_lost
 from gateway.flow.route import Router
 from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
@@ -219,7 +220,7 @@ def test_a_worker_whose_lease_was_lost_does_not_take_its_entries_for_recorded(tm
 
     def work() -> None:
         session = ledger.open_session(Role.WORKER, "host", 1, 1)
-        turns = iter((False, True, True, True))
+        turns = iter((False, False, True, True, True))
         queue.notify(Stage.ROUTE)
         router = Router(ledger, session, spool, queue, lambda: 1_700_000_000_000, 60.0, KEYS, sealer)
         try:
@@ -233,6 +234,10 @@ def test_a_worker_whose_lease_was_lost_does_not_take_its_entries_for_recorded(tm
     try:
         work()
         assert len(ledger.lost) == 4 and not any(map(kept, ledger.lost))
+        work()  # it is routed without its copy, which is made when a forwarder has asked for it
+        forwarder = ledger.open_session(Role.FORWARDER, "host", 2, 1)
+        (delivery,) = ledger.claim_deliveries(forwarder, "research", 1, 1_700_000_000_000)
+        ledger.record_outcomes(forwarder, [copy_lost(delivery, "there is none", 1_700_000_000_000)], 1_700_000_000_000)
         work()
         assert all(map(kept, ledger.lost))
     finally:
