@@ -22,7 +22,7 @@ from gateway.model import Decision, Derivation, InstanceLease, PayloadFile, Quar
 from gateway.spool import Spool, SpoolFile
 from gateway.transform import Rulebook
 
-AT_ONCE_BYTES = 256 * 1024 * 1024  # of an instance, or of its pixels where a step works on them
+AT_ONCE_BYTES = 64 * 1024 * 1024  # of an instance, or of its pixels where a step works on them
 _ENDED_WORKER = "a worker ended over this instance: its copies are made after all others"
 
 

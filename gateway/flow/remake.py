@@ -1,6 +1,7 @@
-"""Copies that have to be made again: lost from the spool, or not made before for want of room.
+"""Copies that have to be made again, or later: lost from the spool, or not made before for want of room or time.
 
-The worker does it between batches, one copy at a time and for SLICE_MS at most. What a copy was made by is known by its
+The worker does it between batches, one copy at a time and for SLICE_MS at most; while one takes longer it routes what
+comes meanwhile. What a copy was made by is known by its
 chain, which tells what its transforms do. Those are found, in this order:
 
   - of a copy that is lost: in the rules of now, or in those that its instance was routed by;
@@ -24,7 +25,7 @@ from gateway.errors import (
 )
 from gateway.flow.derive import make_copy, verify
 from gateway.flow.seal import Sealer
-from gateway.flow.watch import Watch
+from gateway.flow.watch import GivingWay, Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, DerivationLease, DerivationResult, Ledger
 from gateway.model import Derivation, Quarantine, Session, transforms_of
 from gateway.spool import Spool
@@ -43,6 +44,7 @@ class Remaker:
 
     :param made: called when there is something to deliver.
     :param wait: waits for a moment, or for work.
+    :param give_way: called while a copy is made, which may take long: nothing else has to wait for it.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Remaker:
         wait: Callable[[], object],
         keys: Keys = NO_KEYS,
         sealer: Sealer | None = None,
+        give_way: Callable[[Watch, Callable[[], bool]], None] | None = None,
     ) -> None:
+        self._give_way = give_way
         self._ledger = ledger
         self._session = session
         self._spool = spool
@@ -85,11 +89,15 @@ class Remaker:
             lease = self._ledger.claim_derivation(self._session)
             if lease is None:
                 return False
-            made = self._make(current, lease, watch)
+            made = self._make(current, lease, self._patient(watch, stopping))
             if not self._record(lease, made, watch, stopping):
                 return False
             for_nothing += made.again  # it goes to the end of the line: there may be room for a smaller one
         return False
+
+    def _patient(self, watch: Watch, stopping: Callable[[], bool]) -> Watch:
+        give_way = self._give_way
+        return watch if give_way is None else GivingWay(watch, lambda: give_way(watch, stopping))
 
     def _record(self, lease: DerivationLease, made: Derivation, watch: Watch, stopping: Callable[[], bool]) -> bool:
         """Tell the ledger, however long that takes: what was claimed is ours until then. False when stopping."""

@@ -35,8 +35,8 @@ from gateway.work.base import Stage, WorkQueue
 
 BATCH = 64
 IDLE_S = 1.0
+GIVE_WAY_MS = 1000
 COPYING_MS = 5000  # of a batch; what is not begun then is left for later
-
 TELL_MS = 60_000  # between two tries to load rules that cannot be
 NO_MEMORY = "there is no room in memory for them: is worker.memory too small?"
 
@@ -78,6 +78,8 @@ class Router:
         self._keys = keys
         self._sealer = sealer
         self._book: Rulebook | None = None
+        self._gave_way_at_ms = 0
+        self._failed: Exception | None = None  # while it gave way
         self._refused, self._refused_at_ms = "", 0  # a revision that could not be loaded
         self._remaker = Remaker(
             ledger,
@@ -88,6 +90,7 @@ class Router:
             lambda: queue.wait_sync(IDLE_S),
             keys,
             sealer,
+            self._give_way,
         )
 
     def run(self, beat: Callable[[], None], stopping: Callable[[], bool]) -> None:
@@ -107,12 +110,29 @@ class Router:
                 more_copies = self._remaker.turn(self._book, watch, stopping)
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
+            if self._failed is not None:
+                raise self._failed
             self._remember(at_once=False)
             if len(leases) < BATCH and not more_copies and not any(lease.attempt > 1 for lease in leases):
                 # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
                 # earlier one another worker had, or one for another try, waits for the next turn.
                 self._queue.wait_sync(IDLE_S)
         self._remember(at_once=True)
+
+    def _give_way(self, watch: Watch, stopping: Callable[[], bool]) -> None:
+        """Route what has come while a large copy is made; its own copies wait. Looked for once in GIVE_WAY_MS."""
+        now_ms = self._clock_ms()
+        if self._failed is not None or abs(now_ms - self._gave_way_at_ms) < GIVE_WAY_MS:
+            return
+        self._gave_way_at_ms = now_ms
+        try:
+            leases = self._claim()
+            if self._book is not None and leases:
+                self._route(self._book, leases, watch, stopping, makes_copies=False)
+        except (LedgerBusy, LedgerFull) as error:
+            telemetry.problem("routing_waits_for_ledger", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - it ends this process, as it would elsewhere; the copy has no part in it
+            self._failed = error
 
     def _remember(self, at_once: bool) -> None:
         if self._history is None:
@@ -157,7 +177,12 @@ class Router:
         return True
 
     def _route(
-        self, book: Rulebook, leases: Sequence[InstanceLease], watch: Watch, stopping: Callable[[], bool]
+        self,
+        book: Rulebook,
+        leases: Sequence[InstanceLease],
+        watch: Watch,
+        stopping: Callable[[], bool],
+        makes_copies: bool = True,
     ) -> None:
         routings: list[Routing] = []
         quarantines: list[Quarantine] = []
@@ -172,7 +197,7 @@ class Router:
                 return  # stopping: the session ends with this process, and frees them
             if isinstance(found, Quarantine):
                 quarantines.append(found)
-            elif found.is_for_now or lease.payload.sop_instance_uid in kept_back:
+            elif (makes_copies and found.is_for_now) or lease.payload.sop_instance_uid in kept_back:
                 # A later version of the same instance is recorded after it, or it might be sent before it.
                 with_copies.append(found)
                 kept_back.add(lease.payload.sop_instance_uid)

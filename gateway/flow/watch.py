@@ -27,3 +27,20 @@ class Watch:
         """Nothing is done now that an instance could make take long."""
         self._beat()
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class GivingWay(Watch):
+    """A watch over what takes long and can wait: each time that it gets on, others may have their turn."""
+
+    def __init__(self, watch: Watch, others: Callable[[], None]) -> None:
+        self._watch = watch
+        self._others = others
+
+    def renew(self) -> None:
+        """See `Watch.renew`."""
+        self._others()
+        self._watch.renew()
+
+    def rest(self) -> None:
+        """See `Watch.rest`."""
+        self._watch.rest()

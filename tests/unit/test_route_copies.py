@@ -12,8 +12,10 @@ import pytest
 from gateway import telemetry
 from gateway.errors import SpoolError
 from gateway.flow import decide as module
-from gateway.flow import route
+from gateway.flow import remake, route
 from gateway.flow.decide import copied
+from gateway.flow.derive import verify
+from gateway.flow.dispatch import copy_lost
 from gateway.flow.history import History
 from gateway.flow.route import COPYING_MS, Router
 from gateway.flow.watch import Watch
@@ -87,6 +89,26 @@ class World:
         leases = router._claim()
         assert router._book is not None
         router._route(router._book, leases, Watch(lambda: None, 60.0), stopping)
+
+    def run(self, *stopping: bool) -> None:
+        """A worker, until it is told to stop; time goes on whenever it looks at the clock."""
+        session = self.ledger.open_session(Role.WORKER, "host", 1, self.now_ms)
+
+        def clock_ms() -> int:
+            self.now_ms += 400
+            return self.now_ms
+
+        answers = iter(stopping)
+        self.queue.notify(Stage.ROUTE)
+        Router(self.ledger, session, self.spool, self.queue, clock_ms, 60.0).run(lambda: None, lambda: next(answers))
+
+    def ask_for_copies(self) -> None:
+        """A forwarder finds that there are none."""
+        session = self.ledger.open_session(Role.FORWARDER, "host", 2, self.now_ms)
+        for delivery in self.ledger.claim_deliveries(session, "research", 9, self.now_ms):
+            assert self.ledger.record_outcomes(
+                session, [copy_lost(delivery, "there is none", self.now_ms)], self.now_ms
+            )
 
     def die(self) -> None:
         """A worker claims, and is gone."""
@@ -179,6 +201,55 @@ def test_large_pixels_and_large_instances_are_copied_later(
     assert world.told == [[("flat", NOT_MADE)], [("large", NOT_MADE)]]
     assert world.states("flat") == world.states("large") == {"pacs": "ready", "research": "ready"}
     assert "copy_not_made" not in capfd.readouterr().err
+
+
+def test_while_a_large_copy_is_made_what_comes_is_routed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = replace(GREY, transfer_syntax_uid=RLE, number_of_frames=4)
+    data = encapsulated(image, [encode(GREY, bytes(GREY.frame_bytes), RLE)] * 4)
+    world.take("large", data, make_meta(sop_instance_uid="1.2.3.4", transfer_syntax_uid=RLE))
+    monkeypatch.setattr(module, "AT_ONCE_BYTES", 100)
+    world.route()
+    world.ask_for_copies()
+
+    def verified(*words: Any) -> None:
+        world.arrive("meanwhile", "CT")
+        monkeypatch.setattr(module, "AT_ONCE_BYTES", 1 << 20)
+        verify(*words)
+
+    monkeypatch.setattr(remake, "verify", verified)
+    world.run(False, False, True, True, True)
+    assert world.told == [[("large", NOT_MADE)], [("meanwhile", NOT_MADE)]]
+    assert world.states("meanwhile") == {"pacs": "ready", "research": "ready"}
+    session = world.ledger.open_session(Role.FORWARDER, "host", 3, world.now_ms)
+    (copy,) = (
+        each for each in world.ledger.claim_deliveries(session, "research", 9, world.now_ms) if each.payload.path
+    )
+    assert copy.payload.length > image.pixel_bytes
+
+
+def test_an_error_while_a_worker_gives_way_ends_it_and_not_the_copy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE_BYTES", 100)
+    world.arrive("large", "CT")
+    world.route()
+    world.ask_for_copies()
+
+    def verified(*words: Any) -> None:
+        world.arrive("meanwhile", "US")
+        monkeypatch.setattr(route, "decide", broken)
+        verify(*words)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(remake, "verify", verified)
+    with pytest.raises(ZeroDivisionError):
+        world.run(False, False, True, True, True)
+    assert world.states("large") == {"pacs": "ready", "research": "deferred"}
+    session = world.ledger.open_session(Role.FORWARDER, "host", 3, world.now_ms)
+    (copy,) = world.ledger.claim_deliveries(session, "research", 9, world.now_ms)
+    assert copy.payload.path.startswith("derived/")
 
 
 def test_what_is_tried_again_for_the_hosts_trouble_is_remembered_once(

@@ -35,8 +35,8 @@ from gateway.transform.write import swapped
 
 MAX_FRAGMENTS = 1_000_000
 # What a few bytes can make a worker do. A tomosynthesis has 4 GiB; a whole slide more, compressed to some fiftieth.
-MAX_DECODED_BYTES = 8 * 1024 * 1024 * 1024
-MAX_RATIO = 100
+MAX_DECODED_BYTES = 4 * 1024 * 1024 * 1024
+MAX_RATIO = 200
 _MAX_READ_BYTES = 1024 * 1024
 _WINDOW_BYTES = 4096
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
