@@ -47,8 +47,9 @@ class Deidentify:
         self._check_pixels(tree)
         if profile.remembers and not tree.originals:
             tree.originals = originals_of(tree, profile.key)
-        told = (_text(tree, tag).strip() for tag in (_PATIENT_ID, _ISSUER, _STUDY_INSTANCE_UID))
-        patient = Patient(*told)
+        # An issuer that cannot be read holds nobody up where it tells nobody apart.
+        issuer = _text(tree, _ISSUER).strip() if profile.by_issuer else ""
+        patient = Patient(_text(tree, _PATIENT_ID).strip(), issuer, _text(tree, _STUDY_INSTANCE_UID).strip())
         pseudonym = profile.pseudonym(patient)
         days = profile.days(patient) if profile.moves_dates else 0
         names = names_of(root) if profile.cleans_text else frozenset()
