@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import HeaderError
 from gateway.transform import TransformError, prepare
 from gateway.transform.deidentify.table import Option
+from gateway.transform.names import standard_vr
 from tests.unit.deidentify_kit import ALL, LOOKED_AT, deidentified, profile, step_of
 from tests.unit.samples import BIG_ENDIAN, EXPLICIT, IMPLICIT, SOP, MemorySource, element, implicit, item, undefined
 from tests.unit.transform_kit import origin, part10, reread, run_all, transform
@@ -77,6 +78,38 @@ def test_a_name_in_the_place_of_a_date_a_number_or_a_uid_is_not_retained(tag: in
     name = element(tag, vr, b"DOE^JANE")
     new = output(before + name + ID if tag < 0x00100020 else before + ID + name, options)
     assert b"DOE" not in new
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    ("tag", "vr"),
+    [
+        (0x00180050, "DS"), (0x00200013, "IS"), (0x00180050, "LO"), (0x00280010, "LO"), (0x00280010, "CS"),
+        (0x00180050, "UN"), (0x30060050, "DS"),
+    ],
+)  # fmt: skip
+def test_a_name_in_the_place_of_any_number_does_not_stay(tag: int, vr: str, options: frozenset[Option]) -> None:
+    number = b"2.5 " if standard_vr(tag) == "DS" else b"25"
+    within = element(0x00081115, "SQ", item(element(tag, vr, CANARY)))
+    assert b"CNRY" not in output(SOP + within + ID + element(tag, vr, CANARY), options)
+    assert number in output(SOP + ID + element(tag, vr, number), options)
+
+
+def test_numbers_too_many_to_be_held_are_looked_at_in_pieces() -> None:
+    many = b"2.5\\" * 400_000 + b"2.5 "
+    for value, stays in ((many, True), (many[:-4] + b"Doe ", False)):
+        data = implicit(0x00080016, SOP[8:34]) + implicit(0x00080018, b"1.2.3.4\0") + implicit(0x00100020, b"17")
+        new = deidentified(data + implicit(0x30060050, value), profile(), IMPLICIT)[0]
+        assert (many[:-4] in new) == stays and b"Doe" not in new
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("code", [b"Doe^Jane", b"DOE^JANE", b"DOE_JANE_AND_MORE ", b"CT\\Doe"])
+def test_a_name_in_the_place_of_a_code_does_not_stay_in_content(code: bytes, options: frozenset[Option]) -> None:
+    new = output(SOP + ID + element(0x0040A730, "SQ", item(element(0x0040A040, "CS", code))), options)
+    assert code.strip() not in new and b"ANONYMIZED" in new
+    for kept in (b"TEXT", b"A B\\C_1 "):
+        assert kept in output(SOP + ID + element(0x0040A730, "SQ", item(element(0x0040A040, "CS", kept))), options)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from gateway.transform.deidentify.cleaning import Cleaner, parts_of
 from gateway.transform.deidentify.private import STANDARD, safe_with, without_block
 from gateway.transform.deidentify.table import Option
 from gateway.transform.deidentify.words import words
-from tests.unit.deidentify_kit import deidentified, profile
-from tests.unit.samples import SOP, element, item
+from tests.unit.deidentify_kit import FULL_DATES, MODIFIED_DATES, deidentified, profile
+from tests.unit.samples import IMPLICIT, SOP, element, implicit, item
 from tests.unit.transform_kit import reread
 
 CLEANER = Cleaner()
@@ -146,3 +146,58 @@ def test_a_safe_sequence_in_un_is_looked_into() -> None:
     asked = profile([Option.RETAIN_SAFE_PRIVATE], safe_private=[("SITE", 0x00210008)])
     output, _ = deidentified(SOP + PATIENT + block, asked)
     assert b"Doe" not in output and b"SITE" in output
+
+
+TOLD = [
+    (0x08, "DA", b"20240101"),
+    (0x09, "UI", b"1.2.3.4.777\0"),
+    (0x0A, "PN", b"Doe^Jane"),
+    (0x0B, "DT", b"202401011200"),
+]
+TOLD += [(0x0C, "TM", b"1200"), (0x0D, "DS", b"CNRY"), (0x0E, "DS", b"2.5 "), (0x0F, "AS", b"095Y")]
+
+
+def safe_block(vr: str = "", *options: Option, is_implicit: bool = False) -> dict[int, str]:
+    """What comes out of a block of safe attributes, with their own VRs or another; dates move by a day."""
+    block = element(0x00290010, "LO", b"SITE")
+    block += b"".join(element(0x00291000 | number, vr or own, value) for number, own, value in TOLD)
+    data = SOP + PATIENT + block
+    if is_implicit:
+        data = implicit(0x00080016, SOP[8:][:26]) + implicit(0x00080018, b"1.2.3.4\0") + implicit(0x00100020, b"12")
+        data += implicit(0x00290010, b"SITE")
+        data += b"".join(implicit(0x00291000 | number, value) for number, _, value in TOLD)
+    safe = [("SITE", 0x00290000 | number) for number, *_ in TOLD]
+    asked = profile([Option.RETAIN_SAFE_PRIVATE, *options], safe_private=safe, shift_days=(1, 1), caps_age=True)
+    syntax = IMPLICIT if is_implicit else "1.2.840.10008.1.2.1"
+    new = reread(deidentified(data, asked, syntax)[0], syntax)
+    values = {each.tag.elem & 0xFF: each.value for each in new if each.tag.group == 0x29 and each.tag.elem > 0xFF}
+    return {tag: (value.decode() if isinstance(value, bytes) else str(value)).strip() for tag, value in values.items()}
+
+
+def test_dates_uids_and_names_in_safe_private_attributes_are_treated_like_any_other() -> None:
+    basic = safe_block()
+    assert set(basic) == {0x09, 0x0E, 0x0F} and basic[0x09].startswith("2.25.")
+    assert (basic[0x0E], basic[0x0F]) == ("2.5", "090Y")
+    moved = safe_block("", MODIFIED_DATES, Option.RETAIN_UIDS)
+    assert (moved[0x08], moved[0x0B], moved[0x0C]) == ("20231231", "202312311200", "1200")
+    assert moved[0x09] == "1.2.3.4.777" and 0x0A not in moved and 0x0D not in moved
+    full = safe_block("", FULL_DATES)
+    assert (full[0x08], full[0x0B], full[0x0C]) == ("20240101", "202401011200", "1200")
+
+
+@pytest.mark.parametrize("is_implicit", [False, True])
+def test_what_looks_like_a_date_or_a_uid_is_one_where_no_vr_says_what_a_safe_attribute_is(is_implicit: bool) -> None:
+    basic = safe_block("UN", is_implicit=is_implicit)
+    assert 0x08 not in basic and 0x0B not in basic and basic[0x09].startswith("2.25.")
+    moved = safe_block("UN", MODIFIED_DATES, is_implicit=is_implicit)
+    assert (moved[0x08], moved[0x0B]) == ("20231231", "202312311200")
+
+
+def test_the_private_dictionary_says_what_a_safe_attribute_is_also_where_a_vr_says_otherwise() -> None:
+    """(0009,xx26) of this creator is a DA; as ACR-NEMA wrote them, dates have points."""
+    safe = [("SIEMENS CM VA0  CMS", 0x00090026)]
+    asked = profile([Option.RETAIN_SAFE_PRIVATE, MODIFIED_DATES], safe_private=safe, shift_days=(1, 1))
+    for vr, expected in (("UN", b"20231231"), ("LO", b"")):
+        block = element(0x00090010, "LO", b"SIEMENS CM VA0  CMS ") + element(0x00091026, vr, b"2024.01.01")
+        new = deidentified(SOP + block + PATIENT, asked)[0]
+        assert b"2024.01.01" not in new and (b"20231231" in new) == bool(expected)

@@ -21,7 +21,6 @@ Nothing of it is recorded in Original Attributes Sequence.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -32,25 +31,25 @@ from gateway.transform.deidentify.beyond import code_beyond
 from gateway.transform.deidentify.cleaning import parts_of
 from gateway.transform.deidentify.codes import clean_code, is_public
 from gateway.transform.deidentify.dates import capped, moved
+from gateway.transform.deidentify.kinds import TEXT_OR_NAME, is_code_string, is_number, is_of_its_kind, looks_like
 from gateway.transform.deidentify.private import without_block
 from gateway.transform.deidentify.profile import Profile
 from gateway.transform.deidentify.table import Option
 from gateway.transform.deidentify.types import type_of
 from gateway.transform.deidentify.uids import is_class, mapped
 from gateway.transform.edit import creator_tag, is_creator, walk_items
-from gateway.transform.names import is_pixel_data, is_private, is_sequence_tag, label, standard_vr
+from gateway.transform.names import is_pixel_data, is_private, is_sequence_tag, label, private_vr, standard_vr
 from gateway.transform.overlay import overlay_in_pixels
 from gateway.transform.parse import expand, has_items
 from gateway.transform.tree import DataSet, Element
-from gateway.transform.values import TEXT, ValueRefused, decode, encode, joined
+from gateway.transform.values import ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
 _PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
 _CODE_MEANING, _TIME_ZONE = 0x00080104, 0x00080201
 _SCHEME_UIDS = frozenset({0x0008010C, 0x0008010D})  # those of a site's own scheme tell the site
 _OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60003000
-_TEXT_OR_NAME = TEXT | {"AE", "UR"}
-_REPLACED = _TEXT_OR_NAME | {"AS", "DS", "FD", "FL", "IS", "OB", "OD", "OF", "OL", "OV", "OW", "SV", "UN", "UV"}
+_REPLACED = TEXT_OR_NAME | {"AS", "DS", "FD", "FL", "IS", "OB", "OD", "OF", "OL", "OV", "OW", "SV", "UN", "UV"}
 _TELLING = _DATES | {"PN", "UI"}  # such a value is none where another VR stands
 _ITEM_BYTES = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
@@ -116,14 +115,18 @@ class Engine:
         if is_creator(element.tag):
             return element if element is data.get(element.tag) else None
         creator = data.get(creator_tag(element.tag))
-        if creator is None or (_creator_name(data, creator), without_block(element.tag)) not in (
-            self._profile.safe_private
-        ):
+        name = "" if creator is None else _creator_name(data, creator)
+        if creator is None or (name, without_block(element.tag)) not in self._profile.safe_private:
             return None
         if not element.is_sequence and element.vr in ("", "UN") and _begin(data, element) in _ITEM_BYTES:
             # A sequence that does not say so. If it is none after all, the object is held.
             element.is_sequence = True
-        return self._within(data, element, Mode.KEEP)
+        if element.is_sequence:
+            return self._within(data, element, Mode.KEEP)
+        known = private_vr(element.tag, name)
+        vr = element.vr if element.vr not in ("", "UN") else known or looks_like(element.value) or "UN"
+        code = self._telling(vr, known) or "K"
+        return self._value(data, element, vr, "X" if code == "X/Z/D" else code, "3")
 
     # ── overlays ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,7 +150,7 @@ class Engine:
         if tag >> 24 == 0x7F:
             return element if is_pixel_data(tag) and data.parent is None else None
         vr = _vr(element)
-        code = self._profile.actions.of(tag) or self._unlisted(data, tag, vr, mode)
+        code = self._profile.actions.of(tag) or self._unlisted(data, element, vr, mode)
         if not code:
             if mode is Mode.KEEP and not element.is_sequence and not is_sequence_tag(tag):
                 self._profile.actions.plain.add((tag, element.vr))
@@ -165,8 +168,9 @@ class Engine:
             return self._sequence(data, element, action, mode)
         return self._value(data, element, vr, action, kind)
 
-    def _unlisted(self, data: DataSet, tag: int, vr: str, mode: Mode) -> str:
+    def _unlisted(self, data: DataSet, element: Element, vr: str, mode: Mode) -> str:
         """The code for an attribute that the table does not have; "" to keep it, and walk through it."""
+        tag = element.tag
         known = standard_vr(tag)
         if not known or tag >> 16 in _NO_DATA_SET:
             return "X"
@@ -174,17 +178,27 @@ class Engine:
             return code
         if tag in _SCHEME_UIDS and mode is not Mode.KEEP:
             return "" if mode is Mode.CLEAN and is_public(data) else "X"
+        if "UI" in (vr, known) and is_class(tag):
+            return "K"
+        if code := self._telling(vr, known):
+            return code
+        if mode is Mode.CLEAN and not TEXT_OR_NAME.isdisjoint((vr, known)):
+            return "C"
+        if mode is Mode.DUMMY and not _REPLACED.isdisjoint((vr, known)):
+            return "D"
+        if vr == "CS" and mode is not Mode.KEEP and not is_code_string(element):
+            return "D"
+        return "K" if is_number(element, vr) and not element.is_sequence else ""
+
+    def _telling(self, vr: str, known: str) -> str:
+        """The code for a UID, a date or a name of no row; "" for all others."""
         if "UI" in (vr, known):
-            return "K" if is_class(tag) or self._profile.has(Option.RETAIN_UIDS) else "U"
+            return "K" if self._profile.has(Option.RETAIN_UIDS) else "U"
         if vr in _DATES or known in _DATES:
             if self._profile.has(Option.RETAIN_LONGITUDINAL_FULL_DATES):
                 return "K"
             return "C" if self._profile.moves_dates else "X/Z/D"
-        if "PN" in (vr, known):
-            return "X/Z/D"
-        if mode is Mode.CLEAN and not _TEXT_OR_NAME.isdisjoint((vr, known)):
-            return "C"
-        return "D" if mode is Mode.DUMMY and not _REPLACED.isdisjoint((vr, known)) else ""
+        return "X/Z/D" if "PN" in (vr, known) else ""
 
     def _sequence(self, data: DataSet, element: Element, action: str, mode: Mode) -> Element | None:
         if action == "X":
@@ -214,7 +228,7 @@ class Engine:
     def _value(self, data: DataSet, element: Element, vr: str, action: str, kind: str) -> Element | None:
         if action == "X":
             return None
-        if action == "K" and _is_of_its_kind(element, vr):
+        if action == "K" and is_of_its_kind(data, element, vr):
             return self._aged(data, element) if vr == "AS" and self._profile.caps_age else element
         if not element.value_bytes:
             return element if action in "ZCU" else data.make(element.tag, _made_vr(vr), _dummy(data, element, vr))
@@ -224,7 +238,7 @@ class Engine:
                 return made
             # It cannot be read as what it should be, or nothing of it may stay: it goes as far as its type lets it.
             action = {"1": "D", "2": "Z"}.get(kind or self._type(data, element), "X")
-            if action == "X" and vr in _TEXT_OR_NAME and data.parent is not None:
+            if action == "X" and vr in TEXT_OR_NAME and data.parent is not None:
                 action = "D"  # content that says of itself that it is text has some
             if action == "X":
                 return None
@@ -252,7 +266,7 @@ class Engine:
             days = self._subject.days
             dates = [moved(vr, value, days) for value in values]
             return None if None in dates else _made(data, element, vr, tuple(each or "" for each in dates))
-        if vr not in _TEXT_OR_NAME or vr == "PN":
+        if vr not in TEXT_OR_NAME or vr == "PN":
             return None
         if element.tag in CODES:
             new = clean_code(data, element.tag, joined(values), self._profile, self._subject.names)
@@ -337,19 +351,6 @@ def _begin(data: DataSet, element: Element) -> bytes:
     return element.value[:4] if element.bulk is None else data.tree.source.read(element.bulk[0], 4)
 
 
-def _is_of_its_kind(element: Element, vr: str) -> bool:
-    """Whether a number, a date or a UID that is to stay has the characters of one: else it may be a name."""
-    known = standard_vr(element.tag)
-    kind = _KINDS.get(known) or _KINDS.get(vr)
-    return kind is None or (element.bulk is None and kind.fullmatch(element.value) is not None)
-
-
-_KINDS = {
-    "AS": re.compile(rb"[0-9DMWY \\\0]*"),
-    "UI": re.compile(rb"[0-9. \\\0]*"),
-    **dict.fromkeys(("DS", "IS"), re.compile(rb"[0-9Ee+. \\\0-]*")),
-    **dict.fromkeys(("DA", "DT", "TM"), re.compile(rb"[0-9:+. \\\0-]*")),
-}
 
 
 def _made_vr(vr: str) -> str:
