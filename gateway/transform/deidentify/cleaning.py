@@ -4,6 +4,8 @@ A list of what may stay is the only one that can be complete. Beside the gateway
 site. A word that is part of a name or an identifier of the data set goes even if it is in a list. Numbers stay where
 they have at most two digits (before a point), with a unit or not: `3D`, `2.5mm`, `T12` do, a patient's number does not.
 Nor do numbers that have another beside them, or begin with a zero: dates and telephone numbers are written like that.
+In front of a number stand the letters of a list (`T`, `TE`), or a word: initials and a year of birth look alike. What
+may be an age or a sex behind one (`47y`, `45m`) goes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from gateway.transform.deidentify.words import words
 _WORD = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)?")
 _NUMBER = re.compile(r"\d[\d.]*")
 _MEASURE = re.compile(r"([a-z]{0,2})(?!0\d)\d{1,2}(\.\d{1,3})?([a-z]{0,3})", re.ASCII)
+# Vertebrae, b-values, echo, inversion and repetition times, flip angles; `m` and `w` would tell a sex and an age.
+_PREFIXES = frozenset({"", "b", "c", "fa", "l", "s", "t", "te", "th", "ti", "tr"})
+_AGES_AND_SEXES = frozenset("afjmwy")
 _PARTS = re.compile(r"[^\W_]+")
 
 
@@ -53,9 +58,14 @@ def _beside(words: list[str], place: int) -> list[str]:
 
 
 def _is_measure(word: str, known: Collection[str]) -> bool:
-    """Whether it is a small number, alone or with a letter or two in front, or a unit behind."""
+    """Whether it is a small number, alone or with known letters in front, or a unit behind."""
     found = _MEASURE.fullmatch(word)
-    return found is not None and (not found[3] or found[3] in known or len(found[3]) == 1)
+    if found is None or (found[1] not in _PREFIXES and not (len(found[1]) > 1 and found[1] in known)):
+        return False
+    behind = found[3]
+    if len(behind) == 1:
+        return bool(found[1]) or behind not in _AGES_AND_SEXES
+    return not behind or behind in known
 
 
 def parts_of(text: str) -> set[str]:
