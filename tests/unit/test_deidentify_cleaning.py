@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.transform.deidentify.cleaning import Cleaner, parts_of
+from gateway.transform.deidentify.known import MAX_ITEMS
 from gateway.transform.deidentify.private import STANDARD, safe_with, without_block
 from gateway.transform.deidentify.table import Option
 from gateway.transform.deidentify.words import words
@@ -71,6 +72,30 @@ def test_a_word_of_the_patients_name_goes_even_if_it_is_known() -> None:
     new = reread(deidentified(data, profile([Option.CLEAN_DESCRIPTORS]))[0])
     assert new.StudyDescription == "chest"
     assert parts_of("Head^Jane A") == {"head", "jane"}
+
+
+def test_a_word_of_a_name_or_number_in_a_sequence_goes_even_if_it_is_known() -> None:
+    others = element(0x00101002, "SQ", item(element(0x00100020, "LO", b"chest12 ")))
+    person = element(0x0040A040, "CS", b"PNAME ") + element(0x0040A123, "PN", b"Ankle^Knee")
+    text = element(0x0040A040, "CS", b"TEXT") + element(0x0040A160, "UT", b"ankle neck knee ")
+    content = item(person) + item(text)
+    deeper = item(element(0x0040A040, "CS", b"CONTAINER ") + element(0x0040A730, "SQ", content))
+    for each in (content, deeper):
+        data = SOP + element(0x00081030, "LO", b"ankle chest12 neck pelvis ") + PATIENT + others
+        data += element(0x0040A730, "SQ", each)
+        new = reread(deidentified(data, profile([Option.CLEAN_DESCRIPTORS, *CONTENT]))[0])
+        assert new.StudyDescription == "neck pelvis"
+        told = str(new.ContentSequence)
+        assert "nkle" not in told and "neck" in told
+
+
+def test_names_are_looked_for_in_so_many_items_of_each_sequence_that_no_object_can_take_long() -> None:
+    nothing = item(element(0x00080100, "SH", b"A "))
+    name = item(element(0x00100010, "PN", b"Neck"))
+    for count, stays in ((MAX_ITEMS - 1, False), (MAX_ITEMS, True)):
+        data = SOP + element(0x00081030, "LO", b"neck") + element(0x00081115, "SQ", nothing * count + name) + PATIENT
+        new = reread(deidentified(data, profile([Option.CLEAN_DESCRIPTORS]))[0])
+        assert (new.get("StudyDescription") == "neck") == stays
 
 
 # ── codes ─────────────────────────────────────────────────────────────────────────────────────────────────────

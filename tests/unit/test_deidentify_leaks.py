@@ -51,7 +51,7 @@ EXPLICIT_VR = Encoding(EXPLICIT)
 CLEANING = frozenset({Option.CLEAN_DESCRIPTORS, Option.CLEAN_STRUCTURED_CONTENT, Option.CLEAN_GRAPHICS})
 GRAPHICS = {"CurveData", "OverlayData", "OverlayComments", "ContentSequence"}  # planted in groups of their own
 KINDS_OF_OPTIONS = [frozenset(), *(frozenset({option}) for option in Option), ALL, frozenset(Option) - {MODIFIED_DATES}]
-SITE = (("SITE 1", 0x00290008), ("SITE 1", 0x00290009))
+SITE = tuple(("SITE 1", 0x00290000 | number) for number in (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E))
 
 
 # ── what must come out ────────────────────────────────────────────────────────────────────────────────────────
@@ -138,16 +138,33 @@ def private(aviary: Aviary) -> list[Node]:
         aviary.leaf(0x000900FF, "LO", never, "a creator of nothing"),
         aviary.leaf(0x00190010, "LO", never, "the first of two creators"),
         Leaf(0x00190010, "LO", b"GEMS_ACQU_01"),
-        aviary.leaf(0x00191023, "LO", safe, "safe"),
-        aviary.leaf(0x00191024, "UN", safe, "safe, of VR UN"),
         aviary.leaf(0x00191002, "LO", never, "beside the safe"),
+        aviary.leaf(0x00191024, "UN", never, "safe, but no number as its creator says"),
+        aviary.leaf(0x0019109E, "LO", safe, "safe"),
         Leaf(0x00290011, "LO", b"SITE 1"),
         aviary.leaf(0x00291108, "LO", safe, "safe on this site"),
         Sequence(0x00291109, [in_safe_sequence]),
         aviary.leaf(0x0029110A, "LO", never, "beside the site's"),
+        aviary.leaf(0x0029110B, "UN", safe, "safe, of VR UN"),
+        aviary.leaf(0x0029110C, "DA", safe_date, "a safe date"),
+        aviary.leaf(0x0029110D, "UI", safe_uid, "a safe UID"),
+        aviary.leaf(0x0029110E, "PN", safe_name, "a safe name"),
         aviary.leaf(0x00010011, "LO", never, "of an odd group below 0008"),
         aviary.leaf(0xFFFF0011, "LO", never, "of the last group"),
     ]
+
+
+def safe_date(verdicts: Verdicts) -> Collection[str]:
+    return ("date",) if {"retain-safe-private", FULL_DATES} <= verdicts.options else ()
+
+
+def safe_uid(verdicts: Verdicts) -> Collection[str]:
+    return ("uid",) if {"retain-safe-private", "retain-uids"} <= verdicts.options else ()
+
+
+def safe_name(verdicts: Verdicts) -> Collection[str] | None:
+    """Nobody sees that it is one where there are no VRs."""
+    return () if verdicts.tells_vrs or "retain-safe-private" not in verdicts.options else None
 
 
 def device(verdicts: Verdicts) -> Collection[str]:
@@ -182,6 +199,9 @@ def odds(aviary: Aviary) -> list[Node]:
     return [
         aviary.leaf(0x00020016, "AE", never, "file meta"),
         aviary.leaf(0x00020102, "OB", never, "file meta"),
+        aviary.leaf(0x00041130, "CS", never, "directory"),
+        aviary.leaf(0x00041500, "CS", never, "directory"),
+        aviary.leaf(0x00060010, "LO", never, "group 0006"),
         aviary.leaf(0x00080000, "UL", never, "group length"),
         aviary.leaf(0x00089FFE, "LO", never, "unknown"),
         aviary.leaf(0x00089FFD, "UI", never, "unknown"),

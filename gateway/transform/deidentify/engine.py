@@ -28,7 +28,6 @@ from functools import lru_cache
 
 from gateway.transform.deidentify.actions import dummy_bytes, dummy_text, resolved
 from gateway.transform.deidentify.beyond import code_beyond
-from gateway.transform.deidentify.cleaning import parts_of
 from gateway.transform.deidentify.codes import clean_code, is_public
 from gateway.transform.deidentify.dates import capped, moved
 from gateway.transform.deidentify.kinds import TEXT_OR_NAME, is_code_string, is_number, is_of_its_kind, looks_like
@@ -45,7 +44,6 @@ from gateway.transform.tree import DataSet, Element
 from gateway.transform.values import ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
-_PATIENT_ID, _PATIENT_NAME = 0x00100020, 0x00100010
 _CODE_MEANING, _TIME_ZONE = 0x00080104, 0x00080201
 _SCHEME_UIDS = frozenset({0x0008010C, 0x0008010D})  # those of a site's own scheme tell the site
 _OVERLAY_TYPE, _OVERLAY_BITS, _OVERLAY_DATA = 0x60000040, 0x60000100, 0x60003000
@@ -281,20 +279,7 @@ class Engine:
 
 
 CODES = frozenset({0x00080100, 0x00080102, _CODE_MEANING, 0x00080119, 0x00080120})
-_NO_DATA_SET = frozenset({0x0000, 0x0002})  # groups of commands and of file meta information
-
-
-def names_of(data: DataSet) -> frozenset[str]:
-    """The words of every name and identifier at the top of a data set."""
-    found: set[str] = set()
-    for element in data.elements:
-        if element.vr == "PN" or standard_vr(element.tag) == "PN" or element.tag in _IDENTIFIERS:
-            for value in _values(data, element, _vr(element)) or ():
-                found |= parts_of(value)
-    return frozenset(found)
-
-
-_IDENTIFIERS = frozenset({_PATIENT_ID, 0x00101000, 0x00080050, 0x00200010, 0x00380010, 0x00101005, 0x00101060})
+_NO_DATA_SET = frozenset({0x0000, 0x0002, 0x0004, 0x0006})  # PS3.5 7.1: commands, file meta information, directories
 
 
 def _vr(element: Element) -> str:

@@ -8,7 +8,8 @@ from datetime import date
 from gateway.dicom.header import SOP_INSTANCE_UID
 from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
 from gateway.transform.deidentify.edition import method
-from gateway.transform.deidentify.engine import Engine, Subject, names_of
+from gateway.transform.deidentify.engine import Engine, Subject
+from gateway.transform.deidentify.known import names_of
 from gateway.transform.deidentify.method import tell, write_anew
 from gateway.transform.deidentify.profile import PSEUDONYM, Patient, Profile
 from gateway.transform.deidentify.remember import originals_of
