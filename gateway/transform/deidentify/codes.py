@@ -55,14 +55,14 @@ def clean_code(data: DataSet, tag: int, text: str, profile: Profile, names: Coll
         return text if is_public(data) else _LOCAL
     if tag in _VALUES:
         return text if is_public(data) else "A" + profile.key.pseudonym("code", f"{_text(data, _SCHEME)}\0{text}")[:15]
-    if meaning := _meanings().get(_code(data), ""):
+    if meaning := _meanings().get(code_of(data), ""):
         return meaning
     return profile.cleaner.clean(text, names) or DUMMY_TEXT
 
 
 def is_public(data: DataSet) -> bool:
     """Whether a coded entry, as it came, is one of a public terminology."""
-    scheme, value = _code(data)
+    scheme, value = code_of(data)
     if (scheme, value) in _meanings():
         return True
     form = _PUBLIC.get(scheme)
@@ -93,7 +93,8 @@ def _product(one: int, other: int) -> int:
     return 5 + (one - other) % 5 if other < 5 else (one - other) % 5
 
 
-def _code(data: DataSet) -> tuple[str, str]:
+def code_of(data: DataSet) -> tuple[str, str]:
+    """Scheme and value of a coded entry; "" for what is not there or cannot be read."""
     return _text(data, _SCHEME), next((found for each in _VALUES if (found := _text(data, each))), "")
 
 

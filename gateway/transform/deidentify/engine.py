@@ -28,7 +28,9 @@ from functools import lru_cache
 
 from gateway.transform.deidentify.actions import dummy_bytes, dummy_text, resolved
 from gateway.transform.deidentify.beyond import code_beyond
+from gateway.transform.deidentify.birth import Birth
 from gateway.transform.deidentify.codes import clean_code, is_public
+from gateway.transform.deidentify.content import About, about, capped_number, code_about
 from gateway.transform.deidentify.dates import capped, moved
 from gateway.transform.deidentify.kinds import TEXT_OR_NAME, is_code_string, is_number, is_of_its_kind, looks_like
 from gateway.transform.deidentify.private import without_block
@@ -67,16 +69,18 @@ class Subject:
     sop_class_uid: str
     days: int
     names: Collection[str]
+    birth: Birth
 
 
 class Engine:
     """Walks one data set."""
 
-    __slots__ = ("_keeps_private", "_profile", "_subject")
+    __slots__ = ("_about", "_keeps_private", "_profile", "_subject")
 
     def __init__(self, profile: Profile, subject: Subject) -> None:
         self._profile = profile
         self._subject = subject
+        self._about = About.NOTHING  # of the patient, in the content item that is walked through
         self._keeps_private = profile.has(Option.RETAIN_SAFE_PRIVATE)
 
     def walk(self, data: DataSet, mode: Mode = Mode.KEEP) -> None:
@@ -84,9 +88,13 @@ class Engine:
 
         :raises ValueRefused: what cannot be made safe.
         """
+        outside = self._about
+        if data.parent is not None:
+            self._about = about(data) or outside
         kept: list[Element] = []
         has_private = False
-        plain = self._profile.actions.plain if mode is Mode.KEEP else frozenset()
+        is_plain = mode is Mode.KEEP and self._about is About.NOTHING
+        plain = self._profile.actions.plain if is_plain else frozenset()
         for element in data.elements:
             tag = element.tag
             if (tag, element.vr) in plain and not element.is_sequence:
@@ -105,6 +113,7 @@ class Engine:
                 new = self._standard(data, element, mode)
             if new is not None:
                 kept.append(new)
+        self._about = outside
         data.rewrite(_with_creators_in_use(kept) if has_private else kept)
 
     # ── private attributes ────────────────────────────────────────────────────────────────────────────────────
@@ -144,11 +153,20 @@ class Engine:
     # ── standard attributes ───────────────────────────────────────────────────────────────────────────────────
 
     def _standard(self, data: DataSet, element: Element, mode: Mode) -> Element | None:
+        if self._about is About.AGE and self._profile.caps_age:
+            capped_age = capped_number(data, element)
+            if capped_age is None:
+                return None
+            element = capped_age
         tag = element.tag
         if tag >> 24 == 0x7F:
             return element if is_pixel_data(tag) and data.parent is None else None
         vr = _vr(element)
-        code = self._profile.actions.of(tag) or self._unlisted(data, element, vr, mode)
+        code = (
+            code_about(self._about, data, element, self._subject.birth, self._profile.caps_age)
+            or self._profile.actions.of(tag)
+            or self._unlisted(data, element, vr, mode)
+        )
         if not code:
             if mode is Mode.KEEP and not element.is_sequence and not is_sequence_tag(tag):
                 self._profile.actions.plain.add((tag, element.vr))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 from gateway.dicom.header import SOP_INSTANCE_UID
-from gateway.transform.deidentify.dates import MAX_AGE, capped, moved
+from gateway.transform.deidentify.birth import birth_of
 from gateway.transform.deidentify.edition import method
 from gateway.transform.deidentify.engine import Engine, Subject
 from gateway.transform.deidentify.known import names_of
@@ -23,11 +22,8 @@ from gateway.transform.steps import Origin
 from gateway.transform.tree import Tree
 from gateway.transform.values import ValueRefused, joined
 
-_PATIENT_ID, _PATIENT_NAME, _BIRTH_DATE, _AGE = 0x00100020, 0x00100010, 0x00100030, 0x00101010
+_PATIENT_ID, _PATIENT_NAME, _BIRTH_DATE = 0x00100020, 0x00100010, 0x00100030
 _ISSUER, _STUDY_INSTANCE_UID = 0x00100021, 0x0020000D
-# Study, Series, Acquisition and Content Date, Acquisition DateTime, Instance Creation Date.
-_EXAMINED = (0x00080020, 0x00080021, 0x00080022, 0x00080023, 0x0008002A, 0x00080012)
-_DAYS_OF_90_YEARS = 32_873  # 90 × 365.2425, rounded up: on that day nobody is 89 any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +50,9 @@ class Deidentify:
         pseudonym = profile.pseudonym(patient)
         days = profile.days(patient) if profile.moves_dates else 0
         names = names_of(root) if profile.cleans_text else frozenset()
-        birth_date = self._birth_date(tree, days)
-        Engine(profile, Subject(origin.sop_class_uid, days, names)).walk(root)
+        birth = birth_of(tree, profile, days)
+        birth_date = birth.moved(_text(tree, _BIRTH_DATE)) if birth.moves else ""
+        Engine(profile, Subject(origin.sop_class_uid, days, names, birth)).walk(root)
         if not profile.has(Option.RETAIN_UIDS) and not _text(tree, SOP_INSTANCE_UID):
             # The one that the instance was sent under would be sent on.
             raise ValueRefused(f"{label(SOP_INSTANCE_UID)}: there is none that another could stand for")
@@ -74,24 +71,6 @@ class Deidentify:
             raise ValueRefused(f"the option {Option.CLEAN_PIXEL_DATA} is chosen, and no mask step was done")
         without_overlay(tree)
         scrub(tree)
-
-    def _birth_date(self, tree: Tree, days: int) -> str:
-        """The date of birth, moved with all others; "" where it is not asked for, or tells of a great age."""
-        if not self.profile.moves_birth_date:
-            return ""
-        born = moved("DA", _text(tree, _BIRTH_DATE), days) or ""
-        if not born or not self.profile.caps_age:
-            return born
-        # Any of them may be of another year than the examination; the latest tells of the greatest age.
-        told = (moved("DA", _text(tree, tag)[:8], days) for tag in _EXAMINED)
-        examined = max((each for each in told if each), default="")
-        if capped(_text(tree, _AGE)) == MAX_AGE or not examined:
-            return ""
-        return born if _days_between(born, examined) < _DAYS_OF_90_YEARS else ""
-
-
-def _days_between(first: str, second: str) -> int:
-    return (date.fromisoformat(second) - date.fromisoformat(first)).days
 
 
 def _text(tree: Tree, tag: int) -> str:
