@@ -12,6 +12,7 @@ from gateway.transform.blocks import tag_for, tag_in, tags_of
 from gateway.transform.names import KEPT, Path, is_private, known_vr, label, multiplicity, private_vr, standard_vr
 from gateway.transform.parse import begins_items, expand, has_items
 from gateway.transform.tree import DataSet, Element, Tree
+from gateway.transform.unused import clear_delimiters
 from gateway.transform.values import SETTABLE, ValueRefused, decode, encode, joined
 
 _PIXEL_REPRESENTATION = 0x00280103
@@ -187,7 +188,10 @@ def walk_items(data: DataSet, element: Element, visit: Callable[[DataSet], None]
     was_closed, was_changed = element.items is None, tree.is_changed
     elements, held_bytes = tree.budget.elements, tree.budget.held_bytes
     tree.is_changed = False
-    for item in expand(data, element):
+    items = expand(data, element)
+    if tree.keeps_no_record:
+        tree.is_changed = clear_delimiters(element, items)
+    for item in items:
         visit(item.data)
     is_changed = tree.is_changed
     if was_closed and not is_changed:

@@ -96,6 +96,8 @@ def _leaf(data: DataSet, element: Element, to_implicit: bool) -> Iterator[Part]:
     yield _header(element.tag, vr, None if element.of_undefined_length else length, to_implicit)
     if not data.big_endian or word_bytes == 1:
         yield element.value if element.bulk is None else element.bulk
+        if element.tail:
+            yield element.tail
     elif element.bulk is None:
         yield swapped(element.value, word_bytes)
     else:

@@ -125,7 +125,7 @@ class Element:
         self.is_sequence = is_sequence
         self.produced = produced
         self.items: list[Item] | None = None
-        self.tail = b""  # the sequence delimiter as it was found; set when expanded
+        self.tail = b""  # the sequence delimiter, set when expanded; or what is written behind `bulk`
 
     @property
     def value(self) -> bytes:
@@ -138,7 +138,7 @@ class Element:
         if self.produced is not None:
             length = self.produced.length
             return EMPTY_ENCAPSULATED_BYTES if length is None else length
-        return self.bulk[1] if self.bulk is not None else len(self.encoded) - self.header_bytes
+        return self.bulk[1] + len(self.tail) if self.bulk is not None else len(self.encoded) - self.header_bytes
 
     @property
     def of_undefined_length(self) -> bool:
@@ -160,6 +160,8 @@ class Element:
             yield self.encoded
             if self.bulk is not None:
                 yield self.bulk
+                if self.tail:
+                    yield self.tail
             elif self.produced is not None:
                 yield self.produced
             return

@@ -42,7 +42,8 @@ from gateway.transform.edit import creator_tag, is_creator, walk_items
 from gateway.transform.names import is_pixel_data, is_private, is_sequence_tag, label, private_vr, standard_vr
 from gateway.transform.overlay import overlay_in_pixels
 from gateway.transform.parse import expand, has_items
-from gateway.transform.tree import DataSet, Element
+from gateway.transform.tree import LONG_VRS, DataSet, Element
+from gateway.transform.unused import cleared
 from gateway.transform.values import ValueRefused, decode, encode, joined
 
 _DATES = frozenset({"DA", "DT", "TM"})
@@ -112,7 +113,7 @@ class Engine:
             else:
                 new = self._standard(data, element, mode)
             if new is not None:
-                kept.append(new)
+                kept.append(cleared(data, new) if new.vr in LONG_VRS else new)
         self._about = outside
         data.rewrite(_with_creators_in_use(kept) if has_private else kept)
 
@@ -168,7 +169,9 @@ class Engine:
             or self._unlisted(data, element, vr, mode)
         )
         if not code:
-            if mode is Mode.KEEP and not element.is_sequence and not is_sequence_tag(tag):
+            # In front of a long value may be bytes that mean nothing.
+            is_leaf = not element.is_sequence and not is_sequence_tag(tag)
+            if mode is Mode.KEEP and is_leaf and element.vr not in LONG_VRS:
                 self._profile.actions.plain.add((tag, element.vr))
             return self._within(data, element, mode)
         if code == "C" and vr in _DATES and not self._profile.moves_dates:
