@@ -95,16 +95,24 @@ def _is_read(path: Path) -> bool:
 
 
 def signature(folder: Path) -> Signature:
-    """What two looks are compared by; empty when the folder cannot be read."""
-    found = []
+    """What two looks are compared by; empty when the folder cannot be read.
+
+    A file that cannot be looked at, such as a link to nothing, keeps nobody from seeing the others: whoever reads the
+    set says so, if it belongs to it.
+    """
     try:
-        for path in folder.iterdir():
-            if _is_read(path):
-                stat = path.stat()
-                found.append((path.name, stat.st_size, stat.st_mtime_ns))
+        paths = [path for path in folder.iterdir() if _is_read(path)]
     except OSError:
         return ()
-    return tuple(sorted(found))
+    return tuple(sorted(_look(path) for path in paths))
+
+
+def _look(path: Path) -> tuple[str, int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return path.name, -1, -1
+    return path.name, stat.st_size, stat.st_mtime_ns
 
 
 class RuleWatcher:

@@ -360,6 +360,16 @@ def test_two_looks_differ_while_a_table_is_being_saved(folder: Path) -> None:
     assert signature(folder) != before
 
 
+def test_a_link_to_nothing_keeps_nobody_from_seeing_that_the_others_change(folder: Path) -> None:
+    (folder / "gone.csv").symlink_to(folder / "unmounted" / "gone.csv")
+    before = signature(folder)
+    assert before and before == signature(folder)
+    (folder / "10.yaml").write_text(TABLES + RULE % "{table: stations, column: ward}", encoding="utf-8")
+    assert signature(folder) != before
+    assert list(read_rules(folder)) == ["10.yaml", "stations.csv"]
+    assert signature(folder / "none") == ()
+
+
 def test_a_table_that_cannot_be_read_refuses_the_set(folder: Path) -> None:
     (folder / "stations.csv").write_bytes(b"station\nM\xfcller\n")
     with pytest.raises(ConfigurationError) as caught:
