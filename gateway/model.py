@@ -263,6 +263,8 @@ class DeliveryLease(NamedTuple):
     calling_ae_title: str  # of the association that brought the instance, for `calling_ae_title: $source`
     priority: int = 0
     alone: bool = False  # an earlier try ended in an abort or silence: it goes last and alone
+    original_syntax_uid: str = ""  # the transfer syntax of the original, where the payload is a copy
+    before_syntax_uid: str = ""  # that of what a built-in transform at the chain's end was given, where that is there
 
 
 class Outcome(NamedTuple):

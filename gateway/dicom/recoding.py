@@ -8,7 +8,9 @@ one, so that whoever has the name of one has that of the other, and needs no rul
 What may stand for what, the first that the destination accepts:
   - native for anything: Explicit VR Little Endian, then Implicit VR Little Endian;
   - compressed without loss for what is native, or was compressed without loss. What may have been compressed with a
-    loss is only ever decompressed: compressed anew it would be as large, and seem to be without one.
+    loss is only ever decompressed: compressed anew it would be as large, and seem to be without one. So is what was
+    decompressed from it: what counts is what arrived, and what the copy was made of;
+  - for a copy that is not taken (any more): before all others what it was made of.
 """
 
 from __future__ import annotations
@@ -26,6 +28,13 @@ class Recoding(NamedTuple):
     transfer_syntax_uid: str
     code: str  # letters and digits; another one where it makes something else of the same
     codec: str = ""  # the module that encodes it, which need not be installed
+
+
+class Substitute(NamedTuple):
+    """What may go in the place of something, and its transfer syntax; `recoding` None is what that was made of."""
+
+    transfer_syntax_uid: str
+    recoding: Recoding | None
 
 
 NATIVE_RECODINGS: Final = (
@@ -72,6 +81,24 @@ def substitutes(transfer_syntax_uid: str) -> tuple[Recoding, ...]:
     return tuple(each for each in known if each.transfer_syntax_uid != transfer_syntax_uid)
 
 
+def stand_ins(chain: str, transfer_syntax_uid: str, original_uid: str, before_uid: str) -> tuple[Substitute, ...]:
+    """What may stand for what a chain has made of an instance, the best first.
+
+    :param transfer_syntax_uid: of what it has made.
+    :param original_uid: the transfer syntax of the instance; "" where that is it.
+    :param before_uid: that of what the built-in transform at its end was given; "" where it has none, or that is gone.
+    """
+    _, own = split(chain)
+    found = substitutes(before_uid or transfer_syntax_uid)
+    # A built-in transform that compresses leaves what has no pixels native: so would all others.
+    is_without_pixels = own is not None and own.transfer_syntax_uid != transfer_syntax_uid
+    if is_without_pixels or not _MAYBE_LOSSY.isdisjoint((original_uid, before_uid)):
+        found = tuple(each for each in found if each in NATIVE_RECODINGS)
+    known = [Substitute(before_uid, None)] if before_uid else []
+    known += [Substitute(each.transfer_syntax_uid, each) for each in found if each != own]
+    return tuple(each for each in known if each.transfer_syntax_uid != transfer_syntax_uid)
+
+
 def split(chain: str) -> tuple[str, Recoding | None]:
     """The chain before the built-in transform at its end, and that transform; None where it has none."""
     names = transforms_of(chain)
@@ -88,6 +115,11 @@ def recoded(chain: str, recoding: Recoding) -> str:
     before, _ = split(chain)
     names, _, digest = before.partition(CHAIN_DIGEST)
     return f"{names}{CHAIN_JOINS if names else ''}{recoding.name}{CHAIN_DIGEST}{digest}{recoding.code}"
+
+
+def turned(chain: str, substitute: Substitute) -> str:
+    """The chain of what may stand for what a chain makes."""
+    return split(chain)[0] if substitute.recoding is None else recoded(chain, substitute.recoding)
 
 
 def alike(chain: str) -> list[str]:

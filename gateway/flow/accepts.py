@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import NamedTuple
 
 from gateway.dicom.negotiation import MAX_CONTEXTS, AcceptedContext
-from gateway.dicom.recoding import Recoding, substitutes
-from gateway.flow.send import Context
+from gateway.dicom.recoding import Recoding, Substitute, stand_ins
+from gateway.flow.send import Context, context_of
+from gateway.model import DeliveryLease
 
 REMEMBERED = 10_000  # contexts
 
@@ -23,19 +25,36 @@ def is_installed(recoding: Recoding) -> bool:
     return not recoding.codec or find_spec(recoding.codec) is not None
 
 
-@lru_cache(maxsize=64)
-def possible(transfer_syntax_uid: str) -> tuple[Recoding, ...]:
-    """What may stand for data in this transfer syntax, as far as the codecs for it are installed."""
-    return tuple(each for each in substitutes(transfer_syntax_uid) if is_installed(each))
+class Wanted(NamedTuple):
+    """What a delivery needs, and what may go in its place, the best first."""
+
+    context: Context
+    instead: tuple[Substitute, ...] = ()
+
+    def contexts(self) -> list[Context]:
+        """What is to be asked for where it is not accepted itself."""
+        return [(self.context[0], each.transfer_syntax_uid) for each in self.instead]
 
 
-def with_substitutes(wanted: Sequence[Context]) -> list[Context]:
+def wanted_by(lease: DeliveryLease) -> Wanted:
+    """What a delivery needs and, as far as the codecs for it are installed, what may go in its place."""
+    syntaxes = lease.payload.transfer_syntax_uid, lease.original_syntax_uid, lease.before_syntax_uid
+    return Wanted(context_of(lease), _possible(lease.chain, *syntaxes))
+
+
+@lru_cache(maxsize=256)
+def _possible(chain: str, *transfer_syntax_uids: str) -> tuple[Substitute, ...]:
+    found = stand_ins(chain, *transfer_syntax_uids)
+    return tuple(each for each in found if each.recoding is None or is_installed(each.recoding))
+
+
+def with_substitutes(wanted: Sequence[Wanted]) -> list[Context]:
     """What is wanted, and behind it what may stand for it: for the first always, for the others as far as there is
     room in one association."""
-    contexts = dict.fromkeys(wanted)
-    classes = len({sop_class for sop_class, _ in wanted})  # to each of which Implicit VR may be added
-    for index, (sop_class, transfer_syntax) in enumerate(wanted):
-        more = dict.fromkeys((sop_class, each.transfer_syntax_uid) for each in possible(transfer_syntax))
+    contexts = dict.fromkeys(each.context for each in wanted)
+    classes = len({sop_class for sop_class, _ in contexts})  # to each of which Implicit VR may be added
+    for index, each in enumerate(wanted):
+        more = dict.fromkeys(each.contexts())
         if index == 0 or len(contexts | more) + classes <= MAX_CONTEXTS:
             contexts |= more
     return list(contexts)
@@ -56,12 +75,11 @@ class Accepts:
         self._said |= said
         return frozenset(context for context, is_taken in said.items() if not is_taken)
 
-    def knows(self, context: Context) -> bool:
+    def knows(self, wanted: Wanted) -> bool:
         """Whether the destination was asked for all that may stand for this."""
-        return all((context[0], each.transfer_syntax_uid) in self._said for each in possible(context[1]))
+        return all(context in self._said for context in wanted.contexts())
 
-    def instead_of(self, context: Context) -> Recoding | None:
+    def instead_of(self, wanted: Wanted) -> Substitute | None:
         """The best of what may stand for this that the destination takes."""
-        return next(
-            (each for each in possible(context[1]) if self._said.get((context[0], each.transfer_syntax_uid))), None
-        )
+        found = zip(wanted.instead, wanted.contexts(), strict=True)
+        return next((each for each, context in found if self._said.get(context)), None)

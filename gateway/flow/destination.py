@@ -36,6 +36,7 @@ from gateway.errors import (
     SpoolMissing,
 )
 from gateway.flow import dispatch
+from gateway.flow.accepts import wanted_by
 from gateway.flow.health import Health
 from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder, tell
@@ -355,7 +356,7 @@ class DestinationQueue:
         assert association is not None  # noqa: S101 - made by _associate
         context_id = association.context_for(*context_of(lease))
         if context_id is None:
-            instead = self._line.accepts.instead_of(context_of(lease)) if self._line.transcodes else None
+            instead = self._line.accepts.instead_of(wanted_by(lease)) if self._line.transcodes else None
             return self._verdicts.not_accepted(lease, instead)
         try:
             status = await self._store(association, context_id, lease)

@@ -209,7 +209,8 @@ def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
 
 
 def recoded(lease: DeliveryLease, chain: str, reason: str, now_ms: int, *, counted: bool) -> Outcome:
-    """The outcome of a delivery that is to be one of a copy in another transfer syntax: a worker makes it.
+    """The outcome of a delivery that is to be one of a copy in another transfer syntax, or of what that was made of: a
+    worker makes it.
 
     :param counted: it was such a copy already; a destination that takes now this, now that is not served for ever.
     """

@@ -20,7 +20,7 @@ from gateway.dicom.negotiation import (
 )
 from gateway.dicom.pdu import AssociateRQ, ProposedContext
 from gateway.errors import AssociationAborted, AssociationRejected, PeerError, PeerTimeout
-from gateway.flow.accepts import Accepts, with_substitutes
+from gateway.flow.accepts import Accepts, Wanted, wanted_by, with_substitutes
 from gateway.flow.send import Context, calling_ae_title, context_of
 from gateway.model import DeliveryLease
 from gateway.net.driver import Ticker
@@ -40,14 +40,14 @@ class Line:
         """Whether copies may go in other transfer syntaxes."""
         return self.destination.transcode is Transcode.LOSSLESS
 
-    async def open(self, calling: str, wanted: Sequence[Context]) -> tuple[ClientAssociation, frozenset[Context]]:
+    async def open(self, calling: str, wanted: Sequence[Wanted]) -> tuple[ClientAssociation, frozenset[Context]]:
         """Open an association for as many of the wanted contexts as fit into one, the first ones first; and for what
         may stand for them, where the destination gets copies.
 
         :returns: the association, and what was proposed on it.
         :raises PeerError: there is none.
         """
-        asked = with_substitutes(wanted) if self.transcodes else wanted
+        asked = with_substitutes(wanted) if self.transcodes else list(dict.fromkeys(each.context for each in wanted))
         proposed = propose(asked)[0]
         association = await self._open(calling, proposed)
         offered = frozenset((context.abstract_syntax, ts) for context in proposed for ts in context.transfer_syntaxes)
@@ -117,7 +117,7 @@ class Slot:
         context = context_of(lease)
         if not self.usable or self._line is not line or context not in self._offered:
             return False
-        if context in self._refused and line.transcodes and not line.accepts.knows(context):
+        if context in self._refused and line.transcodes and not line.accepts.knows(wanted_by(lease)):
             return False
         if lease.alone and (self._sent or self.waited):
             return False
@@ -131,7 +131,7 @@ class Slot:
         await self.release()
         destination = line.destination
         calling = calling_ae_title(destination, lease)
-        wanted = list(dict.fromkeys([context_of(lease), *map(context_of, others)]))
+        wanted = list(dict.fromkeys([wanted_by(lease), *map(wanted_by, others)]))
         try:
             self.association, self._offered = await line.open(calling, wanted)
         except PeerError as error:
@@ -149,7 +149,7 @@ class Slot:
             peer_host=destination.host,
             calling=calling,
             called=destination.ae_title,
-            contexts=len(wanted),
+            contexts=len({each.context for each in wanted}),
         )
 
     def sent(self) -> None:

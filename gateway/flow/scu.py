@@ -19,6 +19,7 @@ from gateway.config.values import Destination
 from gateway.dicom.part10 import FIRST_READ_BYTES, Part10, read_part10
 from gateway.dicom.status import describe, is_success, is_warning
 from gateway.errors import HeaderError, PeerError
+from gateway.flow.accepts import Wanted
 from gateway.flow.line import Line
 from gateway.flow.send import Context
 from gateway.net.driver import Ticker
@@ -96,7 +97,7 @@ async def send_files(files: Sequence[FileToSend], peer: Destination, told: Calla
         if association is None or not association.usable or file.context not in offered:
             if association is not None:
                 await association.release()
-            wanted = list(dict.fromkeys(item.context for item in files[index:]))
+            wanted = [Wanted(context) for context in dict.fromkeys(item.context for item in files[index:])]
             try:
                 association, offered = await line.open(peer.calling_ae_title, wanted)
             except PeerError as error:

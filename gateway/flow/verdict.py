@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from gateway.config.values import Destination, Disposition
-from gateway.dicom.recoding import Recoding, recoded, split
+from gateway.dicom.recoding import Substitute, split, turned
 from gateway.errors import AssociationRejected, PeerError
 from gateway.flow import dispatch
 from gateway.flow.dispatch import RetryPolicy
@@ -71,10 +71,10 @@ class Verdicts:
             sent_whole,
         )
 
-    def not_accepted(self, lease: DeliveryLease, instead: Recoding | None = None) -> Outcome:
+    def not_accepted(self, lease: DeliveryLease, instead: Substitute | None = None) -> Outcome:
         """The destination takes associations, but not this SOP class in this transfer syntax.
 
-        :param instead: a copy that it would take, and may get.
+        :param instead: what it would take, and may get: a copy, or what this one was made of.
         """
         self._health.answered()
         payload = lease.payload
@@ -83,8 +83,9 @@ class Verdicts:
         is_recoded = split(lease.chain)[1] is not None
         if instead is None or (is_recoded and lease.attempt >= self._policy.attempts):
             return dispatch.not_accepted(lease, reason)
-        reason += f": it gets a copy, {instead.name}"
-        return dispatch.recoded(lease, recoded(lease.chain, instead), reason, self._clock_ms(), counted=is_recoded)
+        gets = "what that was made of" if instead.recoding is None else f"a copy, {instead.recoding.name}"
+        reason += f": it gets {gets}"
+        return dispatch.recoded(lease, turned(lease.chain, instead), reason, self._clock_ms(), counted=is_recoded)
 
     def sender_rejected(self, lease: DeliveryLease, error: AssociationRejected) -> Outcome:
         """The destination takes associations, but not from the sender whose AE title is passed on."""

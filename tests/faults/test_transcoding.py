@@ -314,6 +314,51 @@ def test_who_takes_now_this_and_now_that_is_not_served_for_ever(tmp_path: Path) 
         assert scene.archive("pacs").count == 0
 
 
+def first_then(first: str, then: str) -> Any:
+    """A script of an archive that takes one transfer syntax on its first association, and another on all others."""
+    return lambda request, number: Admission(accept=frozenset({first if number == 1 else then}))
+
+
+def test_an_archive_that_takes_only_the_original_after_all_gets_the_original(tmp_path: Path) -> None:
+    one = sample("MR_small_jp2klossless.dcm")
+    with Scene(tmp_path, {"pacs": {"idle_timeout": "0 s", **LOSSLESS}}, {}) as scene:
+        scene.archive("pacs").on_associate = first_then(EXPLICIT, JPEG_2000)
+        scene.start()
+        scene.send([one])
+        scene.wait_states("pacs", delivered=1)
+        assert scene.archive("pacs").contents() == {one.sop_instance_uid: [one.sha256]}
+        assert scene.made() == 1
+
+
+def test_what_was_compressed_with_a_loss_is_not_compressed_anew_where_the_native_copy_is_refused(
+    tmp_path: Path,
+) -> None:
+    one = sample("JPEG2000.dcm")
+    with Scene(tmp_path, {"pacs": {"idle_timeout": "0 s", **LOSSLESS}}, {}) as scene:
+        scene.archive("pacs").on_associate = first_then(EXPLICIT, RLE)
+        scene.start()
+        scene.send([one])
+        scene.wait_states("pacs", held=1)
+        assert scene.deliveries("pacs")[one.sop_instance_uid].code == "not_accepted"
+        assert scene.archive("pacs").count == 0
+        assert not scene.asked_for("pacs") & {RLE, JPEG_LS, JPEG_2000}
+        scene.archive("pacs").on_associate = taking(one.transfer_syntax_uid)
+        scene.cli("release", "--uid", one.sop_instance_uid, "--yes")
+        scene.wait_states("pacs", delivered=1)
+        assert scene.archive("pacs").contents() == {one.sop_instance_uid: [one.sha256]}
+
+
+def test_what_has_no_pixels_is_held_at_once_where_only_compressed_data_is_taken(tmp_path: Path) -> None:
+    one = sample("reportsi.dcm")
+    with Scene(tmp_path, {"pacs": {"attempts": 9, "idle_timeout": "0 s", **LOSSLESS}}, {"pacs": JPEG_LS}) as scene:
+        scene.start()
+        scene.send([one])
+        scene.wait_states("pacs", held=1)
+        held = scene.deliveries("pacs")[one.sop_instance_uid]
+        assert (held.code, held.attempts) == ("not_accepted", 1)
+        assert scene.made() == 1
+
+
 def test_what_was_sent_in_another_syntax_stands_for_an_exact_duplicate_and_is_sent_again_as_it_was(
     tmp_path: Path,
 ) -> None:

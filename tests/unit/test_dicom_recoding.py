@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 from pydicom.uid import UID
 
-from gateway.dicom.recoding import RECODINGS, Recoding, alike, recoded, split, substitutes
+from gateway.dicom.recoding import (
+    COMPRESSED_RECODINGS,
+    NATIVE_RECODINGS,
+    RECODINGS,
+    Recoding,
+    Substitute,
+    alike,
+    recoded,
+    split,
+    stand_ins,
+    substitutes,
+    turned,
+)
 from gateway.model import transforms_of
 from gateway.rules.schema import chain_id
 
@@ -59,3 +71,45 @@ def test_what_may_be_lossy_is_only_ever_decompressed(syntax: str) -> None:
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94", "1.2.3"])
 def test_nothing_stands_for_video_references_and_what_nobody_knows(syntax: str) -> None:
     assert substitutes(syntax) == ()
+
+
+LOSSY, JPEG_LS, RLE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5"
+
+
+def test_what_is_no_copy_is_stood_for_by_what_may_stand_for_its_syntax() -> None:
+    for syntax in (EXPLICIT, RLE, LOSSY, "1.2.3"):
+        assert [each.recoding for each in stand_ins("", syntax, "", "")] == list(substitutes(syntax))
+
+
+@pytest.mark.parametrize("chain", ["", NAMED])
+def test_what_was_compressed_with_a_loss_stays_native_though_what_is_to_be_sent_is_native(chain: str) -> None:
+    """The copy that is refused is in Explicit VR; compressed anew it would seem to be without a loss."""
+    copy = recoded(chain, RECODINGS["as-explicit-vr-little-endian"])
+    assert [each.transfer_syntax_uid for each in stand_ins(copy, EXPLICIT, LOSSY, LOSSY)] == [LOSSY, IMPLICIT]
+    assert [each.transfer_syntax_uid for each in stand_ins(copy, EXPLICIT, LOSSY, "")] == [IMPLICIT]
+
+
+def test_what_a_transform_decompressed_or_compressed_with_a_loss_is_not_compressed_anew() -> None:
+    assert [each.transfer_syntax_uid for each in stand_ins(NAMED, EXPLICIT, LOSSY, "")] == [IMPLICIT]
+    copy = recoded(NAMED, RECODINGS["as-explicit-vr-little-endian"])
+    assert [each.transfer_syntax_uid for each in stand_ins(copy, EXPLICIT, EXPLICIT, LOSSY)] == [LOSSY, IMPLICIT]
+
+
+@pytest.mark.parametrize("chain", ["", NAMED])
+@pytest.mark.parametrize("recoding", RECODINGS.values(), ids=str)
+def test_a_copy_turns_back_to_what_it_was_made_of_and_never_to_itself(chain: str, recoding: Recoding) -> None:
+    copy = recoded(chain, recoding)
+    first, *others = stand_ins(copy, recoding.transfer_syntax_uid, BIG_ENDIAN, BIG_ENDIAN)
+    assert first == Substitute(BIG_ENDIAN, None)
+    assert turned(copy, first) == chain
+    assert {turned(copy, each) for each in others} == {
+        recoded(chain, each) for each in RECODINGS.values() if each != recoding
+    }
+
+
+@pytest.mark.parametrize("recoding", COMPRESSED_RECODINGS, ids=str)
+def test_what_has_no_pixels_to_compress_is_not_compressed_again_and_again(recoding: Recoding) -> None:
+    """Made with JPEG-LS, a report is in Explicit VR all the same."""
+    copy = recoded("", recoding)
+    assert stand_ins(copy, EXPLICIT, IMPLICIT, IMPLICIT) == (Substitute(IMPLICIT, None),)
+    assert stand_ins(copy, EXPLICIT, EXPLICIT, EXPLICIT) == (Substitute(IMPLICIT, NATIVE_RECODINGS[1]),)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from gateway.config.values import Destination, Transcode
-from gateway.dicom.recoding import NATIVE_RECODINGS, recoded
+from gateway.dicom.recoding import NATIVE_RECODINGS, Substitute, recoded
 from gateway.flow.health import Health
 from gateway.flow.line import Line
 from gateway.flow.verdict import Verdicts
@@ -15,7 +15,8 @@ from gateway.model import DeliveryLease, DeliveryState, PayloadFile
 
 NOW_MS = 1_700_000_000_000
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104, calling_ae_title="GATEWAY", attempts=3)
-EXPLICIT, IMPLICIT = NATIVE_RECODINGS
+EXPLICIT, IMPLICIT = (Substitute(each.transfer_syntax_uid, each) for each in NATIVE_RECODINGS)
+BEFORE = Substitute("1.2.840.10008.1.2.4.90", None)
 CHAIN = "to-research~0a1b2c3d"
 
 
@@ -39,18 +40,27 @@ def test_what_may_go_instead_is_made_of_what_was_to_go_and_blames_nobody() -> No
     for chain in ("", CHAIN):
         outcome = verdicts().not_accepted(lease(chain), EXPLICIT)
         assert (outcome.state, outcome.code) == (DeliveryState.DEFERRED, DERIVE)
-        assert outcome.chain == recoded(chain, EXPLICIT)
+        assert outcome.chain == recoded(chain, NATIVE_RECODINGS[0])
         assert not outcome.counted
         assert outcome.due_at_ms > NOW_MS
         assert "as-explicit-vr-little-endian" in outcome.reason
 
 
 def test_a_copy_that_is_not_taken_any_more_is_made_anew_as_often_as_an_instance_is_tried() -> None:
-    copy = recoded(CHAIN, EXPLICIT)
+    copy = recoded(CHAIN, NATIVE_RECODINGS[0])
     outcome = verdicts().not_accepted(lease(copy), IMPLICIT)
-    assert (outcome.chain, outcome.counted) == (recoded(CHAIN, IMPLICIT), True)
+    assert (outcome.chain, outcome.counted) == (recoded(CHAIN, NATIVE_RECODINGS[1]), True)
     outcome = verdicts().not_accepted(lease(copy, PACS.attempts), IMPLICIT)
     assert (outcome.state, outcome.code) == (DeliveryState.HELD, "not_accepted")
+
+
+def test_a_copy_turns_back_to_what_it_was_made_of_as_often_as_an_instance_is_tried() -> None:
+    for chain in ("", CHAIN):
+        copy = recoded(chain, NATIVE_RECODINGS[0])
+        outcome = verdicts().not_accepted(lease(copy), BEFORE)
+        assert (outcome.chain, outcome.counted, outcome.code) == (chain, True, DERIVE)
+        assert outcome.reason.endswith("it gets what that was made of")
+        assert verdicts().not_accepted(lease(copy, PACS.attempts), BEFORE).state is DeliveryState.HELD
 
 
 def test_a_copy_may_go_only_where_the_destination_says_so() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.dicom.recoding import split
 from gateway.ledger import queries
 from gateway.ledger.base import DERIVE, LONE_PATIENCE_MS
 from gateway.ledger.sqlite.arrivals import text
@@ -121,7 +122,7 @@ def _lease(
                 continue
             else:
                 tx.execute(_SQL["lease"], lease)  # at once: its later twins in this batch must see it
-            leases.append(_lease_of(row, destination, alone, _is_uncertain(tx, row)))
+            leases.append(_lease_of(tx, row, destination, alone))
         tx.executemany(_SQL["lease"], without_twins)
     return leases
 
@@ -141,15 +142,15 @@ def _is_uncertain(tx: Transaction, row: Sequence[Any]) -> bool:
     return tx.value(_SQL["has_other_version"], {"first_seq": row[2], "instance_seq": row[3]}) is None
 
 
-def _lease_of(row: Sequence[Any], destination: str, alone: bool, uncertain: bool) -> DeliveryLease:
-    delivery_id, token, _, _, instance_id, attempts, _, queued_at_ms, received_at_ms, chain, calling = row[:11]
+def _lease_of(tx: Transaction, row: Sequence[Any], destination: str, alone: bool) -> DeliveryLease:
+    delivery_id, token, _, seq, instance_id, attempts, _, queued_at_ms, received_at_ms, chain, calling = row[:11]
     return DeliveryLease(
         delivery_id,
         token + 1,
         destination,
         instance_id,
         attempts + 1,
-        uncertain,
+        _is_uncertain(tx, row),
         queued_at_ms,
         received_at_ms,
         chain,
@@ -157,7 +158,19 @@ def _lease_of(row: Sequence[Any], destination: str, alone: bool, uncertain: bool
         calling,
         row[11],
         alone,
+        *_syntaxes_behind(tx, seq, chain),
     )
+
+
+def _syntaxes_behind(tx: Transaction, seq: int, chain: str) -> tuple[str, str]:
+    """The transfer syntaxes of the original, and of what a built-in transform at the chain's end was given."""
+    if not chain:
+        return "", ""
+    original = tx.value(_SQL["syntax_of"], (seq, "")) or ""
+    before, recoding = split(chain)
+    if recoding is None or not before:
+        return original, "" if recoding is None else original
+    return original, tx.value(_SQL["syntax_of"], (seq, before)) or ""
 
 
 def _arguments(outcome: Outcome, session_id: int, now_ms: int) -> dict[str, Any]:

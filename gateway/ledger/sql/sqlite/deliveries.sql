@@ -21,6 +21,10 @@ WHERE d.destination_key = :destination_key AND d.alone = :alone AND d.state = 'r
 ORDER BY d.priority DESC, d.instance_seq, d.delivery_id
 LIMIT :limit;
 
+-- Of what was never made, the row has the syntax of the original.
+-- name: syntax_of
+SELECT transfer_syntax_uid FROM payload WHERE instance_seq = ? AND chain = ? AND path <> '';
+
 -- name: lone_turn
 SELECT 1 WHERE EXISTS (
     SELECT 1 FROM delivery
