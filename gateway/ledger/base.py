@@ -459,7 +459,8 @@ class Ledger(Protocol):
         else it is among those `left`.
         A quarantined instance is released only when named by its instance_id: it goes back to its held deliveries, or,
         without any, to received. Deliveries to destinations that are not configured stay held. Attempts and age begin
-        afresh. Audited.
+        afresh. One of a copy in another transfer syntax is of what that was made of from now on
+        (`gateway.dicom.recoding.split`). Audited.
         """
 
     def resend(
@@ -471,7 +472,8 @@ class Ledger(Protocol):
         in_force: Callable[[str], str] = str,
     ) -> int:
         """A new delivery to each destination (or, when empty, to each it was delivered to): through the transforms by
-        which it was sent last, or was to be sent; of the original where no rule ever sent it there.
+        which it was sent last, or was to be sent, without a built-in one at their end; of the original where no rule
+        ever sent it there.
 
         :param in_force: what such a chain is called now, where it is not to be made as it was (`Rulebook.in_force`).
 

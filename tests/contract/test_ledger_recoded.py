@@ -7,9 +7,10 @@ import pytest
 from gateway.dicom.recoding import NATIVE_RECODINGS, recoded
 from gateway.ledger.base import DERIVE, DerivationResult, InstanceFilter
 from gateway.model import DeliveryLease, DeliveryState, Derivation, InstanceState, Outcome, Routing, StudyFacts
-from tests.contract.ledger_scene import Scene, arrival, decision
+from tests.contract.ledger_scene import EXPLICIT_LITTLE_ENDIAN, Scene, arrival, decision
 from tests.contract.test_ledger_derived import BOTH, CHAIN, claimed, made, reasons, route
 
+J2K = "1.2.840.10008.1.2.4.90"
 EXPLICIT, IMPLICIT = (recoded("", each) for each in NATIVE_RECODINGS)
 
 
@@ -87,7 +88,7 @@ def test_what_went_through_transforms_turns_to_a_copy_of_the_same_transforms(sce
     assert scene.claim("dr") == [], "nothing goes in its place"
     scene.ledger.release(InstanceFilter(instance_ids=("a",)), "me", scene.now_ms)
     (released,) = scene.claim("dr")
-    assert (released.chain, released.payload.path) == (after, "")
+    assert (released.chain, released.payload) == (CHAIN, made()), "what it was to be made of"
 
 
 def test_a_lost_lease_turns_nothing(scene: Scene) -> None:
@@ -137,14 +138,65 @@ def test_what_was_sent_in_another_syntax_stands_for_an_exact_duplicate(scene: Sc
     assert [(each.instance_id, each.chain) for each in scene.claim(destination)] == [("b", chain)]
 
 
-def test_what_is_sent_again_is_the_copy_that_was_accepted(scene: Scene) -> None:
+@pytest.mark.parametrize("chain", ["", CHAIN])
+def test_what_is_sent_again_is_what_the_copy_was_made_of_and_the_copy_is_kept(scene: Scene, chain: str) -> None:
+    scene.arrive("a")
+    route(scene, Derivation(chain, made()), BOTH) if chain else scene.route(decision("dr"))
+    first = scene.claim("dr")
+    turn_to(scene, *first, recoded(chain, NATIVE_RECODINGS[0]))
+    make(scene, "b")
+    scene.conclude(*scene.claim("dr"))
+    assert scene.ledger.resend(InstanceFilter(instance_ids=("a",)), ["dr"], "me", scene.now_ms) == 1
+    again = scene.claim("dr")
+    assert [(each.chain, each.payload) for each in again] == [(chain, first[0].payload)]
+    turn_to(scene, *again, recoded(chain, NATIVE_RECODINGS[0]))
+    assert scene.ledger.claim_derivation(scene.worker) is None
+    assert [each.payload for each in scene.claim("dr")] == [made("b")]
+
+
+def test_a_copy_that_is_refused_turns_back_to_the_original_which_is_there(scene: Scene) -> None:
+    scene.arrive("a", transfer_syntax_uid=J2K)
+    scene.route()
+    (refused,) = scene.claim()
+    turn_to(scene, refused)
+    make(scene)
+    turn_to(scene, *scene.claim(), "")
+    (original,) = scene.claim()
+    assert (original.chain, original.payload) == ("", refused.payload)
+    assert scene.ledger.claim_derivation(scene.worker) is None
+    scene.conclude(original)
+    assert scene.state("a") is InstanceState.SETTLED
+
+
+def test_a_lease_tells_the_transfer_syntaxes_that_are_behind_a_copy(scene: Scene) -> None:
+    scene.arrive("a", transfer_syntax_uid=J2K)
+    route(scene, Derivation(CHAIN, made()))
+    (original,), (changed,) = scene.claim("pacs"), scene.claim("dr")
+    assert (original.original_syntax_uid, original.before_syntax_uid) == ("", "")
+    assert (changed.original_syntax_uid, changed.before_syntax_uid) == (J2K, "")
+    turn_to(scene, original)
+    turn_to(scene, changed, recoded(CHAIN, NATIVE_RECODINGS[1]))
+    make(scene), make(scene, "b")
+    (original,), (changed,) = scene.claim("pacs"), scene.claim("dr")
+    assert (original.original_syntax_uid, original.before_syntax_uid) == (J2K, J2K)
+    assert (changed.original_syntax_uid, changed.before_syntax_uid) == (J2K, EXPLICIT_LITTLE_ENDIAN)
+    turn_to(scene, changed, recoded("never-made~0a1b2c3d", NATIVE_RECODINGS[0]))
+    make(scene, "c")
+    (never,) = scene.claim("dr")
+    assert (never.original_syntax_uid, never.before_syntax_uid) == (J2K, "")
+
+
+@pytest.mark.parametrize("chain", ["", CHAIN])
+def test_what_is_released_is_of_what_the_copy_was_made_of_though_nothing_was(scene: Scene, chain: str) -> None:
+    """Also where the copy could be made only of something that never was: then that is made."""
     scene.arrive("a")
     scene.route()
-    turn_to(scene, *scene.claim())
+    turn_to(scene, *scene.claim(), recoded(chain, NATIVE_RECODINGS[0]))
     make(scene)
-    scene.conclude(*scene.claim())
-    assert scene.ledger.resend(InstanceFilter(instance_ids=("a",)), [], "me", scene.now_ms) == 1
-    assert [(each.chain, each.payload) for each in scene.claim()] == [(EXPLICIT, made())]
+    scene.conclude(*scene.claim(), state=DeliveryState.HELD)
+    scene.ledger.release(InstanceFilter(instance_ids=("a",)), "me", scene.now_ms)
+    (released,) = scene.claim()
+    assert (released.chain, released.payload.path) == (chain, "" if chain else arrival("a").path)
 
 
 def test_a_copy_can_turn_to_another(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from gateway.dicom.recoding import split
 from gateway.ledger import queries
 from gateway.ledger.base import DerivationLease, DerivationResult
 from gateway.ledger.sqlite import pseudonyms
@@ -47,6 +48,16 @@ def turn_chain(tx: Transaction, old: str, new: str, limit: int, now_ms: int) -> 
         tx.execute(_SQL["place_payloads"], {"chain": new})
         tx.execute(_SQL["turn_picked"], {"chain": new, "now_ms": now_ms})
     return turned
+
+
+def turn_picked_back(tx: Transaction) -> None:
+    """Picked deliveries of copies in another transfer syntax are of what these were made of."""
+    for (chain,) in tx.execute(_SQL["picked_chains"]).fetchall():
+        before, recoding = split(chain)
+        if recoding is not None:
+            arguments = {"chain": chain, "before": before}
+            tx.execute(_SQL["place_payloads_before"], arguments)
+            tx.execute(_SQL["turn_picked_back"], arguments)
 
 
 def copies_of(tx: Transaction, instance_ids: Sequence[str]) -> set[str]:

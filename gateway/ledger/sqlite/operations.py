@@ -8,6 +8,8 @@ What the contract leaves open:
   - a release starts a delivery's attempts and age afresh, and gives an instance's routing one counted attempt;
   - an exact duplicate that was skipped ends with the delivery that stood for it where a cancel means it too; as it has
     no delivery of its own, what the filter says of states and destinations is true of it as of that delivery;
+  - what is released or sent again goes as it would have gone first: of a copy in another transfer syntax what that was
+    made of, as the destination may take now what it did not;
   - a resend makes no second delivery beside one that is still open.
 """
 
@@ -16,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gateway.dicom.recoding import split
 from gateway.errors import LedgerError
 from gateway.ledger import queries
 from gateway.ledger.base import InstanceFilter, Ordered
 from gateway.ledger.sqlite import audit
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
+from gateway.ledger.sqlite.derivations import turn_picked_back
 from gateway.ledger.sqlite.duplicates import deliver_instead
 from gateway.ledger.sqlite.moves import end_waits_for_picked, pick, route_owners, start_picked, stop_picked
 from gateway.ledger.sqlite.routing import derive, insert_delivery
@@ -57,6 +61,7 @@ def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> 
     meant = picked = _pick_deliveries(tx, wanted, stopped)
     if not wanted.names_instances:
         picked = _pick_deliveries(tx, wanted, stopped, "that_no_later_version_overtook")
+    turn_picked_back(tx)
     count += start_picked(tx, now_ms)
     route_owners(tx, InstanceState.QUARANTINED)
     audit.write(tx, actor, "release", wanted.as_audited, "", count, now_ms)
@@ -145,7 +150,7 @@ def _send_again(
     made = [key for key in (keys or delivered) if key not in open_keys]
     for key in made:
         last = tx.value(_SQL["last_chain"], (seq, key))
-        chain = in_force(last)
+        chain = in_force(split(last)[0])
         if chain != last:
             derive(tx, seq, [Derivation(chain, None, again=True)])
         insert_delivery(tx, seq, key, chain, "", 0, first_seq, now_ms)

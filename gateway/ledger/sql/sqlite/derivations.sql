@@ -41,6 +41,21 @@ UPDATE delivery SET chain = :chain, updated_at_ms = :now_ms,
                     due_at_ms = iif(state = 'deferred' AND code = 'derive', 0, due_at_ms)
 WHERE delivery_id IN (SELECT key FROM picked);
 
+-- name: picked_chains
+SELECT DISTINCT chain FROM delivery WHERE delivery_id IN (SELECT key FROM picked) AND chain <> '';
+
+-- name: place_payloads_before
+INSERT INTO payload (instance_seq, chain, path, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
+                     transfer_syntax_uid)
+SELECT p.instance_seq, :before, '', 0, 0, x'', p.sop_class_uid, p.sop_instance_uid, p.transfer_syntax_uid
+FROM payload p WHERE p.chain = '' AND p.instance_seq IN (
+    SELECT instance_seq FROM delivery WHERE delivery_id IN (SELECT key FROM picked) AND chain = :chain
+)
+ON CONFLICT (instance_seq, chain) DO NOTHING;
+
+-- name: turn_picked_back
+UPDATE delivery SET chain = :before WHERE delivery_id IN (SELECT key FROM picked) AND chain = :chain;
+
 -- Whose workers died comes last: what ends its workers must not stand before all others.
 -- name: next
 SELECT instance_seq, chain FROM derivation WHERE session_id IS NULL ORDER BY attempts, tried_at_ms, instance_seq LIMIT 1;
