@@ -330,7 +330,8 @@ class Ledger(Protocol):
         """Claim a payload that has to be made: one for which a delivery waits, deferred with the code DERIVE.
 
         One that ended a worker comes after all others; one whose `attempt` is past MAX_ROUTING_ATTEMPTS has ended as
-        many. Raises `LeaseLost`.
+        many. What nobody waits for any more is forgotten on the way, a thousand of them a call at most: None means that
+        there is nothing, or that this is to be called again in a moment. Raises `LeaseLost`.
         """
 
     def record_derivation(

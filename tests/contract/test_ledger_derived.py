@@ -161,6 +161,27 @@ def test_nobody_makes_what_nobody_waits_for(scene: Scene, ended_by: str) -> None
     assert scene.ledger.claim_derivation(scene.worker) is None
 
 
+def test_however_many_nobody_waits_for_any_more_a_call_forgets_some_and_the_next_goes_on(scene: Scene) -> None:
+    """One transaction must not take as long as a hundred thousand of them do: everybody else waits for it."""
+    many = [f"a{number}" for number in range(1_001)]
+    scene.arrive(*many)
+    while leases := scene.claim_instances():
+        routings = [
+            Routing(lease.instance_id, BOTH, StudyFacts(), 0, (Derivation(CHAIN, None, again=True),))
+            for lease in leases
+        ]
+        scene.ledger.record_routings(scene.worker, routings, scene.now_ms)
+    while leases := scene.claim("dr"):
+        for lease in leases:
+            lose(scene, lease)
+    scene.ledger.cancel(InstanceFilter(destination="dr"), "no longer", "me", scene.now_ms)
+    scene.arrive("wanted")
+    route(scene, Derivation(CHAIN, made()))
+    lose(scene, *scene.claim("dr"))
+    assert scene.ledger.claim_derivation(scene.worker) is None
+    assert claimed(scene).instance.instance_id == "wanted"
+
+
 def test_what_is_sent_again_is_what_was_sent_and_never_the_original_instead(scene: Scene) -> None:
     scene.arrive("a")
     route(scene, Derivation(CHAIN, made()))

@@ -20,6 +20,8 @@ from gateway.ledger.sqlite.routing import TRANSFORM, derive
 from gateway.ledger.sqlite.sessions import require_open
 from gateway.model import AssociationFacts, DeliveryState, Derivation, InstanceLease, PayloadFile, Session
 
+FORGOTTEN_AT_ONCE = 1_000
+
 _SQL = queries.load("sqlite", "derivations")
 
 
@@ -68,13 +70,16 @@ def copies_of(tx: Transaction, instance_ids: Sequence[str]) -> set[str]:
 def claim(tx: Transaction, session: Session) -> DerivationLease | None:
     """See `Ledger.claim_derivation`."""
     require_open(tx, session)
-    while (key := tx.execute(_SQL["next"]).fetchone()) is not None:
+    for _ in range(FORGOTTEN_AT_ONCE):
+        key = tx.execute(_SQL["next"]).fetchone()
+        if key is None:
+            return None
         seq, chain = key
         row = tx.execute(_SQL["wanted"], {"seq": seq, "chain": chain}).fetchone()
         if row is None:
             tx.execute(_SQL["forget"], key)  # nobody waits for it any more
             continue
-        revision, failed, attempts, instance_id, _, received_at_ms = row[:6]
+        revision, failed, attempts, instance_id, _seq, received_at_ms = row[:6]
         payload, facts = PayloadFile(*row[6:13]), AssociationFacts(*row[13:])
         tx.execute(_SQL["lease"], (session.session_id, seq, chain))
         instance = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts)
