@@ -362,7 +362,7 @@ class DestinationQueue:
             status = await self._store(association, context_id, lease)
         except (SpoolMissing, SpoolCorrupt) as error:
             if lease.chain:
-                return dispatch.copy_lost(lease, str(error), self._tools.clock_ms())
+                return self._verdicts.copy_lost(lease, str(error))
             self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"spool: {error}"))
             telemetry.quarantined(instance_id=lease.instance_id, reason=str(error))
             return None

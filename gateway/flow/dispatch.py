@@ -43,6 +43,7 @@ COPY_PATIENCE_MS = 60_000
 COPY_PATIENCE_MAX_MS = 3_600_000
 RETRY_JITTER = 0.2
 LONE_FAILURES = 5
+LOST_COPIES = 3
 
 WARNINGS = frozenset({0xB000, 0xB006, 0xB007, 0x0107, 0x0116})
 DUPLICATE_INSTANCE = 0x0111
@@ -206,6 +207,12 @@ def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
     worker is asked for it anew: however many wait so, they leave room for those that can go.
     """
     return _derive(lease, lease.chain, f"the copy is made again: {why}", now_ms, counted=False)
+
+
+def copy_unreadable(lease: DeliveryLease, why: str, times: int) -> Outcome:
+    """The outcome of a delivery whose copy was made again and again, and never was there whole to be sent."""
+    reason = f"the copy could not be read back, {times} times; last: {why}"
+    return _outcome(lease, DeliveryState.HELD, "copy_unreadable", reason, None)
 
 
 def recoded(lease: DeliveryLease, chain: str, reason: str, now_ms: int, *, counted: bool) -> Outcome:

@@ -1,7 +1,8 @@
 """What the end of a try means, for the delivery and for its destination: the table of `gateway.flow.dispatch`, applied.
 
 One `Verdicts` a destination. It remembers who got no answer, so that an instance which fails alone while others succeed
-is held at last. The memory ends with the process; then such an instance is tried a few times more.
+is held at last; and whose copy was lost, so that none is made for ever. The memory ends with the process; then such an
+instance is tried a few times more.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Verdicts:
         self._clock_ms = clock_ms
         # delivery → how many had been answered when it last was not, and how often it failed alone while others were
         self._failed: dict[int, tuple[int, int]] = {}
+        self._lost: dict[int, int] = {}  # delivery → how often its copy was not there whole
         self.configure(destination)
 
     def configure(self, destination: Destination) -> None:
@@ -41,6 +43,7 @@ class Verdicts:
         """The destination answered with a C-STORE-RSP status."""
         chosen, outcome = dispatch.answered(lease, status, self._policy, self._statuses, self._clock_ms(), _jitter())
         self._failed.pop(lease.delivery_id, None)
+        self._lost.pop(lease.delivery_id, None)
         if chosen is Disposition.THROTTLE:
             self._health.failed(outcome.reason)
         else:
@@ -70,6 +73,16 @@ class Verdicts:
             lone_failures if is_lone else 0,
             sent_whole,
         )
+
+    def copy_lost(self, lease: DeliveryLease, why: str) -> Outcome:
+        """The copy is not there any more, or is damaged: it is made again, a few times."""
+        times = self._lost.pop(lease.delivery_id, 0) + 1
+        if times >= dispatch.LOST_COPIES:
+            return dispatch.copy_unreadable(lease, why, times)
+        self._lost[lease.delivery_id] = times
+        if len(self._lost) > REMEMBERED_FAILURES:
+            del self._lost[next(iter(self._lost))]
+        return dispatch.copy_lost(lease, why, self._clock_ms())
 
     def not_accepted(self, lease: DeliveryLease, instead: Substitute | None = None) -> Outcome:
         """The destination takes associations, but not this SOP class in this transfer syntax.

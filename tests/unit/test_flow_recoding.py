@@ -63,6 +63,26 @@ def test_a_copy_turns_back_to_what_it_was_made_of_as_often_as_an_instance_is_tri
         assert verdicts().not_accepted(lease(copy, PACS.attempts), BEFORE).state is DeliveryState.HELD
 
 
+def test_a_copy_that_never_is_there_whole_is_held_after_the_third_time() -> None:
+    judge = verdicts()
+    for _ in range(2):
+        outcome = judge.copy_lost(lease(CHAIN), "the checksum of the data set does not hold")
+        assert (outcome.state, outcome.code, outcome.counted) == (DeliveryState.DEFERRED, DERIVE, False)
+    outcome = judge.copy_lost(lease(CHAIN), "the checksum of the data set does not hold")
+    assert (outcome.state, outcome.code) == (DeliveryState.HELD, "copy_unreadable")
+    assert (
+        outcome.reason == "the copy could not be read back, 3 times; last: the checksum of the data set does not hold"
+    )
+    assert judge.copy_lost(lease(CHAIN), "released").state is DeliveryState.DEFERRED
+
+
+def test_a_copy_that_was_answered_meanwhile_is_not_held_for_what_was() -> None:
+    judge = verdicts()
+    for _ in range(4):
+        assert judge.copy_lost(lease(CHAIN), "gone").state is DeliveryState.DEFERRED
+        judge.answered(lease(CHAIN), 0x0110)
+
+
 def test_a_copy_may_go_only_where_the_destination_says_so() -> None:
     assert not Line(PACS, cast("Any", None)).transcodes
     assert Line(replace(PACS, transcode=Transcode.LOSSLESS), cast("Any", None)).transcodes
