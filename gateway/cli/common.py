@@ -85,7 +85,10 @@ def in_folder(folder: Path, problem: Problem) -> Problem:
 
 @contextmanager
 def open_ledger(config: Config) -> Iterator[Ledger]:
-    """The gateway's ledger, whether it runs or not. :raises LedgerError: there is none, or it is damaged."""
+    """The gateway's ledger, whether it runs or not.
+
+    :raises LedgerError: there is none, it is damaged, or it is of another version of the gateway.
+    """
     from gateway.app import open_ledger_of
 
     ledger = open_ledger_of(config, create=False)

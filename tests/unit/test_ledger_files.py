@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -159,7 +160,7 @@ def test_a_ledger_of_version_1_with_rows_is_opened_by_the_current_code(path: Pat
         INSERT INTO delivery_count VALUES (1, 'ready', 1);
     """)
     old.close()
-    scene = Scene(lambda: SqliteLedger.open(path, create=False))
+    scene = Scene(lambda: SqliteLedger.open(path))
     assert scene.claimed() == ["old"]
     assert scene.route() == ["new"]
     assert [row.steps for row in scene.ledger.deliveries_of(["old", "new"])] == [(), ()]
@@ -179,6 +180,17 @@ def test_migrations_are_applied_in_order_once_and_each_whole(path: Path) -> None
     apply_migrations(connection, steps)
     assert connection.execute("SELECT count(*) FROM two").fetchone() == (1,)
     connection.close()
+
+
+def test_who_only_uses_a_ledger_does_not_migrate_it_under_those_who_run(path: Path) -> None:
+    SqliteLedger.open(path).close()
+    with contextlib.closing(raw(path)) as older:
+        (known,) = older.execute("PRAGMA user_version").fetchone()
+        older.execute(f"PRAGMA user_version = {known - 1}")
+    with pytest.raises(LedgerError, match=f"schema is version {known - 1}, this gateway's is {known}: start"):
+        SqliteLedger.open(path, create=False)
+    with contextlib.closing(raw(path)) as older:
+        assert older.execute("PRAGMA user_version").fetchone() == (known - 1,)
 
 
 def test_a_newer_schema_is_refused(path: Path) -> None:

@@ -148,7 +148,11 @@ class Database:
                     self._prepare(create)
                 self._connection = self._connect(path)
                 try:
-                    apply_migrations(self._connection, queries.migrations("sqlite"))
+                    steps = queries.migrations("sqlite")
+                    if create:
+                        apply_migrations(self._connection, steps)
+                    else:
+                        check_version(self._connection, len(steps))
                     self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the WAL
                     self._known_files = self._files()
                 except BaseException:
@@ -320,11 +324,30 @@ class Database:
         _flush(self.path.parent)
 
 
+def check_version(connection: sqlite3.Connection, known: int) -> None:
+    """See that the schema is of the version that is known: one who only looks, or gives an order, does not change it
+    under a gateway of another version that runs.
+
+    :raises LedgerError: it is older. LedgerDamaged: it is newer.
+    """
+    version = _version(connection, known)
+    if version < known:
+        raise LedgerError(
+            f"the ledger's schema is version {version}, this gateway's is {known}: start this version once "
+            "(`gateway run`), which brings it up to date; until then use the commands of the version that it is from"
+        )
+
+
+def _version(connection: sqlite3.Connection, known: int) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > known:
+        raise LedgerDamaged(f"the ledger's schema is version {version}, this gateway knows {known}: upgrade it")
+    return version
+
+
 def apply_migrations(connection: sqlite3.Connection, steps: tuple[str, ...]) -> None:
     """Bring the schema to the newest version, one transaction a step. Raises `LedgerDamaged` for a newer schema."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(steps):
-        raise LedgerDamaged(f"the ledger's schema is version {version}, this gateway knows {len(steps)}: upgrade it")
+    version = _version(connection, len(steps))
     for number, step in enumerate(steps[version:], version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
