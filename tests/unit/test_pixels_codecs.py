@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from openjpeg.utils import encode_buffer
 from pydicom.pixels import get_decoder
 
 from gateway.errors import HeaderError
@@ -313,6 +314,34 @@ def test_what_comes_back_as_another_image_is_refused() -> None:
 def test_a_codec_that_is_not_installed_is_told_of_with_what_to_install(module: str, syntax: str) -> None:
     told = told_by(MISSING.replace("NAME", repr(module)) + ENCODE.replace("SYNTAX", repr(syntax)))
     assert told == "the codecs are not installed: pip install 'dicom-gateway[codecs]'"
+
+
+TIGHT = """
+import resource
+from dataclasses import replace
+import numpy, openjpeg.utils
+from gateway.transform.pixels.codecs import decode
+from gateway.transform.values import ValueRefused
+from tests.unit.pixels_kit import GREY, J2K
+image = replace(
+    GREY, rows=SIZE, columns=SIZE, bits_allocated=8, bits_stored=8, high_bit=7, transfer_syntax_uid=J2K
+)
+(in_use,) = (int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (in_use + (200 << 20),) * 2)
+try:
+    decode(image, bytes.fromhex(STREAM))
+except ValueRefused as refused:
+    print(refused)
+"""
+
+
+def test_a_lack_of_memory_for_a_large_frame_is_told_of_though_the_codec_does_not_tell_it_apart() -> None:
+    """OpenJPEG makes four bytes of each sample: there is room for the frame, and none for these."""
+    size = 8_448
+    stream = encode_buffer(bytes(size * size), size, size, 1, 8, False, photometric_interpretation=0, use_mct=False)
+    told = told_by(TIGHT.replace("SIZE", str(size)).replace("STREAM", repr(bytes(stream).hex())))
+    assert told.startswith("PixelData (7fe0,0010): the codec cannot decode a frame (RuntimeError)"), told
+    assert told.endswith("worker.memory too small?")
 
 
 LIGHT = """

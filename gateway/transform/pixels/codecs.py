@@ -35,6 +35,7 @@ from gateway.transform.pixels.streams import Stream, bare, check_stream, stream_
 from gateway.transform.values import ValueRefused
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+AMPLE_FRAME_BYTES = 64 * 1024 * 1024  # for which the memory that a worker has by default is enough
 _SRGB, _UNSPECIFIED = 1, 0  # OpenJPEG's names of colour spaces
 _BY_PIXEL = 0
 _MIN_J2K = 32  # of the encoder, which always makes five halvings
@@ -73,14 +74,14 @@ def decode(image: Image, frame: bytes, transfer_syntax_uid: str = "") -> bytes:
 def _decode_rle(image: Image, frame: bytes) -> bytes:
     rle = samples.codec("rle")
     options = {"rows": image.rows, "columns": image.columns, "bits_allocated": image.bits_allocated}
-    planes = _called("decode", rle.decode_pixel_data, frame, version=2, **options)
+    planes = _called("decode", image, rle.decode_pixel_data, frame, version=2, **options)
     return _by_pixel(image, bytes(planes))
 
 
 def _decode_jpeg_ls(image: Image, frame: bytes) -> bytes:
     stream = stream_of_jpeg(frame)
     check_stream(stream, image)
-    decoded, _ = _called("decode", samples.codec("jpeg_ls").decode_pixel_data, frame)
+    decoded, _ = _called("decode", image, samples.codec("jpeg_ls").decode_pixel_data, frame)
     fitted = samples.fitted(image, bytes(decoded), stream.precision)
     return _by_pixel(image, fitted) if stream.is_by_plane else fitted
 
@@ -88,14 +89,14 @@ def _decode_jpeg_ls(image: Image, frame: bytes) -> bytes:
 def _decode_j2k(image: Image, frame: bytes) -> bytes:
     stream = stream_of_j2k(frame)
     check_stream(stream, image)
-    decoded = _called("decode", samples.codec("openjpeg.utils").decode_pixel_data, frame, version=2)
+    decoded = _called("decode", image, samples.codec("openjpeg.utils").decode_pixel_data, frame, version=2)
     return samples.fitted(image, bytes(decoded), stream.precision)
 
 
 def _decode_jpeg(image: Image, frame: bytes) -> bytes:
     stream = stream_of_jpeg(frame)
     check_stream(stream, image)
-    return samples.fitted(image, _called("decode", _by_gdcm, image, frame, stream), stream.precision)
+    return samples.fitted(image, _called("decode", image, _by_gdcm, image, frame, stream), stream.precision)
 
 
 def _by_gdcm(image: Image, frame: bytes, stream: Stream) -> bytes:
@@ -126,7 +127,7 @@ def _by_gdcm(image: Image, frame: bytes, stream: Stream) -> bytes:
     converter.SetInput(source)
     value = converter.GetOutput().GetDataElement().GetByteValue() if converter.Change() else None
     if value is None:
-        raise ValueRefused(f"{label(PIXEL_DATA)}: the codec cannot decode a frame")
+        raise ValueRefused(f"{label(PIXEL_DATA)}: the codec cannot decode a frame{_perhaps(image)}")
     # Padded to an even length.
     return bytes(value.GetBuffer().encode("utf-8", "surrogateescape"))[: image.samples * bits // 8]
 
@@ -202,7 +203,7 @@ def _encode_rle(image: Image, frame: bytes) -> bytes:
         "byteorder": "<",
     }
     wanted = _by_pixel(image, frame) if image.planar_configuration else frame
-    encoded = bytes(_called("encode", encode_frame, wanted, **options))
+    encoded = bytes(_called("encode", image, encode_frame, wanted, **options))
     if decode(image, encoded, RLE) != wanted:
         raise ValueRefused(f"{label(PIXEL_DATA)}: the encoded frame is not the same image")
     return encoded
@@ -211,6 +212,7 @@ def _encode_rle(image: Image, frame: bytes) -> bytes:
 def _encode_jpeg_ls(image: Image, frame: bytes, error: int) -> bytes:
     encoded = _called(
         "encode",
+        image,
         samples.codec("jpeg_ls").encode_pixel_data,
         samples.contained(image, frame, is_masked=True),
         lossy_error=error,
@@ -227,6 +229,7 @@ def _encode_j2k(image: Image, frame: bytes, ratio: float) -> bytes:
     is_rgb = image.photometric_interpretation == "RGB"
     encoded = _called(
         "encode",
+        image,
         samples.codec("openjpeg.utils").encode_buffer,
         samples.contained(image, frame, is_masked=False),
         image.columns,
@@ -246,8 +249,10 @@ def _by_pixel(image: Image, frame: bytes) -> bytes:
     return samples.by_pixel(frame, count, image.sample_bytes) if count > 1 else frame
 
 
-def _called(what: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+def _called(what: str, image: Image, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a codec, whose errors are of many kinds, and whose texts are not repeated.
+
+    Not every codec tells a lack of memory apart: of a large frame it is said that it may be that.
 
     :raises ValueRefused: it fails.
     """
@@ -261,4 +266,8 @@ def _called(what: str, function: Callable[..., Any], *arguments: Any, **options:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception, and must end no worker
         reason = f"the codec cannot {what} a frame ({type(error).__name__})"
-        raise ValueRefused(f"{label(PIXEL_DATA)}: {reason}") from None
+        raise ValueRefused(f"{label(PIXEL_DATA)}: {reason}{_perhaps(image)}") from None
+
+
+def _perhaps(image: Image) -> str:
+    return ": is it damaged, or worker.memory too small?" if image.frame_bytes > AMPLE_FRAME_BYTES else ""
