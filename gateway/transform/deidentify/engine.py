@@ -357,8 +357,6 @@ def _begin(data: DataSet, element: Element) -> bytes:
     return element.value[:4] if element.bulk is None else data.tree.source.read(element.bulk[0], 4)
 
 
-
-
 def _made_vr(vr: str) -> str:
     return vr or "UN"
 
