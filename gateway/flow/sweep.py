@@ -7,6 +7,7 @@ One process a host runs it (the console). Each turn:
   2. The SQLite checkpoint, under the writers' lock: at most every CHECKPOINT_S and when CHECKPOINT_BYTES wait for it,
      or every QUIET_CHECKPOINT_S. It holds up every writer for the time of two flushes, so a quiet gateway has few.
   3. History: what is remembered of routed instances, past its time or its size, in small batches, every HISTORY_S.
+     With it a step towards forgetting rule sets that nothing needs any more (`gateway.flow.old_rules`).
   4. Room: the ballast comes back when there is room for it; empty files that are kept for the pools go when inodes are
      scarce; gauges are set.
 """
@@ -19,6 +20,7 @@ from functools import partial
 
 from gateway import telemetry
 from gateway.errors import LedgerError, SpoolError
+from gateway.flow.old_rules import OldRules
 from gateway.ledger.base import Ledger, PurgeItem
 from gateway.ledger.thread import LedgerThread
 from gateway.spool import Spool
@@ -54,6 +56,7 @@ class Sweeper:
         self._clock_ms = clock_ms
         self._history_ms = int(history_s * 1000)
         self._history_bytes = history_bytes
+        self._old_rules = OldRules(ledger, clock_ms)
         self.healthy = True  # the last turn reached the ledger
         self._stuck: set[str] = set()
 
@@ -71,6 +74,7 @@ class Sweeper:
                 if now >= forget_at:
                     while await self._forget() == HISTORY_BATCH:
                         pass
+                    await self._old_rules.step()
                     forget_at = now + HISTORY_S
                 self.healthy = True
             except (LedgerError, SpoolError) as error:

@@ -129,6 +129,13 @@ class RuleSet:
     files: Mapping[str, str]
 
 
+class RevisionsSeen(NamedTuple):
+    """What `revisions_of` says; `last_seq` is where to go on, None where there is no more."""
+
+    revisions: frozenset[str]
+    last_seq: int | None
+
+
 class HistoryKeys(NamedTuple):
     """What `record_history` says: the key of each new row, and those of rows to count up that are gone."""
 
@@ -399,13 +406,27 @@ class Ledger(Protocol):
     # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def store_rules(self, rules: RuleSet, now_ms: int) -> bool:
-        """Store a validated set and make it the current one. False when it was the current one already."""
+        """Store a validated set and make it the current one, from now on. False when it was the current one already."""
 
     def current_revision(self) -> str:
         """The revision to route by, or "" when none was stored yet."""
 
     def load_rules(self, revision: str) -> RuleSet:
         """A stored set. Raises `LedgerError` for an unknown revision."""
+
+    def superseded_rules(self, before_ms: int) -> list[str]:
+        """The revisions in whose place others had come before this time, and that are not current."""
+
+    def revisions_of(self, after_seq: int, limit: int) -> RevisionsSeen:
+        """By which rules instances were decided that are not purged: of so many of all that the ledger knows, in the
+        order of arrival, from behind `after_seq`.
+
+        Whatever is decided meanwhile is decided by the current rules: those that were not current for long, and that a
+        look through all instances has not met, decided about none of them.
+        """
+
+    def forget_rules(self, revision: str) -> bool:
+        """Remove a stored set, unless it is the current one. Decisions go on naming it."""
 
     def waiting_chains(self) -> list[str]:
         """The chains of transforms of what is ready, deferred, held or dead, each once."""

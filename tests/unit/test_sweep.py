@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.errors import LedgerError
+from gateway.flow.old_rules import KEEP_MS
 from gateway.flow.sweep import HISTORY_BATCH, Sweeper
-from gateway.ledger.base import InstanceFilter, Ledger
+from gateway.ledger.base import InstanceFilter, Ledger, RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Arrival, AssociationFacts, Decision, InstanceState, Remembered, Role, Routing, StudyFacts
@@ -90,6 +92,31 @@ def test_a_file_that_cannot_be_removed_holds_up_no_other(tmp_path: Path) -> None
     assert with_ledger.check() == []
     with_ledger.close()
     intake.close()
+
+
+def test_rule_sets_that_nothing_needs_leave_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger.open(path)
+    for number, revision in enumerate(("old", "new")):
+        ledger.store_rules(RuleSet(revision, {"a.yaml": ""}), NOW_MS + number)
+
+    def is_gone() -> bool:
+        try:
+            ledger.load_rules("old")
+        except LedgerError:
+            return True
+        return False
+
+    async def main() -> None:
+        thread = LedgerThread(lambda: SqliteLedger.open(path, create=False))
+        spool = Spool(tmp_path / "spool", 0, 0)
+        spool.prepare()
+        await sweep_until(Sweeper(thread, spool, 0.0, lambda: NOW_MS + 2 * KEEP_MS), is_gone)
+        await thread.close()
+
+    asyncio.run(main())
+    assert ledger.load_rules("new").revision == ledger.current_revision()
+    ledger.close()
 
 
 def test_what_is_remembered_of_routed_instances_is_forgotten_in_time(tmp_path: Path) -> None:

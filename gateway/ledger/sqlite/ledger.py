@@ -23,6 +23,7 @@ from gateway.ledger.base import (
     Ordered,
     PurgeItem,
     RecordedArrival,
+    RevisionsSeen,
     RoutedInstance,
     RuleSet,
     Voided,
@@ -216,6 +217,15 @@ class SqliteLedger:
 
     def load_rules(self, revision: str) -> RuleSet:
         return self._database.read(lambda tx: _rules.load(tx, revision))
+
+    def superseded_rules(self, before_ms: int) -> list[str]:
+        return self._database.read(lambda tx: _rules.superseded(tx, before_ms))
+
+    def revisions_of(self, after_seq: int, limit: int) -> RevisionsSeen:
+        return self._database.read(lambda tx: _rules.revisions_of(tx, after_seq, limit))
+
+    def forget_rules(self, revision: str) -> bool:
+        return self._database.write(lambda tx: _rules.forget(tx, revision))
 
     def waiting_chains(self) -> list[str]:
         return self._database.read(_derivations.waiting_chains)

@@ -1,4 +1,4 @@
-"""Rule sets: stored under their revision, one of them current. A stored set never changes."""
+"""Rule sets: stored under their revision, one of them current. A stored set never changes; it may be forgotten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from gateway.errors import LedgerError
 from gateway.ledger import queries
-from gateway.ledger.base import RuleSet
+from gateway.ledger.base import RevisionsSeen, RuleSet
 from gateway.ledger.sqlite.database import Transaction
 
 SQL = queries.load("sqlite", "rules")
@@ -32,3 +32,22 @@ def load(tx: Transaction, revision: str) -> RuleSet:
     if files is None:
         raise LedgerError(f"no rules are stored under revision {revision!r}")
     return RuleSet(revision, json.loads(files))
+
+
+def superseded(tx: Transaction, before_ms: int) -> list[str]:
+    """See `Ledger.superseded_rules`."""
+    return [revision for (revision,) in tx.execute(SQL["superseded"], {"before_ms": before_ms})]
+
+
+def revisions_of(tx: Transaction, after_seq: int, limit: int) -> RevisionsSeen:
+    """See `Ledger.revisions_of`."""
+    last_seq = tx.value(SQL["last_seq"], {"after_seq": after_seq, "limit": limit})
+    if last_seq is None:
+        return RevisionsSeen(frozenset(), None)
+    rows = tx.execute(SQL["revisions_of"], {"after_seq": after_seq, "last_seq": last_seq})
+    return RevisionsSeen(frozenset(revision for (revision,) in rows), last_seq)
+
+
+def forget(tx: Transaction, revision: str) -> bool:
+    """See `Ledger.forget_rules`."""
+    return tx.execute(SQL["forget"], (revision,)).rowcount > 0
