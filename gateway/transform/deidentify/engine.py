@@ -32,6 +32,7 @@ from gateway.transform.deidentify.birth import Birth
 from gateway.transform.deidentify.codes import clean_code, is_public
 from gateway.transform.deidentify.content import About, about, capped_number, code_about
 from gateway.transform.deidentify.dates import capped, moved
+from gateway.transform.deidentify.icc import ICC_PROFILE, MAX_PROFILE_BYTES, without_device
 from gateway.transform.deidentify.kinds import TEXT_OR_NAME, is_code_string, is_number, is_of_its_kind, looks_like
 from gateway.transform.deidentify.private import without_block
 from gateway.transform.deidentify.profile import Profile
@@ -168,6 +169,8 @@ class Engine:
             or self._profile.actions.of(tag)
             or self._unlisted(data, element, vr, mode)
         )
+        if tag == ICC_PROFILE and not code:
+            return self._colours(data, element)
         if not code:
             # In front of a long value may be bytes that mean nothing.
             is_leaf = not element.is_sequence and not is_sequence_tag(tag)
@@ -186,6 +189,15 @@ class Engine:
         if element.is_sequence or standard_vr(tag) == "SQ":
             return self._sequence(data, element, action, mode)
         return self._value(data, element, vr, action, kind)
+
+    def _colours(self, data: DataSet, element: Element) -> Element | None:
+        """An ICC profile, without what it tells of a device unless that is retained; None for what is none."""
+        is_long = element.value_bytes > MAX_PROFILE_BYTES or element.is_sequence
+        value = element.value if element.bulk is None or is_long else data.tree.source.read(*element.bulk)
+        new = None if is_long else without_device(value)
+        if new is None or self._profile.has(Option.RETAIN_DEVICE_IDENTITY):
+            return element if new is not None else None
+        return data.make(element.tag, "OB", new)
 
     def _unlisted(self, data: DataSet, element: Element, vr: str, mode: Mode) -> str:
         """The code for an attribute that the table does not have; "" to keep it, and walk through it."""
