@@ -21,8 +21,9 @@ PARAMETRIC = b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, 157_286, 62_000, 3_
 TABLE = b"mft2" + bytes(4) + bytes(range(200))
 TEXT = b"text" + bytes(4) + CANARY + b"\0"
 COLOURS = {b"wtpt": XYZ, b"rXYZ": XYZ, b"gXYZ": XYZ, b"bXYZ": XYZ, b"rTRC": GAMMA, b"gTRC": GAMMA, b"bTRC": PARAMETRIC}
-TELLING = {b"dmnd": TEXT, b"dmdd": TEXT, b"desc": TEXT, b"cprt": TEXT, b"CNRY": TEXT, b"bkpt": XYZ + CANARY}
-LYING = {b"kTRC": b"curv" + bytes(4) + struct.pack(">I", 1) + CANARY, b"chad": b"sf32" + bytes(4) + CANARY}
+TELLING = {b"dmnd": TEXT, b"dmdd": TEXT, b"desc": TEXT, b"cprt": TEXT, b"CNRY": TEXT}
+LONGER = {b"bkpt": XYZ + CANARY, b"lumi": XYZ + CANARY}
+LYING = {b"kTRC": b"curv" + bytes(4) + struct.pack(">I", 9) + CANARY, b"chad": b"sf32" + bytes(4) + CANARY}
 
 
 def made(tags: dict[bytes, bytes], version: int = 4) -> bytes:
@@ -44,13 +45,13 @@ def tags_of(made_anew: bytes) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize("version", [2, 4])
 def test_the_numbers_of_colours_stay_and_all_else_goes(version: int) -> None:
-    new = without_device(made({**COLOURS, b"A2B0": TABLE, **TELLING, **LYING}, version))
+    new = without_device(made({**COLOURS, b"A2B0": TABLE, **TELLING, **LYING, **LONGER}, version))
     assert new is not None and CANARY not in new and struct.pack(">H", 2024) not in new[:128]
     assert struct.unpack_from(">I", new)[0] == len(new) and len(new) % 2 == 0
     assert new[8] == version and new[12:24] == b"mntrRGB XYZ " and new[36:40] == b"acsp" and new[67] == 1
     tags = tags_of(new)
     assert {name: tags[name] for name in COLOURS} == COLOURS and tags[b"A2B0"] == TABLE
-    assert set(tags) == {*COLOURS, b"A2B0", b"desc", b"cprt"}
+    assert set(tags) == {*COLOURS, b"A2B0", b"desc", b"cprt", *LONGER} and tags[b"lumi"] == XYZ
     assert without_device(new) == new
 
 

@@ -2,7 +2,7 @@
 
 A profile (ICC.1) names the device that it was measured on, its maker, when that was, and may hold anything in private
 tags. It is type 1 where it stands, so it is made anew: the header says of what kind it is, and numbers of known tags
-(white point, primaries, curves, lookup tables) are copied as far as they have the length that such numbers have.
+(white point, primaries, curves, lookup tables) are copied, as long as such numbers are.
 """
 
 from __future__ import annotations
@@ -67,22 +67,24 @@ def _numbers(profile: bytes) -> Iterator[tuple[bytes, bytes]]:
     for index in range(min(count, _MOST_TAGS)):
         name, start, length = unpack_from(">4sII", profile, _HEADER_BYTES + 4 + _ENTRY_BYTES * index)
         value = profile[start : start + length]
-        if len(value) == length and _is_numbers(name, value):
-            yield name, value[:4] + bytes(4) + value[8:]
+        count = _length_of_numbers(name, value)
+        if 0 < count <= len(value) == length:
+            yield name, value[:4] + bytes(4) + value[8:count]
 
 
-def _is_numbers(name: bytes, value: bytes) -> bool:
-    kind, length = value[:4], len(value)
+def _length_of_numbers(name: bytes, value: bytes) -> int:
+    """As far as a value has the numbers of its tag, as some writers count padding too; 0 for all else."""
+    kind = value[:4]
     if name in _POINTS:
-        return kind == b"XYZ " and length == 20
+        return 20 if kind == b"XYZ " else 0
     if name == b"chad":
-        return kind == b"sf32" and length == 44
+        return 44 if kind == b"sf32" else 0
     if name in _CURVES and kind == b"curv":
-        return length == 12 + 2 * int(unpack_from(">I", value, 8)[0])
+        return 12 + 2 * int(unpack_from(">I", value, 8)[0])
     if name in _CURVES and kind == b"para":
         function, reserved = unpack_from(">HH", value, 8)
-        return not reserved and length == 12 + 4 * _PARAMETERS.get(function, -1)
-    return name in _TABLES and kind in _LUTS and length > 32
+        return 0 if reserved or function not in _PARAMETERS else 12 + 4 * _PARAMETERS[function]
+    return len(value) if name in _TABLES and kind in _LUTS and len(value) > 32 else 0
 
 
 def _texts(is_new: bool) -> Iterator[tuple[bytes, bytes]]:
