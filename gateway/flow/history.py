@@ -3,9 +3,9 @@
 One header is kept for all instances of a series that came the same way and were decided alike; of the others it is
 known how many there were (`gateway.model.Remembered`). Rules:
   - It must cost little: an instance of a known series costs a look into a table, and the ledger is told of all in one
-    transaction each FLUSH_MS. Of a batch, only a few headers are packed (one and one more for 16 instances): a series
-    that is not among them is counted all the same, and its header taken with a later instance; where none comes, it is
-    forgotten.
+    transaction each FLUSH_MS. Headers are packed at HEADERS_A_SECOND, BURST_HEADERS of them at once: in a flood of
+    single instances a series that comes too soon is counted all the same, and its header taken with a later instance;
+    where none comes, it is forgotten.
   - It is of use and nothing rests on it: what a worker had not told the ledger when it died is lost, and whatever goes
     wrong over it holds up no instance.
 
@@ -27,7 +27,8 @@ from gateway.transform.remember import pack
 FLUSH_MS = 2000
 MOST_SERIES = 4096
 MOST_HEADERS = 1024  # that wait for the ledger
-BATCH_SHARE = 16
+HEADERS_A_SECOND = 25  # half a percent of a processor
+BURST_HEADERS = 128
 
 _Key = tuple[object, ...]
 
@@ -52,12 +53,8 @@ class History:
         self._series: OrderedDict[_Key, _Series] = OrderedDict()
         self._changed: dict[_Series, _Key] = {}
         self._headers = 0  # that wait for the ledger
-        self._left = 1
-        self._flushed_at_ms = clock_ms()
-
-    def begin(self, batch: int) -> None:
-        """A batch of so many instances is looked at."""
-        self._left = 1 + batch // BATCH_SHARE
+        self._left = float(BURST_HEADERS)
+        self._counted_at_ms = self._flushed_at_ms = clock_ms()
 
     def see(self, lease: InstanceLease, decision: Decision, study: StudyFacts, source: ByteSource) -> None:
         """One of them was decided about.
@@ -76,9 +73,8 @@ class History:
         series.count += 1
         series.last_at_ms = lease.received_at_ms
         if not series.key and series.new is None:
-            if self._left <= 0 or self._headers >= MOST_HEADERS or series.is_unreadable:
+            if series.is_unreadable or self._headers >= MOST_HEADERS or not self._may_pack():
                 return
-            self._left -= 1
             header = _packed(source, syntax, lease.instance_id)
             if header is None:
                 series.is_unreadable = True
@@ -90,6 +86,16 @@ class History:
             )
             self._headers += 1
         self._changed[series] = key
+
+    def _may_pack(self) -> bool:
+        """Whether one more header may be packed now; it is counted then."""
+        now_ms = self._clock_ms()
+        passed_ms, self._counted_at_ms = max(0, now_ms - self._counted_at_ms), now_ms
+        self._left = min(BURST_HEADERS, self._left + passed_ms * HEADERS_A_SECOND / 1000)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
     def _add(self, key: _Key) -> _Series:
         if len(self._series) >= MOST_SERIES:

@@ -189,8 +189,6 @@ class Router:
         with_copies: list[Decided] = []
         kept_back: set[str] = set()
         associations = {lease.instance_id: lease.facts.association_id for lease in leases}
-        if self._history is not None:
-            self._history.begin(len(leases))
         for lease in leases:
             found = self._try(partial(decide, book, self._spool, lease, self._history), watch, stopping)
             if found is None:

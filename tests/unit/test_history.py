@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerFull
 from gateway.flow import history as module
 from gateway.flow.decide import Decided, decide
-from gateway.flow.history import FLUSH_MS, History
+from gateway.flow.history import FLUSH_MS, HEADERS_A_SECOND, History
 from gateway.flow.route import Router
 from gateway.ledger.base import HistoryRow
 from gateway.ledger.sqlite import SqliteLedger
@@ -40,7 +41,6 @@ class Bench:
 
     def route(self, *series: str, facts: AssociationFacts | None = None, **also: str) -> None:
         """Route an instance of each of these series, in one batch."""
-        self.history.begin(len(series))
         for uid in series:
             self._seed += 1
             one = make_instance(seed=self._seed, SeriesInstanceUID=uid, **also)
@@ -100,11 +100,23 @@ def test_the_ledger_is_told_now_and_then(bench: Bench) -> None:
     assert bench.ledger.commits == commits + 1
 
 
-def test_of_a_batch_of_many_series_a_few_headers_are_kept_and_the_others_with_their_next_instance(bench: Bench) -> None:
+def test_in_a_flood_of_series_some_headers_are_kept_and_the_others_with_a_later_instance(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.flow.history.BURST_HEADERS", 3)
+    bench.history = History(bench.ledger, lambda: bench.now_ms)
     bench.route(*(f"1.{number}" for number in range(32)))
     assert bench.counts() == {"1.0": 1, "1.1": 1, "1.2": 1}
     bench.route("1.20")
-    assert bench.counts()["1.20"] == 2
+    assert "1.20" not in bench.counts(), "it comes as soon as the others"
+    bench.now_ms += 1000 // HEADERS_A_SECOND
+    bench.route("1.20", "1.21")
+    assert bench.counts() == {"1.0": 1, "1.1": 1, "1.2": 1, "1.20": 3}
+
+
+def test_the_headers_of_a_few_series_are_all_kept_however_they_come(bench: Bench) -> None:
+    bench.route("1.1", "1.2", "1.3")
+    assert bench.counts() == {"1.1": 1, "1.2": 1, "1.3": 1}
 
 
 def test_a_row_that_has_aged_out_is_made_again(bench: Bench) -> None:
@@ -162,6 +174,7 @@ def test_a_bug_in_remembering_stops_no_instance(bench: Bench, monkeypatch: pytes
 def test_a_worker_goes_on_when_the_ledger_takes_no_history_and_says_so_once(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    telemetry.configure("test", format="json")  # to the standard error of now, whatever a test before this one set up
     queue = LocalQueue(tmp_path / "run", Stage.ROUTE)
     session = bench.ledger.open_session(Role.WORKER, "host", 1, bench.now_ms)
     router = Router(bench.ledger, session, bench.spool, queue, lambda: bench.now_ms, 60.0, history=bench.history)
