@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Debian packages: the peers and tools of tests and benchmarks; nothing of this is needed to run the gateway.
-PEER_PACKAGES := chromium dcmtk dicom3tools libgdcm-tools orthanc socat strace iproute2 prometheus e2fsprogs
+PEER_PACKAGES := chromium dcmtk dicom3tools libgdcm-tools orthanc socat strace iproute2 prometheus e2fsprogs \
+  redis-server redis-sentinel postgresql
 
 .PHONY: help demo run test check lint bench bench-smoke chaos fuzz install install-tests install-peers clean
 
@@ -23,7 +24,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-tests: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[codecs,reidentification,test,check]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[codecs,reidentification,scale,test,check]'
 	touch $(VENV)/.installed $@
 
 install: $(VENV)/.installed  ## the gateway in .venv

@@ -105,14 +105,18 @@ def _status_pattern(text: str) -> str:
     return "0x" + digits
 
 
-def _url(this_release: str, later: str) -> Callable[[str], str]:
+def _url(word: str, schemes: tuple[str, ...], form: str) -> Callable[[str], str]:
+    """A word, or a URL of one of these schemes. A password may stand in it: no message repeats any of it."""
+
     def convert(text: str) -> str:
-        if text == this_release:
+        if text == word:
             return text
-        scheme = text.split("://")[0]
-        if "://" in text and scheme in {later, "postgres", "rediss"}:
-            raise ValueError(f"asks for {scheme}, which comes with a later release; write {this_release!r}")
-        raise ValueError(f"must be {this_release!r} in this release")
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme not in schemes:
+            raise ValueError(f"must be {word!r} or {form}")
+        if not rest.rpartition("@")[2].partition("?")[0].strip("/"):
+            raise ValueError(f"names no host; it must be {form}")
+        return text
 
     return convert
 
@@ -134,5 +138,11 @@ NETWORK = Text("IP address or network", _network, schema=_STRING)
 SOP_CLASS = Text("SOP class UID or keyword", _uid(False), schema=_STRING)
 TRANSFER_SYNTAX = Text("transfer syntax UID or keyword", _uid(True), schema=_STRING)
 STATUSES = MapOf("status pattern → disposition", _status_pattern, choice(Disposition), f"^{_STATUS_PATTERN.pattern}$")
-LEDGER_URL = Text("`sqlite`", _url("sqlite", "postgresql"), secret=True)
-QUEUE_URL = Text("`local`", _url("local", "redis"), secret=True)
+LEDGER_URL = Text(
+    "`sqlite` or `postgresql://…`", _url("sqlite", ("postgresql",), "postgresql://user@host/database"), secret=True
+)
+QUEUE_URL = Text(
+    "`local` or `redis://…`",
+    _url("local", ("redis", "rediss", "redis+sentinel", "rediss+sentinel"), "redis://host:6379/0"),
+    secret=True,
+)

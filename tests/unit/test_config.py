@@ -302,15 +302,16 @@ def test_priority_codes_are_those_of_the_standard() -> None:
         ("processes: {worker: two}", "7:21: processes.worker: 'two' is not a whole number"),
         ("log: {format: yaml}", "7:15: log.format: 'yaml' is not known here; there are: auto, json, console"),
         ("log: {level: warn}", "7:14: log.level: 'warn' is not known here; did you mean 'warning'?"),
-        ("ledger: {url: x}", "7:15: ledger.url: the value must be 'sqlite' in this release"),
         (
-            "ledger: {url: postgresql://h/d}",
-            "7:15: ledger.url: the value asks for postgresql, which comes with a later release; write 'sqlite'",
+            "ledger: {url: x}",
+            "7:15: ledger.url: the value must be 'sqlite' or postgresql://user@host/database",
         ),
         (
-            "queue: {url: redis://h/0}",
-            "7:14: queue.url: the value asks for redis, which comes with a later release; write 'local'",
+            "ledger: {url: mysql://h/d}",
+            "7:15: ledger.url: the value must be 'sqlite' or postgresql://user@host/database",
         ),
+        ("queue: {url: redis://}", "7:14: queue.url: the value names no host; it must be redis://host:6379/0"),
+        ("queue: {url: http://h/0}", "7:14: queue.url: the value must be 'local' or redis://host:6379/0"),
         ("metrics: {port: 8080}", "7:11: metrics.port: port 8080 is taken by console already"),
         ("console: {port: 11112}", "7:11: console.port: port 11112 is taken by listeners.main already"),
         ("ae_title: 12345678901234567", "7:11: ae_title: '12345678901234567' is not an AE title: it must have 1 to 16"),
@@ -655,7 +656,7 @@ def test_a_name_that_ends_in_file_is_a_name(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:hunter2@h/d", "hunter2", "redis://:hunter2@h", "hunter2://x", "postgresql:hunter2"]
+    "url", ["mysql://u:hunter2@h/d", "hunter2", "http://:hunter2@h", "hunter2://x", "postgresql:hunter2"]
 )
 @pytest.mark.parametrize("section", ["ledger", "queue"])
 @pytest.mark.parametrize("way", ["file", "variable", "secret file"])
