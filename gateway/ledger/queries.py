@@ -1,22 +1,25 @@
 """The ledger's SQL text, read from the files beside this module.
 
-`sql/<dialect>/<group>.sql` holds named statements, each under a line `-- name: <intent>`;
-`sql/<dialect>/migrations/<number>_<what>.sql` holds the schema's steps, applied in order. Only the implementations
-of the ledger call this, once at import.
+`sql/common/<group>.sql` holds named statements, each under a line `-- name: <intent>`, as SQLite takes them and as
+nearly any database would. `sql/<dialect>/<group>.sql` has those that a dialect wants to say in another way, under the
+same names. `sql/<dialect>/migrations/<number>_<what>.sql` holds the schema's steps, applied in order. Only the ledger
+calls this, once at import.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import resources
 
 _NAME = re.compile(r"^-- name: ([a-z_]+)$", re.MULTILINE)
 _MIGRATION = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+_ROOT = resources.files(__package__) / "sql"
 
 
-def load(dialect: str, group: str) -> dict[str, str]:
+def load(group: str, dialect: str = "common") -> dict[str, str]:
     """The statements of a group: name → text. Raises `ValueError` for text before the first name or a name twice."""
-    text = (resources.files(__package__) / "sql" / dialect / f"{group}.sql").read_text("utf-8")
+    text = (_ROOT / dialect / f"{group}.sql").read_text("utf-8")
     before, *rest = _NAME.split(text)
     if any(line.strip() and not line.startswith("--") for line in before.splitlines()):
         raise ValueError(f"{group}.sql: a statement stands before the first name")
@@ -28,9 +31,24 @@ def load(dialect: str, group: str) -> dict[str, str]:
     return statements
 
 
+def overrides(dialect: str) -> Iterator[tuple[str, str]]:
+    """What a dialect says in another way: (common text, its text). Raises `ValueError` for a name that is not common.
+
+    A name that several statements share a text with is overridden for all of them.
+    """
+    for entry in sorted((_ROOT / dialect).iterdir(), key=lambda each: each.name):
+        if entry.name.endswith(".sql"):
+            group = entry.name.removesuffix(".sql")
+            common = load(group)
+            for name, text in load(group, dialect).items():
+                if name not in common:
+                    raise ValueError(f"{dialect}/{group}.sql: there is no common {name}")
+                yield common[name], text
+
+
 def migrations(dialect: str) -> tuple[str, ...]:
     """The schema's steps in order: the first brings an empty database to version 1. Raises `ValueError` for a gap."""
-    folder = resources.files(__package__) / "sql" / dialect / "migrations"
+    folder = _ROOT / dialect / "migrations"
     found = sorted((int(match[1]), entry) for entry in folder.iterdir() if (match := _MIGRATION.match(entry.name)))
     if [number for number, _ in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"{dialect} migrations are not numbered from 1 without a gap")

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import aiosqlite
 
 from gateway.errors import LedgerDamaged
+from gateway.ledger.logic.gauges import STATEMENTS, assemble
 from gateway.ledger.sqlite.database import translated
-from gateway.ledger.sqlite.gauges import STATEMENTS, assemble
 from gateway.model import LedgerGauges
 
 

@@ -24,83 +24,25 @@ import sqlite3
 import struct
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gateway.errors import LedgerBusy, LedgerDamaged, LedgerError, LedgerFull
 from gateway.ledger import queries
+from gateway.ledger.logic.transaction import Transaction, Turn
 from gateway.ledger.sqlite.lock import WriterLock
 
 T = TypeVar("T")
 
 APPLICATION_ID = 0x44474C31  # "DGL1", PRAGMA application_id
+_MAX_WORDS = 20
 WAL_TRUNCATE_BYTES = 64 * 1024 * 1024
-INTERNED_MAX = 8192
 
 _INDEX_FRAMES, _INDEX_MOVED, _INDEX_BYTES = struct.Struct("=HI"), struct.Struct("=I"), 100
 
-_SQL = queries.load("sqlite", "counters")
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 # SHMSIZE: the WAL's index could not grow, which takes one page of the same file system.
 _NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-
-class Transaction:
-    """What a callable works with: statements, counter changes, and keys of rows that never change."""
-
-    __slots__ = ("_fresh", "_interned", "_movements", "_spool_bytes", "execute", "executemany")
-
-    def __init__(self, connection: sqlite3.Connection, interned: dict[Hashable, int]) -> None:
-        self.execute: Callable[..., sqlite3.Cursor] = connection.execute
-        self.executemany: Callable[..., sqlite3.Cursor] = connection.executemany
-        self._interned = interned
-        self._fresh: dict[Hashable, int] = {}
-        self._movements: dict[tuple[int | None, str], int] = {}
-        self._spool_bytes = 0
-
-    def count_instances(self, state: str, change: int) -> None:
-        """Add to the counter of instances in a state."""
-        key = (None, state)
-        self._movements[key] = self._movements.get(key, 0) + change
-
-    def count_deliveries(self, destination_key: int, state: str, change: int) -> None:
-        """Add to the counter of a destination's deliveries in a state."""
-        key = (destination_key, state)
-        self._movements[key] = self._movements.get(key, 0) + change
-
-    def count_spool_bytes(self, change: int) -> None:
-        """Add to the counter of data set bytes in the spool."""
-        self._spool_bytes += change
-
-    def intern(self, value: Hashable, find_or_insert: Callable[[], int]) -> int:
-        """The key of an immutable row, remembered from the commit on that made or first saw it."""
-        key = self._interned.get(value) or self._fresh.get(value)
-        if key is None:
-            key = self._fresh[value] = find_or_insert()
-        return key
-
-    def value(self, sql: str, parameters: Any = ()) -> Any:
-        """The first column of the first row, or None."""
-        row = self.execute(sql, parameters).fetchone()
-        return None if row is None else row[0]
-
-    def write_counters(self) -> None:
-        """Write the counters' changes; called once, before COMMIT."""
-        if self._spool_bytes:
-            self.execute(_SQL["move_spool_bytes"], (self._spool_bytes,))
-        for (destination_key, state), change in self._movements.items():
-            if change == 0:
-                continue
-            if destination_key is None:
-                self.execute(_SQL["move_instance_count"], (state, change))
-            else:
-                self.execute(_SQL["move_delivery_count"], (destination_key, state, change))
-
-    def publish(self) -> None:
-        """Remember the keys seen, now that the commit holds."""
-        if len(self._interned) + len(self._fresh) > INTERNED_MAX:
-            self._interned.clear()
-        self._interned.update(self._fresh)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -162,8 +104,18 @@ class Database:
             self._lock.close()
             raise
 
-    def write(self, work: Callable[[Transaction], T], *, durable: bool = False) -> T:
-        """Run `work` in one write transaction and commit it. `durable` reaches the disk before this returns."""
+    def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        durable: bool = False,
+        turn: Turn = Turn.ALONE,
+        fleeting: bool = False,
+    ) -> T:
+        """Run `work` in one write transaction and commit it. `durable` reaches the disk before this returns.
+
+        `turn` and `fleeting` are of no interest here: writers come one after the other, and no commit is waited for.
+        """
         connection = self._connection
         with self._locked(), translated(f"ledger {self.path}"):
             self._check_files()
@@ -172,7 +124,7 @@ class Database:
                 connection.execute("PRAGMA synchronous = FULL")
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                transaction = Transaction(connection, self._interned)
+                transaction = Transaction(connection.execute, connection.executemany, self._interned)
                 result = work(transaction)
                 transaction.write_counters()
                 connection.execute("COMMIT")
@@ -195,10 +147,18 @@ class Database:
         with translated(f"ledger {self.path}"):
             try:
                 connection.execute("BEGIN")
-                return work(Transaction(connection, self._interned))
+                return work(Transaction(connection.execute, connection.executemany, self._interned))
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def damage(self, quick: bool) -> list[str]:
+        """SQLite's own integrity, and references. The quick form only looks whether each page is what it should be:
+        about a second for a gigabyte."""
+        try:
+            return self.read(lambda tx: _damage(tx, quick))
+        except LedgerDamaged as error:
+            return [f"damaged: {error.__cause__}"]
 
     def checkpoint(self) -> None:
         """Copy the WAL into the database. Waits for no reader, unless the WAL has grown past its bound."""
@@ -322,6 +282,15 @@ class Database:
         _flush(new)
         new.rename(self.path)
         _flush(self.path.parent)
+
+
+def _damage(tx: Transaction, quick: bool) -> list[str]:
+    check = "quick_check" if quick else "integrity_check"
+    found = [f"damaged: {row[0]}" for row in tx.execute(f"PRAGMA {check}({_MAX_WORDS})") if row[0] != "ok"]
+    if not quick:
+        broken = {(row[0], row[2]) for row in tx.execute("PRAGMA foreign_key_check")}
+        found += [f"{table}: rows that refer to a missing {parent}" for table, parent in sorted(broken)]
+    return found
 
 
 def check_version(connection: sqlite3.Connection, known: int) -> None:

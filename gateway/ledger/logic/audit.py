@@ -1,0 +1,33 @@
+"""The audit trail: one row for each order a person gave, written in the order's own transaction. Append-only.
+
+A look at what stands behind a pseudonym is such an order (`gateway.ledger.logic.pseudonyms`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.ledger import queries
+from gateway.ledger.base import AuditRow
+from gateway.ledger.logic.arrivals import text
+from gateway.ledger.logic.transaction import Transaction
+
+_SQL = queries.load("audit")
+
+
+def write(
+    tx: Transaction, actor: str, action: str, which: Mapping[str, Any], reason: str, count: int, now_ms: int
+) -> None:
+    """Append a row: who ordered what for which rows, why, and how many there were."""
+    tx.execute(_SQL["write"], (now_ms, text(actor), action, json.dumps(which, sort_keys=True), text(reason), count))
+
+
+def of_action(tx: Transaction, action: str, limit: int) -> list[AuditRow]:
+    """See `Ledger.audited`."""
+    rows = tx.execute(_SQL["of_action"], (action, limit)).fetchall()
+    return [
+        AuditRow(at_ms, actor, action, json.loads(which), reason, count)
+        for at_ms, actor, action, which, reason, count in rows
+    ]

@@ -1,0 +1,75 @@
+"""Destination rows: made equal to the configuration, and keeping what must outlive a process. Rows stay for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.errors import LedgerError
+from gateway.ledger import queries
+from gateway.ledger.logic import audit
+from gateway.ledger.logic.arrivals import text
+from gateway.ledger.logic.moves import UNCONFIGURED, UNCONFIGURED_REASON, pick, start_picked, stop_picked
+from gateway.ledger.logic.transaction import Transaction
+from gateway.model import Breaker, DeliveryState, DestinationState
+
+SQL = queries.load("destinations")
+
+
+def sync(tx: Transaction, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+    """See `Ledger.sync_destinations`.
+
+    Deliveries that are leased are held too; if their outcome turns out to be `delivered`, it is still written.
+    """
+    rows = {row[0]: (bool(row[6]), bool(row[7])) for row in tx.execute(SQL["all"]).fetchall()}
+    held = returned = 0
+    for name, (configured, _) in rows.items():
+        if configured and name not in skip_duplicates:
+            tx.execute(SQL["unconfigure"], {"name": name, "now_ms": now_ms})
+            pick(tx, SQL["pick_open"], {"name": name})
+            held += stop_picked(tx, DeliveryState.HELD, UNCONFIGURED, UNCONFIGURED_REASON, now_ms)
+    for name, skip in skip_duplicates.items():
+        before = rows.get(name)
+        if before != (True, skip):
+            tx.execute(SQL["configure"], {"name": name, "skip": skip, "now_ms": now_ms})
+        if before is not None and not before[0]:
+            pick(tx, SQL["pick_unconfigured"], {"name": name})
+            returned += start_picked(tx, now_ms)
+    return held, returned
+
+
+def states(tx: Transaction) -> list[DestinationState]:
+    """See `Ledger.destinations`."""
+    return [state_of(row) for row in tx.execute(SQL["all"])]
+
+
+def state_of(row: Sequence[Any]) -> DestinationState:
+    """A row of the `all` statement as a value."""
+    name, breaker, window, paused, last_error, next_probe_at_ms, configured = row[:7]
+    return DestinationState(
+        name, Breaker(breaker), window, bool(paused), last_error, next_probe_at_ms, bool(configured)
+    )
+
+
+def save(
+    tx: Transaction, name: str, breaker: str, window: float, last_error: str, next_probe_at_ms: int, now_ms: int
+) -> None:
+    """See `Ledger.save_destination`."""
+    arguments = {
+        "name": name,
+        "breaker": Breaker(breaker).value,
+        "window": window,
+        "last_error": text(last_error),
+        "next_probe_at_ms": next_probe_at_ms,
+        "now_ms": now_ms,
+    }
+    if tx.execute(SQL["save"], arguments).rowcount != 1:
+        raise LedgerError(f"destination {name!r} has no row: it was never configured")
+
+
+def pause(tx: Transaction, name: str, paused: bool, actor: str, now_ms: int) -> None:
+    """See `Ledger.pause_destination`."""
+    changed = tx.execute(SQL["pause"], {"name": name, "paused": paused, "now_ms": now_ms}).rowcount
+    if changed != 1:
+        raise LedgerError(f"destination {name!r} has no row: it was never configured")
+    audit.write(tx, actor, "pause" if paused else "unpause", {"destination": name}, "", changed, now_ms)

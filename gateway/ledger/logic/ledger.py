@@ -1,0 +1,326 @@
+"""`SqlLedger`: each method of the contract as one transaction, and which others may run beside it.
+
+Durable are those whose loss in a power cut could lose an instance, break an operator's order,
+hide a look at an original, or give a session's id away twice; the rest is made up for by the spool. Turns: what is not
+hot takes its turn alone, so that nobody has to think of what else may happen meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from gateway.errors import LedgerDamaged
+from gateway.ledger.base import (
+    AgeBucket,
+    AuditRow,
+    DeliveryRow,
+    DerivationLease,
+    DerivationResult,
+    HistoryKeys,
+    HistoryRow,
+    InstanceFilter,
+    InstanceRow,
+    Ordered,
+    PurgeItem,
+    RecordedArrival,
+    RevisionsSeen,
+    RoutedInstance,
+    RuleSet,
+    Voided,
+)
+from gateway.ledger.logic import arrivals as _arrivals
+from gateway.ledger.logic import audit as _audit
+from gateway.ledger.logic import check as _check
+from gateway.ledger.logic import deliveries as _deliveries
+from gateway.ledger.logic import derivations as _derivations
+from gateway.ledger.logic import destinations as _destinations
+from gateway.ledger.logic import gauges as _gauges
+from gateway.ledger.logic import history as _history
+from gateway.ledger.logic import operations as _operations
+from gateway.ledger.logic import people as _people
+from gateway.ledger.logic import pseudonyms as _pseudonyms
+from gateway.ledger.logic import purge as _purge
+from gateway.ledger.logic import quarantine as _quarantine
+from gateway.ledger.logic import routing as _routing
+from gateway.ledger.logic import rules as _rules
+from gateway.ledger.logic import sessions as _sessions
+from gateway.ledger.logic.transaction import Transaction, Turn
+from gateway.model import (
+    Arrival,
+    DeliveryLease,
+    Derivation,
+    DestinationState,
+    InstanceLease,
+    InstanceState,
+    LedgerGauges,
+    LeftBehind,
+    Outcome,
+    Quarantine,
+    Remembered,
+    Role,
+    Routing,
+    Session,
+)
+
+T = TypeVar("T")
+
+RECOVERED = "recovered"
+
+
+class Database(Protocol):
+    """What runs the transactions: a connection, used by the thread that opened it."""
+
+    def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        durable: bool = False,
+        turn: Turn = Turn.ALONE,
+        fleeting: bool = False,
+    ) -> T:
+        """Run `work` in one write transaction, in its turn, and commit it.
+
+        :param durable: it reaches the disk before this returns.
+        :param fleeting: a crash of the database may take it, though this process goes on: nothing rests on it.
+
+        `work` may be run again from its beginning, where the database asks for that: it changes nothing else.
+        """
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one consistent view, in nobody's way."""
+
+    def damage(self, quick: bool) -> list[str]:
+        """What is wrong with the database itself, in words."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class SqlLedger:
+    """See `gateway.ledger.base.Ledger`; the docstrings there are the specification."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def close(self) -> None:
+        self._database.close()
+
+    # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
+        return self._database.write(
+            lambda tx: _sessions.open_session(tx, role, host, pid, now_ms), durable=True, turn=Turn.FREE
+        )
+
+    def beat(self, session: Session, now_ms: int) -> bool:
+        return self._database.write(
+            lambda tx: _sessions.beat(tx, session, now_ms),
+            turn=Turn.FREE,
+            fleeting=True,
+        )
+
+    def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
+        def void(tx: Transaction) -> Voided:
+            if left is not None and _sessions.opened_at(tx, session_id) == left.opened_at_ms:
+                _deliveries.record(tx, session_id, left.delivered, now_ms)
+            return _sessions.void(tx, session_id, now_ms)
+
+        return self._database.write(void)
+
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
+        def void(tx: Transaction) -> Voided:
+            for session_id, each in left.items():
+                if _sessions.opened_at(tx, session_id) == each.opened_at_ms:
+                    _deliveries.record(tx, session_id, each.delivered, now_ms)
+            return _sessions.void_all(tx, now_ms)
+
+        return self._database.write(void)
+
+    # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_arrivals(self, arrivals: Sequence[Arrival], now_ms: int) -> list[RecordedArrival]:
+        return self._database.write(
+            lambda tx: _arrivals.record(tx, arrivals, InstanceState.RECEIVED, "", now_ms), turn=Turn.ARRIVALS
+        )
+
+    def record_recovered(self, arrivals: Sequence[Arrival], now_ms: int) -> int:
+        recorded = self._database.write(
+            lambda tx: _arrivals.record(tx, arrivals, InstanceState.HELD, RECOVERED, now_ms)
+        )
+        return sum(each.new for each in recorded)
+
+    def copies_of(self, instance_ids: Iterable[str]) -> set[str]:
+        ids = list(instance_ids)
+        return self._database.read(lambda tx: _derivations.copies_of(tx, ids))
+
+    def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
+        return self._database.read(lambda tx: _arrivals.known(tx, instance_ids))
+
+    # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim_instances(
+        self, session: Session, limit: int, now_ms: int, revision: str | None = None
+    ) -> list[InstanceLease]:
+        return self._database.write(
+            lambda tx: _routing.claim(tx, session, limit, now_ms, revision), turn=Turn.BESIDE, fleeting=True
+        )
+
+    def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
+        # An order to discard must not be forgotten after the instance is gone.
+        durable = any(each.decision.discard is not None for each in routings)
+        return self._database.write(
+            lambda tx: _routing.record(tx, session, routings, now_ms), durable=durable, turn=Turn.BESIDE
+        )
+
+    def claim_derivation(self, session: Session) -> DerivationLease | None:
+        return self._database.write(lambda tx: _derivations.claim(tx, session))
+
+    def record_derivation(
+        self, session: Session, lease: DerivationLease, made: Derivation, now_ms: int
+    ) -> DerivationResult:
+        return self._database.write(lambda tx: _derivations.record(tx, session, lease, made, now_ms))
+
+    def quarantine(self, session: Session, verdicts: Sequence[Quarantine], now_ms: int) -> int:
+        return self._database.write(lambda tx: _quarantine.quarantine(tx, session, verdicts, now_ms))
+
+    # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim_deliveries(self, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
+        return self._database.write(
+            lambda tx: _deliveries.claim(tx, session, destination, limit, now_ms), turn=Turn.BESIDE, fleeting=True
+        )
+
+    def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
+        return self._database.write(
+            lambda tx: _deliveries.release(tx, session, leases, now_ms),
+            turn=Turn.BESIDE,
+        )
+
+    def record_outcomes(self, session: Session, outcomes: Sequence[Outcome], now_ms: int) -> list[int]:
+        return self._database.write(
+            lambda tx: _deliveries.record(tx, session.session_id, outcomes, now_ms), turn=Turn.BESIDE
+        )
+
+    # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+        return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms))
+
+    def destinations(self) -> list[DestinationState]:
+        return self._database.read(_destinations.states)
+
+    def save_destination(
+        self, name: str, breaker: str, window: float, last_error: str, next_probe_at_ms: int, now_ms: int
+    ) -> None:
+        self._database.write(
+            lambda tx: _destinations.save(tx, name, breaker, window, last_error, next_probe_at_ms, now_ms),
+            turn=Turn.FREE,
+            fleeting=True,
+        )
+
+    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
+        self._database.write(lambda tx: _destinations.pause(tx, name, paused, actor, now_ms), durable=True)
+
+    # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin_purge(self, settled_before_ms: int, limit: int, now_ms: int) -> list[PurgeItem]:
+        return self._database.write(lambda tx: _purge.begin(tx, settled_before_ms, limit), durable=True)
+
+    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> None:
+        self._database.write(lambda tx: _purge.finish(tx, instance_ids))
+
+    # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def store_rules(self, rules: RuleSet, now_ms: int) -> bool:
+        return self._database.write(lambda tx: _rules.store(tx, rules, now_ms), durable=True)
+
+    def current_revision(self) -> str:
+        return self._database.read(_rules.current)
+
+    def load_rules(self, revision: str) -> RuleSet:
+        return self._database.read(lambda tx: _rules.load(tx, revision))
+
+    def superseded_rules(self, before_ms: int) -> list[str]:
+        return self._database.read(lambda tx: _rules.superseded(tx, before_ms))
+
+    def revisions_of(self, after_seq: int, limit: int) -> RevisionsSeen:
+        return self._database.read(lambda tx: _rules.revisions_of(tx, after_seq, limit))
+
+    def forget_rules(self, revision: str) -> bool:
+        return self._database.write(lambda tx: _rules.forget(tx, revision))
+
+    def waiting_chains(self) -> list[str]:
+        return self._database.read(_derivations.waiting_chains)
+
+    def turn_chain(self, old: str, new: str, limit: int, now_ms: int) -> int:
+        return self._database.write(lambda tx: _derivations.turn_chain(tx, old, new, limit, now_ms), durable=True)
+
+    # ── history ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_history(self, new: Sequence[Remembered], more: Mapping[int, tuple[int, int]]) -> HistoryKeys:
+        return self._database.write(
+            lambda tx: _history.record(tx, new, more),
+            turn=Turn.FREE,
+            fleeting=True,
+        )
+
+    def history(self, since_ms: int, after_key: int, limit: int) -> list[HistoryRow]:
+        return self._database.read(lambda tx: _history.since(tx, since_ms, after_key, limit))
+
+    def trim_history(self, before_ms: int, most_bytes: int, limit: int) -> int:
+        return self._database.write(lambda tx: _history.trim(tx, before_ms, most_bytes, limit))
+
+    # ── people ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list_instances(self, which: InstanceFilter, limit: int, offset: int = 0) -> list[InstanceRow]:
+        return self._database.read(lambda tx: _people.instances(tx, which, limit, offset))
+
+    def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
+        return self._database.read(lambda tx: _people.deliveries(tx, instance_ids))
+
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
+        return self._database.write(lambda tx: _operations.hold(tx, which, reason, actor, now_ms), durable=True)
+
+    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
+        return self._database.write(lambda tx: _operations.release(tx, which, actor, now_ms), durable=True)
+
+    def resend(
+        self,
+        which: InstanceFilter,
+        destinations: Sequence[str],
+        actor: str,
+        now_ms: int,
+        in_force: Callable[[str], str] = str,
+    ) -> int:
+        return self._database.write(
+            lambda tx: _operations.resend(tx, which, destinations, actor, now_ms, in_force), durable=True
+        )
+
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
+        return self._database.write(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), durable=True)
+
+    def originals_of(self, pseudonym: str, actor: str, reason: str, now_ms: int) -> list[bytes]:
+        return self._database.write(
+            lambda tx: _pseudonyms.originals(tx, pseudonym, actor, reason, now_ms), durable=True
+        )
+
+    def audited(self, action: str, limit: int) -> list[AuditRow]:
+        return self._database.read(lambda tx: _audit.of_action(tx, action, limit))
+
+    def queue_ages(self, bounds_s: Sequence[int], now_ms: int) -> list[AgeBucket]:
+        return self._database.read(lambda tx: _people.queue_ages(tx, bounds_s, now_ms))
+
+    # ── watching and upkeep ───────────────────────────────────────────────────────────────────────────────────
+
+    def gauges(self) -> LedgerGauges:
+        return self._database.read(_gauges.read)
+
+    def check(self, quick: bool = False) -> list[str]:
+        found = self._database.damage(quick)
+        if quick:
+            return found
+        try:
+            return found + self._database.read(_check.problems)
+        except LedgerDamaged as error:
+            return [*found, f"damaged: {error.__cause__}"]

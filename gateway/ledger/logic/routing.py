@@ -1,0 +1,287 @@
+"""Routing: received instances are claimed by workers, and what they decide becomes deliveries.
+
+Claims go by order of arrival. An instance with an earlier attempt is claimed alone, and only when nothing fresh waits
+or it has waited long enough: what ends its workers must not stand before all others. An instance with an earlier twin
+that is still received comes in the same batch after it, or waits.
+
+An exact duplicate that is not sent, because an earlier arrival's delivery stands for it, is written down in
+`skipped`: it stays in the spool until that delivery is settled, and is delivered after all when that comes to nothing
+(see `gateway.ledger.logic.duplicates`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gateway.dicom.recoding import alike
+from gateway.ledger import queries
+from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
+from gateway.ledger.logic import pseudonyms, rules
+from gateway.ledger.logic.arrivals import text
+from gateway.ledger.logic.moves import OVERTAKEN, OVERTAKEN_REASON, UNCONFIGURED, UNCONFIGURED_REASON
+from gateway.ledger.logic.sessions import require_open
+from gateway.ledger.logic.transaction import Transaction
+from gateway.model import (
+    AssociationFacts,
+    Decision,
+    DeliveryState,
+    Derivation,
+    DuplicateKind,
+    InstanceLease,
+    InstanceState,
+    PayloadFile,
+    Routing,
+    Session,
+    StudyFacts,
+)
+
+_SQL = queries.load("routing")
+_HELD_REASONS = {"": "", UNCONFIGURED: UNCONFIGURED_REASON, OVERTAKEN: OVERTAKEN_REASON}
+TRANSFORM = "transform"  # a step failed: held, never sent as it was
+_NO_RULE = "discarded without a reason"
+
+
+def claim(
+    tx: Transaction, session: Session, limit: int, now_ms: int, revision: str | None = None
+) -> list[InstanceLease]:
+    """See `Ledger.claim_instances`."""
+    require_open(tx, session)
+    if limit < 1:
+        return []
+    if revision is not None and rules.current(tx) != revision:
+        return []
+    chosen: list[InstanceLease] = []
+    lone: InstanceLease | None = None  # the oldest with an earlier attempt
+    taken: set[int] = set()  # first_seq of twins that are all in this batch so far
+    behind: set[int] = set()  # first_seq of twins of which an earlier one is not
+    for row in _received(tx, limit):
+        seq, instance_id, attempts, received_at_ms, first_seq = row[:5]
+        if first_seq in behind:
+            continue
+        if first_seq is not None and first_seq not in taken:
+            waits = tx.value(_SQL["has_earlier_received"], (first_seq, seq)) is not None
+            (behind if waits else taken).add(first_seq)
+            if waits:
+                continue
+        if attempts and (chosen or lone is not None):
+            behind.add(first_seq or 0)
+            continue
+        payload, facts = PayloadFile(*row[5:12]), AssociationFacts(*row[12:])
+        lease = InstanceLease(instance_id, seq, attempts + 1, received_at_ms, payload, facts)
+        if not attempts:
+            chosen.append(lease)
+            if len(chosen) == limit:
+                break
+        elif _has_its_turn(attempts, now_ms - received_at_ms):
+            chosen = [lease]
+            break
+        else:
+            lone = lease
+            behind.add(first_seq or 0)
+    if not chosen and lone is not None:
+        chosen = [lone]
+    tx.executemany(_SQL["lease"], [(session.session_id, lease.seq) for lease in chosen])
+    return chosen
+
+
+def _received(tx: Transaction, limit: int) -> Iterator[Sequence[Any]]:
+    """What is received and nobody's, in order of arrival: so many at a time, for as long as somebody asks."""
+    after_seq = 0
+    while rows := tx.execute(_SQL["received"], {"after_seq": after_seq, "limit": limit}).fetchall():
+        yield from rows
+        if len(rows) < limit:
+            return
+        after_seq = rows[-1][0]
+
+
+def _has_its_turn(attempts: int, age_ms: int) -> bool:
+    """Whether an instance with earlier attempts goes before fresh ones. To give it up at last takes no time."""
+    return attempts >= MAX_ROUTING_ATTEMPTS or age_ms >= attempts * attempts * RETRY_PATIENCE_MS
+
+
+def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
+    """See `Ledger.record_routings`."""
+    destinations = _Destinations(tx, now_ms)
+    results: list[RoutedInstance] = []
+    for routing in routings:
+        arguments = {"instance_id": routing.instance_id, "session_id": session.session_id}
+        row = tx.execute(_SQL["leased_by"], arguments).fetchone()
+        if row is None:
+            continue  # the lease is lost: whoever has it now decides
+        seq, first_seq, duplicate = row
+        pseudonyms.remember(tx, routing.derived, now_ms)
+        names, skipped = _deliver(
+            tx, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
+        )
+        state, reason = _state(routing.decision, names)
+        _finish(tx, seq, routing, state, reason, now_ms)
+        if skipped:
+            tx.execute(_SQL["finish_waiting"], {"seq": seq})
+        tx.count_instances(InstanceState.RECEIVED.value, -1)
+        tx.count_instances(state.value, 1)
+        results.append(RoutedInstance(routing.instance_id, state, names, skipped))
+    return results
+
+
+def insert_delivery(
+    tx: Transaction,
+    seq: int,
+    destination_key: int,
+    chain: str,
+    held: str,
+    priority: int,
+    first_seq: int | None,
+    now_ms: int,
+    reason: str = "",
+) -> int:
+    """A new delivery of one of an instance's payloads: ready, or held by the given code.
+
+    :param reason: for a code that has none in `_HELD_REASONS`.
+    """
+    state = DeliveryState.HELD if held else DeliveryState.READY
+    made = tx.value(
+        _SQL["insert_delivery"],
+        {
+            "seq": seq,
+            "destination_key": destination_key,
+            "chain": chain,
+            "state": state.value,
+            "priority": priority,
+            "first_seq": first_seq,
+            "now_ms": now_ms,
+            "code": held,
+            "reason": reason or _HELD_REASONS[held],
+        },
+    )
+    tx.count_deliveries(destination_key, state.value, 1)
+    return int(made)
+
+
+class _Destinations:
+    """The destination rows that one batch names, each looked up once."""
+
+    def __init__(self, tx: Transaction, now_ms: int) -> None:
+        self._tx = tx
+        self._now_ms = now_ms
+        self._rows: dict[str, tuple[int, bool, bool]] = {}
+
+    def get(self, name: str) -> tuple[int, bool, bool]:
+        """(key, configured, skip duplicates); an unknown name gets a row, unconfigured."""
+        found = self._rows.get(name)
+        if found is None:
+            row = self._tx.execute(_SQL["destination"], (name,)).fetchone()
+            if row is None:
+                row = (self._tx.value(_SQL["insert_unconfigured"], (name, self._now_ms)), 0, 0)
+            found = self._rows[name] = (int(row[0]), bool(row[1]), bool(row[2]))
+        return found
+
+
+def _deliver(
+    tx: Transaction,
+    destinations: _Destinations,
+    seq: int,
+    first_seq: int | None,
+    exact: bool,
+    routing: Routing,
+    now_ms: int,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Make the deliveries of a decision. Returns the destinations, and those skipped."""
+    decision = routing.decision
+    if decision.hold is not None or decision.discard is not None:
+        return (), ()
+    failed = derive(tx, seq, routing.derived)
+    made: list[str] = []
+    skipped: list[str] = []
+    wanted = {name: decision.chain_of(index) for index, name in enumerate(decision.destinations)}
+    for name, chain in wanted.items():
+        key, configured, skip = destinations.get(name)
+        standing = None
+        if exact and skip and configured:
+            arguments = {"destination_key": key, "seq": seq, "first_seq": first_seq, "chains": json.dumps(alike(chain))}
+            standing = tx.value(_SQL["standing_delivery"], arguments)
+        if standing is None:
+            held = "" if configured else UNCONFIGURED
+            if chain in failed and not held:
+                held = TRANSFORM
+            reason = failed[chain] if held == TRANSFORM else ""
+            insert_delivery(tx, seq, key, chain, held, routing.priority, first_seq, now_ms, reason)
+            made.append(name)
+        else:
+            tx.execute(_SQL["insert_skipped"], (seq, key, standing, chain))
+            skipped.append(name)
+    return tuple(made), tuple(skipped)
+
+
+def derive(tx: Transaction, seq: int, derived: Sequence[Derivation]) -> dict[str, str]:
+    """Write down what chains made of an instance. Returns the reason for those that cannot make anything."""
+    failed: dict[str, str] = {}
+    for chain, payload, reason, again, _, steps in derived:
+        if payload is None:
+            tx.execute(_SQL["derive_nothing"], {"seq": seq, "chain": chain})
+            if not again:  # else who is to send it finds nothing, and has it made
+                failed[chain] = text(reason) or TRANSFORM
+            continue
+        before = tx.value(_SQL["derived_length"], (seq, chain)) or 0
+        told = json.dumps([[step.transform, step.number, step.verb, int(step.done)] for step in steps])
+        tx.execute(_SQL["derive"], (seq, chain, *payload, told))
+        tx.count_spool_bytes(payload.length - before)
+    return failed
+
+
+def _state(decision: Decision, destinations: tuple[str, ...]) -> tuple[InstanceState, str]:
+    if decision.hold is not None:  # before discard: what is held can still be discarded, not the other way round
+        return InstanceState.HELD, text(decision.hold)
+    if decision.discard is not None:
+        return InstanceState.SETTLED, text(decision.discard) or _NO_RULE
+    return (InstanceState.ROUTED if destinations else InstanceState.SETTLED), ""
+
+
+def _finish(tx: Transaction, seq: int, routing: Routing, state: InstanceState, reason: str, now_ms: int) -> None:
+    settled_at_ms = now_ms if state is InstanceState.SETTLED else None
+    keys = decision_key(tx, routing.decision), _series_key(tx, routing.study)
+    number = text(routing.study.instance_number)
+    tx.execute(_SQL["finish"], (state.value, reason, *keys, number, settled_at_ms, seq))
+
+
+def decision_key(tx: Transaction, decision: Decision) -> int:
+    """The row of a decision, made at the first instance that was decided so."""
+
+    def find_or_insert() -> int:
+        row = (
+            decision.revision,
+            decision.tried,
+            json.dumps(decision.matched),
+            json.dumps(decision.destinations),
+            decision.hold,
+            decision.discard,
+        )
+        return int(tx.value(_SQL["find_decision"], row) or tx.value(_SQL["insert_decision"], row))
+
+    return tx.intern(decision, find_or_insert)
+
+
+def _series_key(tx: Transaction, facts: StudyFacts) -> int:
+    study = (
+        text(facts.study_instance_uid),
+        text(facts.patient_id),
+        text(facts.patient_name),
+        text(facts.issuer_of_patient_id),
+        text(facts.accession_number),
+        text(facts.study_date),
+        text(facts.study_description),
+    )
+    series = (
+        text(facts.series_instance_uid),
+        text(facts.series_number),
+        text(facts.series_description),
+        text(facts.modality),
+    )
+
+    def find_or_insert() -> int:
+        study_key = tx.value(_SQL["find_study"], study) or tx.value(_SQL["insert_study"], study)
+        row = (study_key, *series)
+        return int(tx.value(_SQL["find_series"], row) or tx.value(_SQL["insert_series"], row))
+
+    return tx.intern((study, series), find_or_insert)

@@ -1,0 +1,58 @@
+"""Sessions: the processes that hold leases. Whoever is voided has lost everything it claimed."""
+
+from __future__ import annotations
+
+from gateway.errors import LeaseLost
+from gateway.ledger import queries
+from gateway.ledger.base import Voided
+from gateway.ledger.logic.transaction import Transaction
+from gateway.model import Role, Session
+
+_SQL = queries.load("sessions")
+
+
+def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int) -> Session:
+    """See `Ledger.open_session`."""
+    row = {"role": role.value, "host": host, "pid": pid, "now_ms": now_ms}
+    return Session(int(tx.value(_SQL["open_session"], row)), role, host, pid, now_ms)
+
+
+def beat(tx: Transaction, session: Session, now_ms: int) -> bool:
+    """See `Ledger.beat`."""
+    return tx.execute(_SQL["beat"], {"session_id": session.session_id, "now_ms": now_ms}).rowcount == 1
+
+
+def require_open(tx: Transaction, session: Session) -> None:
+    """Raise `LeaseLost` when the session was voided: nothing may be leased to it, for nobody would free that."""
+    if not is_open(tx, session.session_id):
+        raise LeaseLost(f"session {session.session_id} ({session.role.value}) was voided: the process must stop")
+
+
+def is_open(tx: Transaction, session_id: int) -> bool:
+    """Whether the session may still work."""
+    return tx.value(_SQL["is_open"], (session_id,)) is not None
+
+
+def opened_at(tx: Transaction, session_id: int) -> int | None:
+    """When a session was opened, in milliseconds; None where there is none of this number."""
+    at_ms: int | None = tx.value(_SQL["opened_at"], (session_id,))
+    return at_ms
+
+
+def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:
+    """See `Ledger.void_session`. What it had is claimed again one by one: `alone`, or by its counted attempt."""
+    arguments = {"session_id": session_id, "now_ms": now_ms}
+    if tx.execute(_SQL["void"], arguments).rowcount == 0:
+        return Voided(0, 0)
+    instances = tx.execute(_SQL["free_instances"], arguments).rowcount
+    tx.execute(_SQL["free_derivations"], arguments)
+    for destination_key, count in tx.execute(_SQL["count_leased"], arguments).fetchall():
+        tx.count_deliveries(destination_key, "leased", -count)
+        tx.count_deliveries(destination_key, "ready", count)
+    return Voided(instances, tx.execute(_SQL["free_deliveries"], arguments).rowcount)
+
+
+def void_all(tx: Transaction, now_ms: int) -> Voided:
+    """See `Ledger.void_all`. Whatever host a session names: the machine may have another name since."""
+    voided = [void(tx, session_id, now_ms) for (session_id,) in tx.execute(_SQL["open"]).fetchall()]
+    return Voided(sum(each.instances for each in voided), sum(each.deliveries for each in voided))
