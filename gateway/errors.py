@@ -22,6 +22,8 @@
     │   └── SpoolCorrupt        record, length or checksum do not hold
     └── LedgerError             the ledger cannot do what was asked
         ├── LedgerBusy          the lock was not had in time; try again later
+        │   └── LedgerAway      its server cannot be reached; try again later
+        │       └── LedgerUnsure  it was lost while a commit was on its way, which may hold or not
         ├── LedgerFull          no room for the ledger; try again when there is
         ├── LedgerDamaged       the database is not a ledger, or is corrupt
         └── LeaseLost           the session that claimed this work is no longer its owner
@@ -162,6 +164,15 @@ class LedgerError(GatewayError):
 
 class LedgerBusy(LedgerError):
     """The ledger's lock was not had in time; the same call may succeed later."""
+
+
+class LedgerAway(LedgerBusy):
+    """The ledger's server cannot be reached, and nothing was changed; the same call may succeed later."""
+
+
+class LedgerUnsure(LedgerAway):
+    """The ledger's server was lost while a commit was on its way: it may hold, or not. What can be repeated can be
+    repeated."""
 
 
 class LedgerFull(LedgerError):

@@ -7,10 +7,11 @@ hot takes its turn alone, so that nobody has to think of what else may happen me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from gateway.errors import LedgerDamaged
+from gateway.errors import LeaseLost, LedgerDamaged, LedgerUnsure
 from gateway.ledger.base import (
     AgeBucket,
     AuditRow,
@@ -66,6 +67,15 @@ from gateway.model import (
 T = TypeVar("T")
 
 RECOVERED = "recovered"
+
+
+@contextlib.contextmanager
+def _claiming() -> Iterator[None]:
+    """What a commit claimed of which nobody knows whether it holds is freed with the session: its process ends."""
+    try:
+        yield
+    except LedgerUnsure as error:
+        raise LeaseLost(f"{error}; what this process has claimed is given back by its end") from error
 
 
 class Database(Protocol):
@@ -162,9 +172,10 @@ class SqlLedger:
     def claim_instances(
         self, session: Session, limit: int, now_ms: int, revision: str | None = None
     ) -> list[InstanceLease]:
-        return self._database.write(
-            lambda tx: _routing.claim(tx, session, limit, now_ms, revision), turn=Turn.BESIDE, fleeting=True
-        )
+        with _claiming():
+            return self._database.write(
+                lambda tx: _routing.claim(tx, session, limit, now_ms, revision), turn=Turn.BESIDE, fleeting=True
+            )
 
     def record_routings(self, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
         # An order to discard must not be forgotten after the instance is gone.
@@ -174,7 +185,8 @@ class SqlLedger:
         )
 
     def claim_derivation(self, session: Session) -> DerivationLease | None:
-        return self._database.write(lambda tx: _derivations.claim(tx, session))
+        with _claiming():
+            return self._database.write(lambda tx: _derivations.claim(tx, session))
 
     def record_derivation(
         self, session: Session, lease: DerivationLease, made: Derivation, now_ms: int
@@ -187,9 +199,10 @@ class SqlLedger:
     # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────
 
     def claim_deliveries(self, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
-        return self._database.write(
-            lambda tx: _deliveries.claim(tx, session, destination, limit, now_ms), turn=Turn.BESIDE, fleeting=True
-        )
+        with _claiming():
+            return self._database.write(
+                lambda tx: _deliveries.claim(tx, session, destination, limit, now_ms), turn=Turn.BESIDE, fleeting=True
+            )
 
     def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
         return self._database.write(

@@ -1,5 +1,5 @@
 -- name: all
-SELECT name, breaker, window, paused, last_error, next_probe_at_ms, configured, skip_duplicates FROM destination
+SELECT name, breaker, "window", paused, last_error, next_probe_at_ms, configured, skip_duplicates FROM destination
 ORDER BY name;
 
 -- name: configure
@@ -21,7 +21,7 @@ WHERE d.destination_key = (SELECT destination_key FROM destination WHERE name = 
 
 -- name: save
 UPDATE destination
-SET breaker = :breaker, window = :window, last_error = :last_error, next_probe_at_ms = :next_probe_at_ms,
+SET breaker = :breaker, "window" = :window, last_error = :last_error, next_probe_at_ms = :next_probe_at_ms,
     updated_at_ms = :now_ms
 WHERE name = :name;
 
