@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway import telemetry
 from gateway.config import Config, load
 from gateway.control import Control
-from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull
+from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull, UsageError
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
@@ -26,6 +28,10 @@ from gateway.spool import Spool
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
+
+if TYPE_CHECKING:
+    from gateway.ledger.postgres.reader import PostgresReader
+    from gateway.ledger.reader import LedgerReader
 
 LEDGER_BEAT_S = 10.0
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
@@ -52,9 +58,48 @@ def ledger_path(config: Config) -> Path:
     return config.state_dir / "ledger.db"
 
 
-def open_ledger_of(config: Config, create: bool) -> SqliteLedger:
-    """The ledger that the configuration names. :raises LedgerError: see `SqliteLedger.open`."""
-    return SqliteLedger.open(ledger_path(config), create=create, committed=telemetry.ledger_committed)
+def on_postgres(config: Config) -> bool:
+    """Whether the ledger is on a PostgreSQL server, where other hosts may work with it."""
+    return config.ledger.url != "sqlite"
+
+
+def open_ledger_of(config: Config, create: bool) -> Ledger:
+    """The ledger that the configuration names; only what it needs is imported.
+
+    :raises LedgerError: see `SqliteLedger.open` and `PostgresLedger.open`. UsageError: a package is missing.
+    """
+    if not on_postgres(config):
+        return SqliteLedger.open(ledger_path(config), create=create, committed=telemetry.ledger_committed)
+    with needed_packages("ledger.url"):
+        from gateway.ledger.postgres import PostgresLedger
+    return PostgresLedger.open(config.ledger.url, create=create, name=_client(), committed=telemetry.ledger_committed)
+
+
+async def open_reader_of(config: Config) -> LedgerReader | PostgresReader:
+    """What reads the ledger's gauges for an event loop. :raises LedgerError: a SQLite ledger is not there."""
+    if not on_postgres(config):
+        from gateway.ledger.reader import LedgerReader
+
+        return await LedgerReader.open(ledger_path(config))
+    from gateway.ledger.postgres.reader import PostgresReader
+
+    return PostgresReader(config.ledger.url, _client())
+
+
+def _client() -> str:
+    """What a server shows of this process."""
+    return f"gateway {host_name()} {os.getpid()}"
+
+
+@contextlib.contextmanager
+def needed_packages(key: str) -> Iterator[None]:
+    """Say what to install where a package is missing that the value of a configuration key asks for."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{key} asks for the package {error.name}, which is not installed: pip install 'dicom-gateway[scale]'"
+        ) from error
 
 
 def open_spool(config: Config) -> Spool:

@@ -12,9 +12,9 @@ from gateway.app.common import (
     beat_ledger,
     begin,
     clock_ms,
-    ledger_path,
     local_queue,
     open_ledger_of,
+    open_reader_of,
     open_session,
     open_spool,
     reload_config,
@@ -26,7 +26,6 @@ from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.flow.reload import RuleWatcher
 from gateway.flow.sweep import Sweeper
-from gateway.ledger.reader import LedgerReader
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
 from gateway.rules.plan import Plan
@@ -43,7 +42,7 @@ async def _serve(process: Process) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     session = await open_session(process, ledger, Role.CONSOLE)
-    reader = await LedgerReader.open(ledger_path(config))
+    reader = await open_reader_of(config)
     spool = open_spool(config)
     queue = local_queue(config)
     rules = config.rules

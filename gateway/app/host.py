@@ -22,6 +22,7 @@ from gateway.app.common import (
     clock_ms,
     ledger_path,
     left_behind,
+    on_postgres,
     open_ledger_of,
     open_spool,
     process_counts,
@@ -105,7 +106,11 @@ def _write_snapshot(config: Config, text: str) -> None:
 
 def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
     path = ledger_path(config)
-    if not path.exists() and any(found.state is not FoundState.EMPTY for found in scan(spool)):
+    if (
+        not on_postgres(config)
+        and not path.exists()
+        and any(found.state is not FoundState.EMPTY for found in scan(spool))
+    ):
         raise LedgerDamaged(
             f"there is no ledger at {path}, but the spool {config.spool.dir} holds instances. To start with an empty "
             "ledger would send them all again. Put the ledger back, or run `gateway recover`: it makes a new one, in "

@@ -536,9 +536,10 @@ class Ledger(Protocol):
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def checkpoint(self, at_least_bytes: int = 0) -> bool:
-        """Move the write-ahead log into the database, under the same lock as every writer. One process calls it.
+        """Move the write-ahead log into the database, where that does not do it by itself, under the same lock as every
+        writer. One process a host calls it.
 
-        :returns: False when less than `at_least_bytes` waited to be moved, and nothing was done.
+        :returns: False when less than `at_least_bytes` waited to be moved, or it is not ours to do: nothing was done.
         """
 
     def check(self, quick: bool = False) -> list[str]:

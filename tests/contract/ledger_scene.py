@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.ledger.base import InstanceFilter, InstanceRow, Ledger, RoutedInstance
+from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import (
     Arrival,
@@ -25,6 +26,7 @@ from gateway.model import (
     Session,
     StudyFacts,
 )
+from tests.harness.ledgers import postgres_url
 
 Opener = Callable[[], Ledger]
 
@@ -38,7 +40,13 @@ def sqlite_store(folder: Path) -> Opener:
     return lambda: SqliteLedger.open(folder / "ledger.db", busy_timeout_s=5)
 
 
-STORES: dict[str, Callable[[Path], Opener]] = {"sqlite": sqlite_store}
+def postgres_store(folder: Path) -> Opener:
+    """A PostgreSQL ledger in a database of its own."""
+    url = postgres_url()
+    return lambda: PostgresLedger.open(url)
+
+
+STORES: dict[str, Callable[[Path], Opener]] = {"sqlite": sqlite_store, "postgres": postgres_store}
 
 
 def arrival(

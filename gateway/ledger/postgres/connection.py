@@ -3,8 +3,8 @@
 Settings, whatever the server's own are:
   - autocommit: transactions begin and end where `database` says;
   - synchronous_commit on: a commit that was answered survives a crash of the server;
-  - a server that a cut line hides is given up after some 15 s (keepalive, tcp_user_timeout), and by the server a process
-    that stands still inside a transaction, after IDLE_S: nobody waits for its locks for longer;
+  - a server that a cut line hides is given up after some 15 s (keepalive, tcp_user_timeout), and a process that stands
+    still inside a transaction, by the server, after IDLE_S: nobody waits for its locks for longer;
   - a lock is waited for LOCK_S at most;
   - all whole numbers go as bigint and truth as 0 or 1, so that a statement is prepared once.
 

@@ -7,6 +7,7 @@ What is put together from parts (filters) is translated as it comes, word by wor
     SELECT value FROM json_each(X)              SELECT jsonb_array_elements_text(X::jsonb)
     x''                                         ''::bytea
     INDEXED BY name                             (the planner decides)
+    CROSS JOIN … ON                             JOIN … ON: the planner decides in which order
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gateway.ledger import queries
 _WORDS = re.compile(
     r"(?P<skipped>'(?:[^']|'')*'|--[^\n]*|::)"
     r"|SELECT value FROM json_each\((?P<json>\?|:\w+)\)"
-    r"|(?P<index> INDEXED BY \w+)"
+    r"|(?P<index> INDEXED BY \w+|CROSS (?=JOIN \w+ \w+ ON))"
     r"|(?P<mark>\?|:(?P<name>[a-z_]+))"
 )
 _EMPTY_BLOB = "x''"
