@@ -21,7 +21,7 @@ from gateway.ledger import journal
 from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import LeftBehind, Role, Session
+from gateway.model import Beat, LeftBehind, Role, Session
 from gateway.spool import Spool
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.work.base import Stage
@@ -218,7 +218,7 @@ async def beat_ledger(
     while True:
         await asyncio.sleep(LEDGER_BEAT_S)
         try:
-            alive = await ledger.call(lambda opened: opened.beat(session, clock_ms()))
+            answer = await ledger.call(lambda opened: opened.beat(session, clock_ms()))
         except LedgerError as error:
             # No reason to end: whoever waits for the ledger is alive, and a process that starts would wait for it too,
             # or, where it is damaged, could not start, and leave without an answer who is refused with a reason now.
@@ -226,7 +226,7 @@ async def beat_ledger(
             if failed is not None and not isinstance(error, LedgerBusy | LedgerFull):
                 failed(error)
             continue
-        if not alive:
+        if answer is Beat.VOIDED:
             telemetry.problem("session_voided", reason="another process took this one for dead; stopping")
             voided()
             return

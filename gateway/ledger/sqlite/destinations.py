@@ -11,7 +11,7 @@ from gateway.ledger.sqlite import audit
 from gateway.ledger.sqlite.arrivals import text
 from gateway.ledger.sqlite.database import Transaction
 from gateway.ledger.sqlite.moves import UNCONFIGURED, UNCONFIGURED_REASON, pick, start_picked, stop_picked
-from gateway.model import Breaker, DeliveryState, DestinationState
+from gateway.model import Breaker, DeliveryState, DestinationState, Owner
 
 SQL = queries.load("sqlite", "destinations")
 
@@ -45,9 +45,17 @@ def states(tx: Transaction) -> list[DestinationState]:
 
 def state_of(row: Sequence[Any]) -> DestinationState:
     """A row of the `all` statement as a value."""
-    name, breaker, window, paused, last_error, next_probe_at_ms, configured = row[:7]
+    name, breaker, window, paused, last_error, next_probe_at_ms, configured, _, owner, host, wanted_by = row
     return DestinationState(
-        name, Breaker(breaker), window, bool(paused), last_error, next_probe_at_ms, bool(configured)
+        name,
+        Breaker(breaker),
+        window,
+        bool(paused),
+        last_error,
+        next_probe_at_ms,
+        bool(configured),
+        owner=None if owner is None else Owner(owner, host),
+        wanted_by=wanted_by,
     )
 
 

@@ -7,7 +7,7 @@ that opened it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.ledger.base import (
@@ -16,12 +16,15 @@ from gateway.ledger.base import (
     DeliveryRow,
     DerivationLease,
     DerivationResult,
+    DrainRow,
+    Forwarding,
     HistoryKeys,
     HistoryRow,
     InstanceFilter,
     InstanceRow,
     OpenSession,
     Ordered,
+    ProcessRow,
     PurgeItem,
     RecordedArrival,
     RevisionsSeen,
@@ -37,7 +40,9 @@ from gateway.ledger.sqlite import derivations as _derivations
 from gateway.ledger.sqlite import destinations as _destinations
 from gateway.ledger.sqlite import gauges as _gauges
 from gateway.ledger.sqlite import history as _history
+from gateway.ledger.sqlite import hosts as _hosts
 from gateway.ledger.sqlite import operations as _operations
+from gateway.ledger.sqlite import owners as _owners
 from gateway.ledger.sqlite import people as _people
 from gateway.ledger.sqlite import pseudonyms as _pseudonyms
 from gateway.ledger.sqlite import purge as _purge
@@ -48,6 +53,7 @@ from gateway.ledger.sqlite import sessions as _sessions
 from gateway.ledger.sqlite.database import Database, Transaction
 from gateway.model import (
     Arrival,
+    Beat,
     DeliveryLease,
     Derivation,
     DestinationState,
@@ -120,8 +126,8 @@ class SqliteLedger:
     def dead_generations(self, home: str) -> list[str]:
         return self._database.read(lambda tx: _sessions.dead_generations(tx, home))
 
-    def beat(self, session: Session, now_ms: int) -> bool:
-        return self._database.write(lambda tx: _sessions.beat(tx, session, now_ms))
+    def beat(self, session: Session, now_ms: int, in_hand: int | None = None) -> Beat:
+        return self._database.write(lambda tx: _sessions.beat(tx, session, now_ms, in_hand))
 
     def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
         def void(tx: Transaction) -> Voided:
@@ -209,6 +215,33 @@ class SqliteLedger:
 
     def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
         self._database.write(lambda tx: _destinations.pause(tx, name, paused, actor, now_ms), durable=True)
+
+    # ── owners ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def forwarding(self) -> Forwarding:
+        return self._database.read(_owners.forwarding)
+
+    def own_destinations(self, session: Session, names: Collection[str]) -> frozenset[str]:
+        return self._database.write(lambda tx: _owners.own(tx, session, names))
+
+    def ask_for_destinations(self, session: Session, names: Collection[str]) -> None:
+        self._database.write(lambda tx: _owners.ask_for(tx, session, names))
+
+    def disown_destinations(self, session: Session, names: Collection[str]) -> None:
+        self._database.write(lambda tx: _owners.disown(tx, session, names))
+
+    # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:
+        return self._database.write(
+            lambda tx: _hosts.set_draining(tx, host, roles, draining, actor, now_ms), durable=True
+        )
+
+    def draining(self) -> list[DrainRow]:
+        return self._database.read(_hosts.draining)
+
+    def processes(self) -> list[ProcessRow]:
+        return self._database.read(_hosts.processes)
 
     # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""Sessions: the processes that hold leases. Whoever is voided has lost everything it claimed."""
+"""Sessions: the processes that hold leases. Whoever is voided has lost everything it claimed, and what it owned."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from gateway.errors import LeaseLost
 from gateway.ledger import queries
 from gateway.ledger.base import OpenSession, Voided
 from gateway.ledger.sqlite.database import Transaction
-from gateway.model import Role, Session
+from gateway.ledger.sqlite.hosts import is_draining
+from gateway.model import Beat, Role, Session
 
 _SQL = queries.load("sqlite", "sessions")
+_OWNERS = queries.load("sqlite", "owners")
 
 
 def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int, generation: str, home: str) -> Session:
@@ -27,9 +29,12 @@ def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int, 
     return Session(cursor.lastrowid, role, host, pid, now_ms)
 
 
-def beat(tx: Transaction, session: Session, now_ms: int) -> bool:
+def beat(tx: Transaction, session: Session, now_ms: int, in_hand: int | None) -> Beat:
     """See `Ledger.beat`."""
-    return tx.execute(_SQL["beat"], {"session_id": session.session_id, "now_ms": now_ms}).rowcount == 1
+    arguments = {"session_id": session.session_id, "now_ms": now_ms, "in_hand": in_hand}
+    if tx.execute(_SQL["beat"], arguments).rowcount != 1:
+        return Beat.VOIDED
+    return Beat.DRAIN if is_draining(tx, session.host, session.role) else Beat.GO_ON
 
 
 def require_open(tx: Transaction, session: Session) -> None:
@@ -56,6 +61,8 @@ def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:
         return Voided(0, 0)
     instances = tx.execute(_SQL["free_instances"], arguments).rowcount
     tx.execute(_SQL["free_derivations"], arguments)
+    tx.execute(_OWNERS["free_owned"], arguments)
+    tx.execute(_OWNERS["forget_wishes"], arguments)
     for destination_key, count in tx.execute(_SQL["count_leased"], arguments).fetchall():
         tx.count_deliveries(destination_key, "leased", -count)
         tx.count_deliveries(destination_key, "ready", count)

@@ -1,6 +1,8 @@
 -- name: all
-SELECT name, breaker, window, paused, last_error, next_probe_at_ms, configured, skip_duplicates FROM destination
-ORDER BY name;
+SELECT n.name, n.breaker, n.window, n.paused, n.last_error, n.next_probe_at_ms, n.configured, n.skip_duplicates,
+       n.owner_session_id, o.host, n.wanted_by_session_id
+FROM destination n LEFT JOIN session o ON o.session_id = n.owner_session_id
+ORDER BY n.name;
 
 -- name: configure
 INSERT INTO destination (name, configured, skip_duplicates, updated_at_ms) VALUES (:name, 1, :skip, :now_ms)

@@ -3,7 +3,7 @@ INSERT INTO session (role, host, pid, opened_at_ms, beat_at_ms, generation, home
 VALUES (:role, :host, :pid, :now_ms, :now_ms, :generation, :home);
 
 -- name: beat
-UPDATE session SET beats = beats + 1, beat_at_ms = :now_ms
+UPDATE session SET beats = beats + 1, beat_at_ms = :now_ms, in_hand = :in_hand
 WHERE session_id = :session_id AND voided_at_ms IS NULL;
 
 -- name: is_open
