@@ -29,7 +29,6 @@ from gateway.work.local import LocalQueue
 
 LEDGER_BEAT_S = 5.0
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
-PROCESSES_VARIABLE = "GATEWAY_PROCESSES"  # tells a role how many of it run
 
 
 def clock_ms() -> int:
@@ -77,14 +76,6 @@ def read_in_force(config_path: Path) -> Config:
     if not snapshot:
         return load(config_path, os.environ)
     return load(config_path, os.environ, text=Path(snapshot).read_text(encoding="utf-8"))
-
-
-def processes_of(config: Config, role: Role) -> int:
-    """How many processes of a role this host runs.
-
-    What the supervisor says counts: the configuration in force may have another number, which waits for a restart.
-    """
-    return int(os.environ.get(PROCESSES_VARIABLE) or process_counts(config)[role])
 
 
 def process_counts(config: Config) -> dict[Role, int]:
