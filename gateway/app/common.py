@@ -16,18 +16,17 @@ from gateway import telemetry
 from gateway.app.home import home_of
 from gateway.config import Config, load
 from gateway.control import Control
-from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull
+from gateway.errors import ConfigurationError
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Beat, LeftBehind, Role, Session
+from gateway.model import LeftBehind, Role, Session
 from gateway.spool import Spool
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
 
-LEDGER_BEAT_S = 5.0
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
 
 
@@ -194,30 +193,3 @@ def left_behind(config: Config, session_id: int) -> LeftBehind | None:
     except OSError as error:
         telemetry.problem("journal_not_read", error)
         return None
-
-
-async def beat_ledger(
-    ledger: LedgerThread,
-    session: Session,
-    voided: Callable[[], None],
-    failed: Callable[[LedgerError], None] | None = None,
-) -> None:
-    """Count heartbeats in the ledger; `voided` is called when the session was ended by somebody else.
-
-    :param failed: called when the ledger is not merely busy or out of room.
-    """
-    while True:
-        await asyncio.sleep(LEDGER_BEAT_S)
-        try:
-            answer = await ledger.call(lambda opened: opened.beat(session, clock_ms()))
-        except LedgerError as error:
-            # No reason to end: whoever waits for the ledger is alive, and a process that starts would wait for it too,
-            # or, where it is damaged, could not start, and leave without an answer who is refused with a reason now.
-            telemetry.problem("beat_not_counted", reason=str(error))
-            if failed is not None and not isinstance(error, LedgerBusy | LedgerFull):
-                failed(error)
-            continue
-        if answer is Beat.VOIDED:
-            telemetry.problem("session_voided", reason="another process took this one for dead; stopping")
-            voided()
-            return

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.beat import LedgerBeat
 from gateway.app.common import (
     Process,
     Signals,
-    beat_ledger,
     begin,
     clock_ms,
     local_queue,
@@ -59,7 +59,7 @@ async def _serve(process: Process) -> None:
         serving = [
             tasks.create_task(forwarder.run(config.destinations), name="forwarder"),
             tasks.create_task(_reload(process, forwarder, changed), name="reload"),
-            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            tasks.create_task(LedgerBeat(ledger, session, forwarder).run(signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
         await forwarder.begun.wait()

@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from gateway import telemetry
+from gateway.app.beat import VOIDED, WorkerBeat
 from gateway.app.common import (
     begin,
     clock_ms,
@@ -18,6 +20,7 @@ from gateway.app.common import (
 )
 from gateway.app.keys import keys_at_hand
 from gateway.app.reidentification import sealer_of
+from gateway.errors import LeaseLost
 from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
 from gateway.model import Role
@@ -58,8 +61,17 @@ def main(index: int, config_path: Path) -> int:
         sealer=sealer_of(config),
         history=history,
     )
+
+    def drain(draining: bool) -> None:
+        router.draining = draining
+
+    beat = WorkerBeat(ledger, session, drain)
+    beat.turn()  # a host that drains claims nothing before it knows
     process.ready()
-    router.run(process.control.beat, lambda: stopping)
+    try:
+        router.run(process.control.beat, lambda: stopping or beat.voided, beat.turn)
+    except LeaseLost:
+        telemetry.problem("session_voided", reason=VOIDED)
     ledger.void_session(session.session_id, clock_ms())
     ledger.close()
     queue.close()
