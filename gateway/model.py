@@ -114,6 +114,14 @@ class Session:
     opened_at_ms: int = 0
 
 
+class Beat(StrEnum):
+    """What the ledger answers to a heartbeat."""
+
+    GO_ON = "go on"
+    DRAIN = "drain"  # take no more work, and finish what there is
+    VOIDED = "voided"  # somebody took this process for dead: what it held is not its own any more
+
+
 class InstanceLease(NamedTuple):
     """An instance claimed for routing. `attempt` counts from 1 and was counted before the work began."""
 
@@ -305,6 +313,13 @@ class Breaker(StrEnum):
     HALF_OPEN = "half_open"
 
 
+class Owner(NamedTuple):
+    """The forwarder's session that has a destination, and its host."""
+
+    session_id: int
+    host: str
+
+
 @dataclass(frozen=True, slots=True)
 class DestinationState:
     """What the ledger keeps about a destination between restarts, and shows to people."""
@@ -316,6 +331,17 @@ class DestinationState:
     last_error: str = ""
     next_probe_at_ms: int = 0
     configured: bool = True
+    owner: Owner | None = None  # no other session is given anything of it
+    wanted_by: int | None = None  # the session that asks its owner for it
+
+
+class ProcessCount(NamedTuple):
+    """How many processes of a role a host runs, and whether they are to take no more work."""
+
+    host: str
+    role: Role
+    number: int
+    draining: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,3 +354,4 @@ class LedgerGauges:
     instances: Mapping[InstanceState, int] = field(default_factory=dict)
     spool_bytes: int = 0  # data set bytes of all instances that are not purged
     rules_revision: str = ""
+    processes: tuple[ProcessCount, ...] = ()

@@ -8,7 +8,6 @@ import gc
 import os
 import resource
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import telemetry
+from gateway.app.home import home_of
 from gateway.config import Config, load
 from gateway.control import Control
-from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull, UsageError
+from gateway.errors import ConfigurationError, UsageError
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from gateway.ledger.postgres.reader import PostgresReader
     from gateway.ledger.reader import LedgerReader
 
-LEDGER_BEAT_S = 10.0
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
-PROCESSES_VARIABLE = "GATEWAY_PROCESSES"  # tells a role how many of it run
 
 
 def clock_ms() -> int:
@@ -72,7 +70,9 @@ def open_ledger_of(config: Config, create: bool) -> Ledger:
         return SqliteLedger.open(ledger_path(config), create=create, committed=telemetry.ledger_committed)
     with needed_packages("ledger.url"):
         from gateway.ledger.postgres import PostgresLedger
-    return PostgresLedger.open(config.ledger.url, create=create, name=_client(), committed=telemetry.ledger_committed)
+    return PostgresLedger.open(
+        config.ledger.url, create=create, name=_client(config), committed=telemetry.ledger_committed
+    )
 
 
 async def open_reader_of(config: Config) -> LedgerReader | PostgresReader:
@@ -83,12 +83,12 @@ async def open_reader_of(config: Config) -> LedgerReader | PostgresReader:
         return await LedgerReader.open(ledger_path(config))
     from gateway.ledger.postgres.reader import PostgresReader
 
-    return PostgresReader(config.ledger.url, _client())
+    return PostgresReader(config.ledger.url, _client(config))
 
 
-def _client() -> str:
+def _client(config: Config) -> str:
     """What a server shows of this process."""
-    return f"gateway {host_name()} {os.getpid()}"
+    return f"gateway {config.host} {os.getpid()}"
 
 
 @contextlib.contextmanager
@@ -112,11 +112,6 @@ def local_queue(config: Config, stage: Stage | None = None) -> LocalQueue:
     return LocalQueue(run_dir(config), stage)
 
 
-def host_name() -> str:
-    """This host, as sessions name it."""
-    return socket.gethostname()
-
-
 def read_in_force(config_path: Path) -> Config:
     """The configuration in force: the supervisor's accepted snapshot if there is one, else the file.
 
@@ -127,14 +122,6 @@ def read_in_force(config_path: Path) -> Config:
     if not snapshot:
         return load(config_path, os.environ)
     return load(config_path, os.environ, text=Path(snapshot).read_text(encoding="utf-8"))
-
-
-def processes_of(config: Config, role: Role) -> int:
-    """How many processes of a role this host runs.
-
-    What the supervisor says counts: the configuration in force may have another number, which waits for a restart.
-    """
-    return int(os.environ.get(PROCESSES_VARIABLE) or process_counts(config)[role])
 
 
 def process_counts(config: Config) -> dict[Role, int]:
@@ -229,9 +216,14 @@ def reload_config(process: Process) -> Config | None:
 
 async def open_session(process: Process, ledger: LedgerThread, role: Role, generation: str = "") -> Session:
     """Register with the ledger, and tell the supervisor what to void when this process dies."""
-    session = await ledger.call(lambda opened: opened.open_session(role, host_name(), os.getpid(), clock_ms()))
+    session = await ledger.call(lambda opened: register(process.config, opened, role, generation))
     process.control.session(session.session_id, generation)
     return session
+
+
+def register(config: Config, ledger: Ledger, role: Role, generation: str = "") -> Session:
+    """Open a session for this process, under the name of its host and the id of its state folder."""
+    return ledger.open_session(role, config.host, os.getpid(), clock_ms(), generation, home_of(config.state_dir))
 
 
 def void_session(config: Config, ledger: Ledger, session_id: int) -> Voided:
@@ -248,30 +240,3 @@ def left_behind(config: Config, session_id: int) -> LeftBehind | None:
     except OSError as error:
         telemetry.problem("journal_not_read", error)
         return None
-
-
-async def beat_ledger(
-    ledger: LedgerThread,
-    session: Session,
-    voided: Callable[[], None],
-    failed: Callable[[LedgerError], None] | None = None,
-) -> None:
-    """Count heartbeats in the ledger; `voided` is called when the session was ended by somebody else.
-
-    :param failed: called when the ledger is not merely busy or out of room.
-    """
-    while True:
-        await asyncio.sleep(LEDGER_BEAT_S)
-        try:
-            alive = await ledger.call(lambda opened: opened.beat(session, clock_ms()))
-        except LedgerError as error:
-            # No reason to end: whoever waits for the ledger is alive, and a process that starts would wait for it too,
-            # or, where it is damaged, could not start, and leave without an answer who is refused with a reason now.
-            telemetry.problem("beat_not_counted", reason=str(error))
-            if failed is not None and not isinstance(error, LedgerBusy | LedgerFull):
-                failed(error)
-            continue
-        if not alive:
-            telemetry.problem("session_voided", reason="another process took this one for dead; stopping")
-            voided()
-            return

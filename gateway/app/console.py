@@ -6,10 +6,10 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+from gateway.app.beat import LedgerBeat
 from gateway.app.common import (
     Process,
     Signals,
-    beat_ledger,
     begin,
     clock_ms,
     local_queue,
@@ -76,7 +76,7 @@ async def _serve(process: Process) -> None:
             tasks.create_task(serve(apps, signals.stop), name="http"),
             tasks.create_task(sweeper.run(), name="sweeper"),
             tasks.create_task(watcher.run(), name="rule watcher"),
-            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
         process.ready()

@@ -1,33 +1,30 @@
-"""The forwarder's process: the queues of the destinations that are its own, by `assigned`."""
+"""The forwarder's process: the queues of the destinations that it owns."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.beat import LedgerBeat
 from gateway.app.common import (
     Process,
     Signals,
-    beat_ledger,
     begin,
     clock_ms,
     local_queue,
     open_ledger_of,
     open_session,
     open_spool,
-    processes_of,
     reload_config,
     run_loop,
     void_session,
 )
 from gateway.config import Config
-from gateway.config.values import Destination
 from gateway.flow.destination import Tools
-from gateway.flow.forward import Forwarder, assigned
+from gateway.flow.forward import Forwarder
 from gateway.flow.outcomes import OutcomeRecorder
 from gateway.flow.room import give_up_ballast
 from gateway.flow.send import Buffers
@@ -39,17 +36,14 @@ from gateway.work.base import Stage
 
 READERS = 4
 
-Share = Callable[[Mapping[str, Destination]], dict[str, Destination]]
-
 
 def main(index: int, config_path: Path) -> int:
     """Be forwarder `index`."""
     process = begin(Role.FORWARDER, index, config_path)
-    share = partial(assigned, index=index, processes=processes_of(process.config, Role.FORWARDER))
-    return run_loop(partial(_serve, process, share))
+    return run_loop(partial(_serve, process))
 
 
-async def _serve(process: Process, share: Share) -> None:
+async def _serve(process: Process) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     queue = local_queue(config, Stage.DELIVER)
@@ -63,11 +57,12 @@ async def _serve(process: Process, share: Share) -> None:
     signals = Signals(changed.set)
     async with asyncio.TaskGroup() as tasks:
         serving = [
-            tasks.create_task(forwarder.run(share(config.destinations)), name="forwarder"),
-            tasks.create_task(_reload(process, forwarder, share, changed), name="reload"),
-            tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
+            tasks.create_task(forwarder.run(config.destinations), name="forwarder"),
+            tasks.create_task(_reload(process, forwarder, changed), name="reload"),
+            tasks.create_task(LedgerBeat(ledger, session, forwarder).run(signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
+        await forwarder.begun.wait()
         process.ready()
         await signals.stop.wait()
         await forwarder.stop()
@@ -88,10 +83,10 @@ def _journal(config: Config, session: Session) -> OutcomeJournal | None:
         return None
 
 
-async def _reload(process: Process, forwarder: Forwarder, share: Share, changed: asyncio.Event) -> None:
+async def _reload(process: Process, forwarder: Forwarder, changed: asyncio.Event) -> None:
     while True:
         await changed.wait()
         changed.clear()
         config = reload_config(process)
         if config is not None:
-            await forwarder.configure(share(config.destinations))
+            await forwarder.configure(config.destinations)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.app.common import (
-    PROCESSES_VARIABLE,
     SNAPSHOT_VARIABLE,
     clock_ms,
     ledger_path,
@@ -222,7 +221,6 @@ def _children(
             sockets=handed.get(role, {}),
             environment={
                 SNAPSHOT_VARIABLE: str(snapshot_path(config)),
-                PROCESSES_VARIABLE: str(counts[role]),
                 **in_force,
             },
             hang_timeout_s=hang_s.get(role, HANG_S),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.beat import LedgerBeat
 from gateway.app.common import (
     Process,
     Signals,
-    beat_ledger,
     begin,
     clock_ms,
     local_queue,
@@ -22,6 +23,7 @@ from gateway.app.common import (
     run_loop,
 )
 from gateway.config import Listener
+from gateway.errors import LedgerError
 from gateway.flow.intake import Recorder
 from gateway.flow.receive import Receiver
 from gateway.flow.room import give_up_ballast
@@ -54,6 +56,22 @@ def limits_of(listener: Listener) -> AcceptorLimits:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What a receiver finishes when it drains: open associations, and arrivals that the ledger does not know yet."""
+
+    acceptor: Acceptor
+    receiver: Receiver
+    recorder: Recorder
+
+    @property
+    def in_hand(self) -> int:
+        return self.acceptor.associations + self.recorder.waiting
+
+    def drain(self, draining: bool) -> None:
+        self.receiver.drain(draining)
+
+
 async def _serve(process: Process) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
@@ -73,14 +91,17 @@ async def _serve(process: Process) -> None:
 
     signals = Signals(reload)
     acceptor = Acceptor(receiver, Ticker(), receiver.exhausted)
+    beat = LedgerBeat(ledger, session, _Serving(acceptor, receiver, recorder))
     async with asyncio.TaskGroup() as tasks:
         serving = [
             process.control.start_beating(tasks),  # a disk that stalls is no reason to be ended
             tasks.create_task(receiver.run(), name="receiver"),
-            tasks.create_task(
-                beat_ledger(ledger, session, signals.stop.set, recorder.close_intake), name="ledger beat"
-            ),
         ]
+        try:
+            await beat.once()  # a host that drains takes no association before it knows
+        except LedgerError as error:
+            telemetry.problem("beat_not_counted", reason=str(error))
+        serving.append(tasks.create_task(beat.run(signals.stop.set, recorder.close_intake), name="ledger beat"))
         await receiver.fill()
         for name, sock in process.control.sockets().items():
             listener = config.listeners[name]

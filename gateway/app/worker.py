@@ -6,18 +6,21 @@ import os
 import signal
 from pathlib import Path
 
+from gateway import telemetry
+from gateway.app.beat import VOIDED, WorkerBeat
 from gateway.app.common import (
     begin,
     clock_ms,
     declare_names,
-    host_name,
     local_queue,
     open_ledger_of,
     open_spool,
     read_in_force,
+    register,
 )
 from gateway.app.keys import keys_at_hand
 from gateway.app.reidentification import sealer_of
+from gateway.errors import LeaseLost
 from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
 from gateway.model import Role
@@ -40,7 +43,7 @@ def main(index: int, config_path: Path) -> int:
 
     queue = local_queue(config, Stage.ROUTE)
     ledger = open_ledger_of(config, create=False)
-    session = ledger.open_session(Role.WORKER, host_name(), os.getpid(), clock_ms())
+    session = register(config, ledger, Role.WORKER)
     process.control.session(session.session_id)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)
@@ -58,8 +61,17 @@ def main(index: int, config_path: Path) -> int:
         sealer=sealer_of(config),
         history=history,
     )
+
+    def drain(draining: bool) -> None:
+        router.draining = draining
+
+    beat = WorkerBeat(ledger, session, drain)
+    beat.turn()  # a host that drains claims nothing before it knows
     process.ready()
-    router.run(process.control.beat, lambda: stopping)
+    try:
+        router.run(process.control.beat, lambda: stopping or beat.voided, beat.turn)
+    except LeaseLost:
+        telemetry.problem("session_voided", reason=VOIDED)
     ledger.void_session(session.session_id, clock_ms())
     ledger.close()
     queue.close()

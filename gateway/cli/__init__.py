@@ -28,6 +28,7 @@ MODULES = {
     "schema": ("schema",),
     "ask": ("queue", "list", "show"),
     "operate": ("hold", "release", "resend", "cancel", "pause", "resume"),
+    "hosts": ("hosts", "drain"),
     "reidentify": ("reidentify",),
 }
 

@@ -24,7 +24,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from gateway import telemetry
-from gateway.model import DeliveryState, InstanceState, LedgerGauges
+from gateway.model import DeliveryState, InstanceState, LedgerGauges, ProcessCount, Role
 from gateway.runfolder import METRICS_SUFFIX, RunFolder
 
 SOURCE_TIMEOUT_S = 2.0
@@ -199,6 +199,18 @@ def _own_text(gathered: Gathered, gauges: LedgerGauges | None, figures: SpoolFig
     return generate_latest(registry)
 
 
+def _host_families(processes: Sequence[ProcessCount]) -> list[Metric]:
+    """What the ledger knows of all hosts, whose names are no labels: they come and go."""
+    sessions = GaugeMetricFamily("gateway_sessions", "Processes that live, on all hosts.", labels=["role"])
+    draining = GaugeMetricFamily("gateway_hosts_draining", "Hosts on which a role drains.", labels=["role"])
+    for role in Role:
+        of_role = [each for each in processes if each.role is role]
+        sessions.add_metric([role.value], sum(each.number for each in of_role))
+        draining.add_metric([role.value], sum(each.draining for each in of_role))
+    hosts = len({each.host for each in processes})
+    return [sessions, draining, GaugeMetricFamily("gateway_hosts", "Hosts with a process that lives.", hosts)]
+
+
 def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
     names = [destination.name for destination in gauges.destinations]
     depth = GaugeMetricFamily(
@@ -210,8 +222,12 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
     paused = GaugeMetricFamily(
         "gateway_destination_paused", "1 while a person has paused a destination.", labels=["destination"]
     )
+    owned = GaugeMetricFamily(
+        "gateway_destination_owned", "1 while a forwarder, on whichever host, serves it.", labels=["destination"]
+    )
     for destination in gauges.destinations:
         paused.add_metric([destination.name], int(destination.paused))
+        owned.add_metric([destination.name], int(destination.owner is not None))
     for name in names:
         since_ms = gauges.queue_oldest_ms.get(name)
         oldest.add_metric([name], 0.0 if since_ms is None else max(0, now_ms - since_ms) / 1000)
@@ -226,6 +242,8 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         depth,
         oldest,
         paused,
+        owned,
+        *_host_families(gauges.processes),
         instances,
         GaugeMetricFamily("gateway_spool_bytes", "Data set bytes that the spool holds.", gauges.spool_bytes),
         GaugeMetricFamily("gateway_unrouted_instances", "Instances held that no rule has routed.", unrouted),

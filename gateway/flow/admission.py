@@ -15,7 +15,8 @@ no AE title at all
 calling AE title unknown, or not from this host,   1       1       3       rejected_calling_ae_title
 or no AE title at all
 too many associations, in all or of this host      2       3       2       rejected_limit
-intake is closed (ledger or spool in trouble)      2       3       1       rejected_congestion
+intake is closed (ledger or spool in trouble),     2       3       1       rejected_congestion
+or this host drains
 =================================================  ======  ======  ======  =========================
 """
 
@@ -53,6 +54,7 @@ _CALLING = Rejection(
 )
 _LIMIT = Rejection(AssociateRJ(2, 3, 2), "rejected_limit", "too many associations, of this host or in all")
 _CONGESTION = Rejection(AssociateRJ(2, 3, 1), "rejected_congestion", "intake is closed")
+_DRAINING = Rejection(AssociateRJ(2, 3, 1), "rejected_congestion", "this host is drained, see `gateway drain`")
 
 
 def admit(
@@ -63,6 +65,7 @@ def admit(
     open_associations: int,
     open_of_host: int,
     intake_open: bool,
+    draining: bool = False,
 ) -> str | Rejection:
     """Decide about an A-ASSOCIATE-RQ.
 
@@ -84,6 +87,8 @@ def admit(
         return _LIMIT
     if not intake_open:
         return _CONGESTION
+    if draining:
+        return _DRAINING
     return source
 
 

@@ -74,10 +74,20 @@ class Tools:
 
 
 class DestinationQueue:
-    """Sends what is due to one destination."""
+    """Sends what is due to one destination.
 
-    def __init__(self, destination: Destination, tools: Tools, saved: DestinationState | None) -> None:
+    :param may_begin: whether the destination is certainly still this process's own; else nothing more is begun.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        tools: Tools,
+        saved: DestinationState | None,
+        may_begin: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._tools = tools
+        self._may_begin = may_begin
         self._configure(destination)
         self._stock = Stock()
         self._health = Health(destination, tools.ledger, tools.clock_ms, saved, self._breaker_changed)
@@ -149,7 +159,7 @@ class DestinationQueue:
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> None:
         """Do what can be done now, and sleep until there may be more to do."""
-        if self._paused:
+        if self._paused or not self._may_begin():
             await self._give_back()
             await self._sleep(POLL_S)
         elif self._health.breaker is Breaker.DOWN:
@@ -262,7 +272,7 @@ class DestinationQueue:
 
     def _may_go_on(self) -> bool:
         """Whether a slot may begin another delivery."""
-        if self._stopping or self._paused:
+        if self._stopping or self._paused or not self._may_begin():
             return False
         return len(self._open) <= self._health.window.associations
 

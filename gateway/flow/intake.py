@@ -107,6 +107,11 @@ class Recorder:
         """The ledger failed: nothing is taken until a restart has checked it."""
         return self._failed
 
+    @property
+    def waiting(self) -> int:
+        """How many arrivals the ledger does not know yet."""
+        return len(self._waiting)
+
     def submit(self, arrival: Arrival) -> None:
         """Have a durable arrival recorded."""
         self._waiting.append(arrival)

@@ -91,8 +91,14 @@ class Receiver:
         self._recorder = recorder
         self._flushes = Flushes(self.discard)
         self._filler = ThreadPoolExecutor(1, thread_name_prefix="spool-pool")
+        self._draining = False
         self._fill_wanted = asyncio.Event()
         self._beginning: deque[tuple[asyncio.Future[Sink], Callable[[], Sink]]] = deque()  # those that found no file
+
+    def drain(self, draining: bool) -> None:
+        """Take no more associations, those there are go on to their end; or take them again."""
+        self._draining = draining
+        telemetry.not_ready("drained", draining, "the host takes no associations: see `gateway drain`")
 
     async def fill(self) -> bool:
         """Have more files ready. False: there is no room. Then the receiver serves all the same, and refuses."""
@@ -138,6 +144,7 @@ class Receiver:
             association.acceptor.associations,
             association.acceptor.associations_of(association.peer.host),
             self._recorder.open,
+            self._draining,
         )
         if isinstance(verdict, admission.Rejection):
             _tell_rejection(association, request, verdict)

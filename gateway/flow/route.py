@@ -53,6 +53,8 @@ class Router:
 
     :param time_s: for one instance; the process is ended by SIGALRM when it takes longer.
     :param history: what remembers them; None where nothing is to be.
+
+    While `draining`, nothing more is claimed.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Router:
         sealer: Sealer | None = None,
         history: History | None = None,
     ) -> None:
+        self.draining = False
+        self._rested: Callable[[], None] = lambda: None
         self._history = history
         self._history_waits = False
         self._ledger = ledger
@@ -93,11 +97,22 @@ class Router:
             self._give_way,
         )
 
-    def run(self, beat: Callable[[], None], stopping: Callable[[], bool]) -> None:
-        """Route until told to stop, waiting for wake-ups in between."""
-        watch = Watch(beat, self._time_s)
+    def run(
+        self,
+        beat: Callable[[], None],
+        stopping: Callable[[], bool],
+        rested: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Route until told to stop, waiting for wake-ups in between.
+
+        :param beat: called very often.
+        :param rested: called whenever nothing is held up by it, where it may wait for the ledger too.
+        """
+        watch = Watch(beat, self._time_s, rested)
+        self._rested = rested
         while not stopping():
             beat()
+            rested()
             try:
                 leases = self._claim()
             except (LedgerBusy, LedgerFull) as error:
@@ -107,7 +122,7 @@ class Router:
                 self._route(self._book, leases, watch, stopping)
             more_copies = False
             try:
-                more_copies = self._remaker.turn(self._book, watch, stopping)
+                more_copies = not self.draining and self._remaker.turn(self._book, watch, stopping)
             except (LedgerBusy, LedgerFull) as error:
                 telemetry.problem("routing_waits_for_ledger", reason=str(error))
             if self._failed is not None:
@@ -125,6 +140,7 @@ class Router:
         if self._failed is not None or abs(now_ms - self._gave_way_at_ms) < GIVE_WAY_MS:
             return
         self._gave_way_at_ms = now_ms
+        self._rested()
         try:
             leases = self._claim()
             if self._book is not None and leases:
@@ -148,7 +164,7 @@ class Router:
     def _claim(self) -> list[InstanceLease]:
         """A batch, if there is one, and the rules for it. They are read before anything is claimed: what keeps a worker
         from having them is held against no instance."""
-        while True:
+        while not self.draining:
             if self._book is not None:
                 leases = self._ledger.claim_instances(self._session, BATCH, self._clock_ms(), self._book.revision)
                 if leases:
@@ -158,6 +174,7 @@ class Router:
                 return []
             if not self._load(revision):
                 return []
+        return []
 
     def _load(self, revision: str) -> bool:
         """Take the rules of a revision, if they can be had; else all waits for others, and they are tried again."""

@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 
 class Watch:
-    """The alarm of one worker. `time_s` is what one thing may take."""
+    """The alarm of one worker. `time_s` is what one thing may take; `rested` may wait, while no alarm runs."""
 
-    def __init__(self, beat: Callable[[], None], time_s: float) -> None:
+    def __init__(self, beat: Callable[[], None], time_s: float, rested: Callable[[], None] = lambda: None) -> None:
         self._beat = beat
         self._time_s = time_s
+        self._rested = rested
 
     def renew(self) -> None:
         """The process gets on: from now on it has all of its time again."""
@@ -27,6 +28,7 @@ class Watch:
         """Nothing is done now that an instance could make take long."""
         self._beat()
         signal.setitimer(signal.ITIMER_REAL, 0)
+        self._rested()
 
 
 class GivingWay(Watch):

@@ -24,7 +24,7 @@ Rules that every implementation keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +32,7 @@ from typing import Any, NamedTuple, Protocol
 from gateway.model import (
     Arrival,
     AssociationFacts,
+    Beat,
     DeliveryLease,
     DeliveryState,
     Derivation,
@@ -69,6 +70,21 @@ class Voided:
 
     instances: int
     deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A process that nobody has taken for dead.
+
+    `generation` is what a receiver writes in the spool, `home` the id of the state folder it is of; each is "" where a
+    process has none. `beat_at_ms` is the time by the process's own clock, and only good for showing how clocks differ.
+    """
+
+    session: Session
+    generation: str
+    home: str
+    beats: int
+    beat_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +220,46 @@ class DeliveryRow:
     steps: tuple[StepRun, ...] = ()  # that made what is sent; none for the original, and where nothing could be made
 
 
+class Forwarding(NamedTuple):
+    """Who serves the destinations, and who could: the open sessions of forwarders that do not drain, by number."""
+
+    destinations: tuple[DestinationState, ...]
+    forwarders: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRow:
+    """A role that takes no more work on a host: since when, and who ordered it."""
+
+    host: str
+    role: Role
+    actor: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """A process as people look at it, and what it holds."""
+
+    session_id: int
+    role: Role
+    host: str
+    pid: int
+    opened_at_ms: int
+    beat_at_ms: int  # by its own host's clock
+    instances: int  # claimed for routing, or for a copy
+    deliveries: int  # claimed for sending
+    destinations: tuple[str, ...]  # it owns
+    draining: bool  # it is to take no more work
+    in_hand: int | None  # what it still has besides, since it knows that; None: it works, or does not know yet
+
+    @property
+    def is_drained(self) -> bool:
+        """It takes no more work, and has none left."""
+        left = (self.instances, self.deliveries, len(self.destinations))
+        return self.draining and self.in_hand == 0 and not any(left)
+
+
 @dataclass(frozen=True, slots=True)
 class AuditRow:
     """What a person ordered: who, when, what for which rows, why, and how many there were."""
@@ -252,25 +308,47 @@ class Ledger(Protocol):
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
-        """Register a process. Its `session_id` is never used again."""
+    def open_session(
+        self, role: Role, host: str, pid: int, now_ms: int, generation: str = "", home: str = ""
+    ) -> Session:
+        """Register a process. Its `session_id` is never used again.
 
-    def beat(self, session: Session, now_ms: int) -> bool:
-        """Count one heartbeat. False when the session was voided: the process must stop what it holds."""
+        :param generation: of a receiver: what it writes in the spool is known to be dead only when this session is.
+        :param home: the id of the state folder that the process is of.
+        """
+
+    def sessions(self) -> list[OpenSession]:
+        """The sessions that are open, by number."""
+
+    def dead_generations(self, home: str) -> list[str]:
+        """The generations of the receivers of a home whose sessions are voided, the oldest first."""
+
+    def beat(self, session: Session, now_ms: int, in_hand: int | None = None) -> Beat:
+        """Count one heartbeat, and learn whether to go on (see `Beat`).
+
+        :param in_hand: of a process that was told to take no more work: how much it still has in its hands, besides
+            what is leased to it. None: it works.
+        """
 
     def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
         """End a session whose process is known to be dead (or that ends in order) and free what it claimed.
 
-        Instances return to `received`, deliveries to `ready`, marked uncertain and alone. Idempotent.
+        Instances return to `received`, deliveries to `ready`, marked uncertain and alone. The destinations it owned are
+        free in the same transaction, and it asks for none any more. Idempotent.
 
         :param left: what the process left behind (`gateway.ledger.journal`): recorded first, if it is of this session,
             and as far as its leases hold.
         """
 
-    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
-        """Void every open session: a supervisor has just started, and the state lock it holds proves them all dead.
+    def unknown_generations(self, generations: Iterable[str]) -> set[str]:
+        """Those of the generations that no session has ever named."""
+
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
+        """Void open sessions: a supervisor has just started, and the state lock it holds proves them all dead.
 
         :param left: by session id, as for `void_session`.
+        :param home: void those of this home only, and those that name none; None: all, whatever home they name, for a
+            ledger that only the holder of this lock can open (it may have been moved here from another state folder).
         """
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -292,6 +370,9 @@ class Ledger(Protocol):
 
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
         """Those of the ids that the ledger knows, in whatever state."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever recorded: rows stay for ever, so such a ledger is new."""
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -356,7 +437,8 @@ class Ledger(Protocol):
         By priority, then in arrival order; those marked `alone` one by one, when nothing else is claimable, or when one
         has not moved for LONE_PATIENCE_MS and no other of the destination is in flight (a busy destination has always
         something else).
-        Nothing for a destination that is paused, unconfigured or has no row. Raises `LeaseLost` for a voided session.
+        Nothing for a destination that is paused, unconfigured or has no row, or that another session owns (see
+        `own_destinations`). Raises `LeaseLost` for a voided session.
         """
 
     def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
@@ -371,9 +453,12 @@ class Ledger(Protocol):
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int, home: str = "") -> tuple[int, int]:
         """Make the destination rows equal to the configuration: name → whether exact duplicates are skipped.
 
+        A name counts as configured while this home's configuration has it, or that of another home which has open
+        sessions, as that one was last told. Where homes differ about duplicates, this one's word counts; where it does
+        not have the name, they are skipped only when all others skip them.
         Open deliveries to a name no longer configured become held (`destination removed from the configuration`),
         those in flight too; if they turn out to have been delivered, that outcome is still recorded. Those held for
         that reason return to ready when the name is back. Returns (newly held, returned).
@@ -389,6 +474,43 @@ class Ledger(Protocol):
 
     def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
         """Stop or allow claims for a destination; an audit row is written."""
+
+    # ── owners ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def forwarding(self) -> Forwarding:
+        """Destinations and forwarders, as one look."""
+
+    def own_destinations(self, session: Session, names: Collection[str]) -> frozenset[str]:
+        """Take those of these destinations that nobody owns. Returns all that the session owns now.
+
+        From then on nobody else claims deliveries of them, until they are given up or the session is voided. Raises
+        `LeaseLost` for a voided session.
+        """
+
+    def ask_for_destinations(self, session: Session, names: Collection[str]) -> None:
+        """Ask the owners of these destinations for them (`DestinationState.wanted_by`): the newest wish counts.
+
+        Raises `LeaseLost` for a voided session.
+        """
+
+    def disown_destinations(self, session: Session, names: Collection[str]) -> None:
+        """Give up those of these destinations that the session owns: whoever asked for one owns it from now on; where
+        nobody did, it is free."""
+
+    # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:
+        """Have these roles of a host take no more work, also after a restart of theirs, until this is undone.
+
+        Their processes learn it by `beat`. A host that no session has named yet is taken too. Audited. Returns for how
+        many of the roles that was not so already.
+        """
+
+    def draining(self) -> list[DrainRow]:
+        """Which roles take no more work, by host."""
+
+    def processes(self) -> list[ProcessRow]:
+        """The processes whose sessions are open, by host and role, and what they hold. Scans what is held, no more."""
 
     # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -35,6 +35,7 @@ __all__ = [
     "declare",
     "delivery_outcome",
     "destination_changed",
+    "destination_given_up",
     "duplicate",
     "escape",
     "event",
@@ -354,6 +355,12 @@ def destination_changed(*, name: str, breaker: str, reason: str = "") -> None:
         problem("destination_down", None, **fields)
     else:
         event("destination_changed", **fields)
+
+
+def destination_given_up(*, name: str) -> None:
+    """This process serves a destination no more; its metrics of how that is doing are another's now."""
+    registry.drop_series([DESTINATIONS.value(name)], registry.destination_up, registry.destination_window)
+    event("destination_given_up", destination=name)
 
 
 def window(*, destination: str, value: float) -> None:

@@ -39,7 +39,7 @@ ASSOCIATION_RESULTS = frozenset(
 )
 RELOAD_RESULTS = frozenset({"loaded", "unchanged", "refused"})
 NOT_READY_REASONS = frozenset(
-    {"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules", "no_descriptors"}
+    {"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules", "no_descriptors", "drained"}
 )
 STORE_STATUSES = frozenset({0xA700, 0xA900, 0xC000, 0x0105, 0x0106, 0x0110, 0x0117, 0x0122, 0x0124, 0x0211, 0x0212})
 

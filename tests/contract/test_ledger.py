@@ -7,6 +7,7 @@ import pytest
 from gateway.errors import LeaseLost
 from gateway.ledger.base import RETRY_PATIENCE_MS, RuleSet, Voided
 from gateway.model import (
+    Beat,
     DeliveryLease,
     DeliveryState,
     DuplicateKind,
@@ -25,9 +26,9 @@ from tests.contract.ledger_scene import FACTS, Scene, arrival, decision
 
 
 def test_a_session_beats_until_it_is_voided(scene: Scene) -> None:
-    assert scene.ledger.beat(scene.worker, 1)
+    assert scene.ledger.beat(scene.worker, 1) is Beat.GO_ON
     assert scene.ledger.void_session(scene.worker.session_id, 2) == Voided(0, 0)
-    assert not scene.ledger.beat(scene.worker, 3)
+    assert scene.ledger.beat(scene.worker, 3) is Beat.VOIDED
     assert scene.session().session_id > scene.worker.session_id
 
 
@@ -51,7 +52,7 @@ def test_a_start_frees_what_earlier_processes_held_under_whatever_host_name(scen
     assert len(scene.claim(limit=1, session=other)) == 1
     assert scene.ledger.void_all(5, {}) == Voided(instances=1, deliveries=2)
     assert scene.ledger.void_all(6, {}) == Voided(0, 0)
-    assert not scene.ledger.beat(other, 7)
+    assert scene.ledger.beat(other, 7) is Beat.VOIDED
     states = sorted(state for _, _, state in scene.deliveries("a", "b", "c"))
     assert states == ["ready", "ready", "ready"]
 

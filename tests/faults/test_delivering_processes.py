@@ -1,43 +1,37 @@
-"""Several forwarders: each destination is served by one of them, within its own bounds."""
+"""Several forwarders: each destination is served by one of them at a time, within its own bounds."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gateway.config.values import Destination
-from gateway.flow.forward import assigned
+from gateway.flow.owners import chosen
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.model import Role
 from tests.faults.delivering_kit import Delivering
-from tests.harness.archive import OurArchive
 from tests.harness.archivescript import Behaviour, StoreFacts
 from tests.harness.data import make_instances
 from tests.harness.gatewayconfig import send_everything_to
 from tests.harness.tools import wait_until
 
 LIMITS = {"pacs": 1, "dr": 1, "vna": 2}
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3, 7])
-def test_each_destination_is_one_forwarders(processes: int) -> None:
-    destinations = {
-        f"archive-{number}": Destination(f"archive-{number}", "AE", "host", 104, "GW") for number in range(50)
-    }
-    shares = [assigned(destinations, index=index, processes=processes) for index in range(processes)]
-    assert sorted(name for share in shares for name in share) == sorted(destinations)
-    assert all(shares), "each of few has some of many"
-    fewer = dict(list(destinations.items())[::2])
-    for index, share in enumerate(shares):
-        assert assigned(fewer, index=index, processes=processes).items() <= share.items(), "others do not move"
+MANY = tuple(f"archive-{number}" for number in range(6))  # that all come to one forwarder: 1 in 32
 
 
 @pytest.mark.timeout(300)
 def test_two_forwarders_keep_to_max_associations_and_deliver_everything(tmp_path: Path) -> None:
     """Also a destination that comes with a reload, which at the same time asks for another number of processes: that
-    waits for a restart, and moves no destination until then."""
+    waits for a restart."""
     keys = {name: {"max_associations": limit, "idle_timeout": "10 min"} for name, limit in LIMITS.items()}
     with Delivering(tmp_path, keys, processes={"forwarder": 2}) as scene:
-        associations = {name: watched(archive) for name, archive in scene.archives.items()}
+        for archive in scene.archives.values():
+            archive.on_store = slowly
         document = scene.config.document
         late = document["destinations"].pop("vna")
         scene.config.rules = {"10-all.yaml": send_everything_to(["pacs", "dr"])}
@@ -56,18 +50,98 @@ def test_two_forwarders_keep_to_max_associations_and_deliver_everything(tmp_path
         scene.send(make_instances(60, seed=2))
         for name, count in (("pacs", 120), ("dr", 120), ("vna", 60)):
             scene.gateway.wait_delivered(count, name)
-        assert {name: len(numbers) <= LIMITS[name] for name, numbers in associations.items()} == dict.fromkeys(
-            LIMITS, True
-        ), associations
+        assert_within_bounds(scene, LIMITS)
 
 
-def watched(archive: OurArchive) -> set[int]:
-    """The associations that instances come over; the archive takes its time, so that another one would pay."""
-    numbers: set[int] = set()
+@pytest.mark.timeout(300)
+def test_a_gateway_is_ready_when_each_destination_has_its_forwarder(tmp_path: Path) -> None:
+    with Delivering(tmp_path, MANY) as scene:
+        scene.start()
+        assert set(owners(scene)) == set(MANY)
+        for said in ("destinations_not_read", "destinations_not_owned"):
+            assert not scene.gateway.log_lines(event=said)
 
-    def slowly(facts: StoreFacts) -> Behaviour:
-        numbers.add(facts.association)
-        return Behaviour(delay_s=0.03)
 
-    archive.on_store = slowly
-    return numbers
+@pytest.mark.timeout(300)
+def test_when_a_forwarder_is_killed_the_other_serves_its_destinations_until_it_is_back(tmp_path: Path) -> None:
+    keys = {name: {"max_associations": 1} for name in MANY}
+    with Delivering(tmp_path, keys, processes={"forwarder": 2}) as scene:
+        for archive in scene.archives.values():
+            archive.on_store = slowly
+        scene.start()
+        wait_balanced(scene)
+        with sending(scene):
+            for _ in range(3):
+                victim = next(pid for pid in owners(scene).values())
+                its = {name for name, pid in owners(scene).items() if pid == victim}
+                before = {name: scene.archives[name].count for name in its}
+                os.kill(victim, signal.SIGKILL)
+                wait_until(
+                    lambda its=its, victim=victim: its <= {n for n, pid in owners(scene).items() if pid != victim},
+                    30,
+                    lambda: f"the others to take over: {owners(scene)}",
+                )
+                wait_until(
+                    lambda before=before: all(scene.archives[name].count > n for name, n in before.items()),
+                    30,
+                    "deliveries to go on",
+                )
+                wait_balanced(scene)
+        scene.judge_all_delivered()
+        assert_within_bounds(scene, dict.fromkeys(MANY, 1))
+
+
+def slowly(facts: StoreFacts) -> Behaviour:
+    """An archive that takes its time, so that another association would pay."""
+    return Behaviour(delay_s=0.03)
+
+
+def assert_within_bounds(scene: Delivering, limits: dict[str, int]) -> None:
+    """No archive ever had more connections at one time than its destination may have."""
+    most = {name: scene.archives[name].tally.most_open for name in limits}
+    assert all(0 < most[name] <= limit for name, limit in limits.items()), most
+
+
+def owners(scene: Delivering) -> dict[str, int]:
+    """Destination → pid of the forwarder that has it."""
+    with contextlib.closing(SqliteLedger.open(scene.config.ledger_path, create=False)) as ledger:
+        return {name: row.pid for row in ledger.processes() for name in row.destinations}
+
+
+def wait_balanced(scene: Delivering) -> None:
+    """Wait until two forwarders live and share the destinations."""
+
+    def balanced() -> bool:
+        with contextlib.closing(SqliteLedger.open(scene.config.ledger_path, create=False)) as ledger:
+            seen = ledger.forwarding()
+            forwarders = [row for row in ledger.processes() if row.role is Role.FORWARDER]
+        due = {name: chosen(name, seen.forwarders) for name in scene.archives}
+        has = {each.name: each.owner.session_id for each in seen.destinations if each.owner is not None}
+        return len(forwarders) == 2 and has == due
+
+    wait_until(balanced, 60, lambda: f"two forwarders to share: {owners(scene)}\n{scene.gateway.log()[-3000:]}")
+
+
+@contextlib.contextmanager
+def sending(scene: Delivering, rounds_of: int = 10) -> Iterator[None]:
+    """Instances keep coming for the length of a block."""
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def send() -> None:
+        seed = 0
+        try:
+            while not stop.is_set():
+                seed += 1
+                scene.send(make_instances(rounds_of, seed=seed))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=send, name="sending", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not failed, failed

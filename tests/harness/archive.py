@@ -38,6 +38,7 @@ class _Tally:
     """What happened besides storing."""
 
     connections: int = 0
+    most_open: int = 0  # connections at one time
     associations: list[Association] = field(default_factory=list)
     echoes: int = 0
     requests: Counter[str] = field(default_factory=Counter)
@@ -173,6 +174,7 @@ class OurArchive:
                 self.tally.connections += 1
                 number = self.tally.connections
                 self._open.add(sock)
+                self.tally.most_open = max(self.tally.most_open, len(self._open))
             self._spawn(self._serve, sock, number, name=f"archive-{self.port}-{number}")
 
     def _serve(self, sock: socket.socket, number: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway import telemetry
-from gateway.app import common
+from gateway.app import beat
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
@@ -19,7 +19,7 @@ from gateway.model import Role
 def test_a_busy_ledger_ends_no_process_and_a_voided_session_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(common, "LEDGER_BEAT_S", 0.02)
+    monkeypatch.setattr(beat, "LEDGER_BEAT_S", 0.02)
     telemetry.configure("test", format="json")  # to the standard error of now, whatever a test before this one set up
     path = tmp_path / "ledger.db"
 
@@ -27,7 +27,7 @@ def test_a_busy_ledger_ends_no_process_and_a_voided_session_does(
         thread = LedgerThread(partial(SqliteLedger.open, path, busy_timeout_s=0.05))
         session = await thread.call(lambda ledger: ledger.open_session(Role.RECEIVER, "host", 1, 0))
         voided = asyncio.Event()
-        beating = asyncio.create_task(common.beat_ledger(thread, session, voided.set))
+        beating = asyncio.create_task(beat.LedgerBeat(thread, session).run(voided.set))
         with path.with_name("ledger.db.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             said = ""

@@ -33,7 +33,7 @@ _READY, _LEASED, _DEFERRED = DeliveryState.READY.value, DeliveryState.LEASED.val
 def claim(tx: Transaction, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
     """See `Ledger.claim_deliveries`."""
     require_open(tx, session)
-    key = tx.value(_SQL["claimable"], (destination,))
+    key = tx.value(_SQL["claimable"], (destination, session.session_id))
     if key is None or limit < 1:
         return []
     tx.lock_destination(key)

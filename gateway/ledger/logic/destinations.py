@@ -11,16 +11,19 @@ from gateway.ledger.logic import audit
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.moves import UNCONFIGURED, UNCONFIGURED_REASON, pick, start_picked, stop_picked
 from gateway.ledger.logic.transaction import Transaction
-from gateway.model import Breaker, DeliveryState, DestinationState
+from gateway.model import Breaker, DeliveryState, DestinationState, Owner
 
 SQL = queries.load("destinations")
 
 
-def sync(tx: Transaction, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+def sync(tx: Transaction, own: Mapping[str, bool], now_ms: int, home: str) -> tuple[int, int]:
     """See `Ledger.sync_destinations`.
 
     Deliveries that are leased are held too; if their outcome turns out to be `delivered`, it is still written.
     """
+    skip_duplicates = {**_named_elsewhere(tx, home), **own}
+    tx.execute(SQL["forget_named"], (home,))
+    tx.executemany(SQL["name"], [{"home": home, "name": name, "skip": int(skip)} for name, skip in own.items()])
     rows = {row[0]: (bool(row[6]), bool(row[7])) for row in tx.execute(SQL["all"]).fetchall()}
     held = returned = 0
     for name, (configured, _) in rows.items():
@@ -38,6 +41,11 @@ def sync(tx: Transaction, skip_duplicates: Mapping[str, bool], now_ms: int) -> t
     return held, returned
 
 
+def _named_elsewhere(tx: Transaction, home: str) -> dict[str, bool]:
+    """What other homes have in their configurations, as far as any process of theirs is open."""
+    return {name: bool(skip) for name, skip in tx.execute(SQL["named_elsewhere"], (home,))}
+
+
 def states(tx: Transaction) -> list[DestinationState]:
     """See `Ledger.destinations`."""
     return [state_of(row) for row in tx.execute(SQL["all"])]
@@ -45,9 +53,17 @@ def states(tx: Transaction) -> list[DestinationState]:
 
 def state_of(row: Sequence[Any]) -> DestinationState:
     """A row of the `all` statement as a value."""
-    name, breaker, window, paused, last_error, next_probe_at_ms, configured = row[:7]
+    name, breaker, window, paused, last_error, next_probe_at_ms, configured, _, owner, host, wanted_by = row
     return DestinationState(
-        name, Breaker(breaker), window, bool(paused), last_error, next_probe_at_ms, bool(configured)
+        name,
+        Breaker(breaker),
+        window,
+        bool(paused),
+        last_error,
+        next_probe_at_ms,
+        bool(configured),
+        owner=None if owner is None else Owner(owner, host),
+        wanted_by=wanted_by,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.ledger import queries
 from gateway.ledger.logic import destinations, rules
 from gateway.ledger.logic.transaction import Transaction
-from gateway.model import DeliveryState, InstanceState, LedgerGauges
+from gateway.model import DeliveryState, InstanceState, LedgerGauges, ProcessCount, Role
 
 _SQL = queries.load("gauges")
 
@@ -19,6 +19,7 @@ STATEMENTS = (
     _SQL["queue_depth"],
     _SQL["queue_oldest"],
     destinations.SQL["all"],
+    _SQL["sessions"],
     _SQL["instances"],
     _SQL["spool_bytes"],
     rules.SQL["current"],
@@ -28,13 +29,20 @@ Rows = Iterable[Sequence[Any]]
 
 
 def assemble(
-    depth: Rows, oldest: Rows, destination_rows: Rows, instances: Rows, spool_bytes: Rows, current: Rows
+    depth: Rows,
+    oldest: Rows,
+    destination_rows: Rows,
+    sessions: Rows,
+    instances: Rows,
+    spool_bytes: Rows,
+    current: Rows,
 ) -> LedgerGauges:
     """The gauges from the rows of `STATEMENTS`, in their order."""
     return LedgerGauges(
         queue_depth={(name, DeliveryState(state)): n for name, state, n in depth},
         queue_oldest_ms={name: queued_at_ms for name, queued_at_ms in oldest if queued_at_ms is not None},
         destinations=tuple(destinations.state_of(row) for row in destination_rows),
+        processes=tuple(ProcessCount(host, Role(role), n, bool(draining)) for host, role, n, draining in sessions),
         instances={InstanceState(state): n for state, n in instances},
         spool_bytes=next((int(count) for (count,) in spool_bytes), 0),
         rules_revision=next((revision for (revision,) in current), ""),

@@ -8,7 +8,7 @@ hot takes its turn alone, so that nobody has to think of what else may happen me
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from gateway.errors import LeaseLost, LedgerDamaged, LedgerUnsure
@@ -18,11 +18,15 @@ from gateway.ledger.base import (
     DeliveryRow,
     DerivationLease,
     DerivationResult,
+    DrainRow,
+    Forwarding,
     HistoryKeys,
     HistoryRow,
     InstanceFilter,
     InstanceRow,
+    OpenSession,
     Ordered,
+    ProcessRow,
     PurgeItem,
     RecordedArrival,
     RevisionsSeen,
@@ -38,7 +42,9 @@ from gateway.ledger.logic import derivations as _derivations
 from gateway.ledger.logic import destinations as _destinations
 from gateway.ledger.logic import gauges as _gauges
 from gateway.ledger.logic import history as _history
+from gateway.ledger.logic import hosts as _hosts
 from gateway.ledger.logic import operations as _operations
+from gateway.ledger.logic import owners as _owners
 from gateway.ledger.logic import people as _people
 from gateway.ledger.logic import pseudonyms as _pseudonyms
 from gateway.ledger.logic import purge as _purge
@@ -49,6 +55,7 @@ from gateway.ledger.logic import sessions as _sessions
 from gateway.ledger.logic.transaction import Transaction, Turn
 from gateway.model import (
     Arrival,
+    Beat,
     DeliveryLease,
     Derivation,
     DestinationState,
@@ -118,16 +125,27 @@ class SqlLedger:
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
+    def open_session(
+        self, role: Role, host: str, pid: int, now_ms: int, generation: str = "", home: str = ""
+    ) -> Session:
         return self._database.write(
-            lambda tx: _sessions.open_session(tx, role, host, pid, now_ms), durable=True, turn=Turn.FREE
+            lambda tx: _sessions.open_session(tx, role, host, pid, now_ms, generation, home),
+            durable=True,
+            turn=Turn.FREE,
         )
 
-    def beat(self, session: Session, now_ms: int) -> bool:
+    def sessions(self) -> list[OpenSession]:
+        return self._database.read(_sessions.open_sessions)
+
+    def dead_generations(self, home: str) -> list[str]:
+        return self._database.read(lambda tx: _sessions.dead_generations(tx, home))
+
+    def unknown_generations(self, generations: Iterable[str]) -> set[str]:
+        return self._database.read(lambda tx: _sessions.unknown_generations(tx, generations))
+
+    def beat(self, session: Session, now_ms: int, in_hand: int | None = None) -> Beat:
         return self._database.write(
-            lambda tx: _sessions.beat(tx, session, now_ms),
-            turn=Turn.FREE,
-            fleeting=True,
+            lambda tx: _sessions.beat(tx, session, now_ms, in_hand), turn=Turn.FREE, fleeting=True
         )
 
     def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
@@ -138,12 +156,12 @@ class SqlLedger:
 
         return self._database.write(void)
 
-    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
         def void(tx: Transaction) -> Voided:
             for session_id, each in left.items():
                 if _sessions.opened_at(tx, session_id) == each.opened_at_ms:
                     _deliveries.record(tx, session_id, each.delivered, now_ms)
-            return _sessions.void_all(tx, now_ms)
+            return _sessions.void_all(tx, now_ms, home)
 
         return self._database.write(void)
 
@@ -166,6 +184,9 @@ class SqlLedger:
 
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
         return self._database.read(lambda tx: _arrivals.known(tx, instance_ids))
+
+    def is_empty(self) -> bool:
+        return self._database.read(_arrivals.none)
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,8 +238,8 @@ class SqlLedger:
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
-        return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms))
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int, home: str = "") -> tuple[int, int]:
+        return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms, home))
 
     def destinations(self) -> list[DestinationState]:
         return self._database.read(_destinations.states)
@@ -234,6 +255,33 @@ class SqlLedger:
 
     def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
         self._database.write(lambda tx: _destinations.pause(tx, name, paused, actor, now_ms), durable=True)
+
+    # ── owners ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def forwarding(self) -> Forwarding:
+        return self._database.read(_owners.forwarding)
+
+    def own_destinations(self, session: Session, names: Collection[str]) -> frozenset[str]:
+        return self._database.write(lambda tx: _owners.own(tx, session, names))
+
+    def ask_for_destinations(self, session: Session, names: Collection[str]) -> None:
+        self._database.write(lambda tx: _owners.ask_for(tx, session, names))
+
+    def disown_destinations(self, session: Session, names: Collection[str]) -> None:
+        self._database.write(lambda tx: _owners.disown(tx, session, names))
+
+    # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:
+        return self._database.write(
+            lambda tx: _hosts.set_draining(tx, host, roles, draining, actor, now_ms), durable=True
+        )
+
+    def draining(self) -> list[DrainRow]:
+        return self._database.read(_hosts.draining)
+
+    def processes(self) -> list[ProcessRow]:
+        return self._database.read(_hosts.processes)
 
     # ── spool's end ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,25 +1,39 @@
-"""Sessions: the processes that hold leases. Whoever is voided has lost everything it claimed."""
+"""Sessions: the processes that hold leases. Whoever is voided has lost everything it claimed, and what it owned."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.errors import LeaseLost
 from gateway.ledger import queries
-from gateway.ledger.base import Voided
+from gateway.ledger.base import OpenSession, Voided
+from gateway.ledger.logic.hosts import is_draining
 from gateway.ledger.logic.transaction import Transaction
-from gateway.model import Role, Session
+from gateway.model import Beat, Role, Session
 
 _SQL = queries.load("sessions")
+_OWNERS = queries.load("owners")
 
 
-def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int) -> Session:
+def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int, generation: str, home: str) -> Session:
     """See `Ledger.open_session`."""
-    row = {"role": role.value, "host": host, "pid": pid, "now_ms": now_ms}
-    return Session(int(tx.value(_SQL["open_session"], row)), role, host, pid, now_ms)
+    arguments = {
+        "role": role.value,
+        "host": host,
+        "pid": pid,
+        "now_ms": now_ms,
+        "generation": generation,
+        "home": home,
+    }
+    return Session(int(tx.value(_SQL["open_session"], arguments)), role, host, pid, now_ms)
 
 
-def beat(tx: Transaction, session: Session, now_ms: int) -> bool:
+def beat(tx: Transaction, session: Session, now_ms: int, in_hand: int | None) -> Beat:
     """See `Ledger.beat`."""
-    return tx.execute(_SQL["beat"], {"session_id": session.session_id, "now_ms": now_ms}).rowcount == 1
+    arguments = {"session_id": session.session_id, "now_ms": now_ms, "in_hand": in_hand}
+    if tx.execute(_SQL["beat"], arguments).rowcount != 1:
+        return Beat.VOIDED
+    return Beat.DRAIN if is_draining(tx, session.host, session.role) else Beat.GO_ON
 
 
 def require_open(tx: Transaction, session: Session) -> None:
@@ -46,13 +60,34 @@ def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:
         return Voided(0, 0)
     instances = tx.execute(_SQL["free_instances"], arguments).rowcount
     tx.execute(_SQL["free_derivations"], arguments)
+    tx.execute(_OWNERS["free_owned"], arguments)
+    tx.execute(_OWNERS["forget_wishes"], arguments)
     for destination_key, count in tx.execute(_SQL["count_leased"], arguments).fetchall():
         tx.count_deliveries(destination_key, "leased", -count)
         tx.count_deliveries(destination_key, "ready", count)
     return Voided(instances, tx.execute(_SQL["free_deliveries"], arguments).rowcount)
 
 
-def void_all(tx: Transaction, now_ms: int) -> Voided:
+def open_sessions(tx: Transaction) -> list[OpenSession]:
+    """See `Ledger.sessions`."""
+    return [
+        OpenSession(Session(session_id, Role(role), host, pid, opened_at_ms), generation, home, beats, beat_at_ms)
+        for session_id, role, host, pid, opened_at_ms, generation, home, beats, beat_at_ms in tx.execute(_SQL["open"])
+    ]
+
+
+def dead_generations(tx: Transaction, home: str) -> list[str]:
+    """See `Ledger.dead_generations`."""
+    return [generation for (generation,) in tx.execute(_SQL["generations_of"], (home,))]
+
+
+def unknown_generations(tx: Transaction, generations: Iterable[str]) -> set[str]:
+    """See `Ledger.unknown_generations`."""
+    return {each for each in generations if tx.value(_SQL["knows_generation"], (each,)) is None}
+
+
+def void_all(tx: Transaction, now_ms: int, home: str | None) -> Voided:
     """See `Ledger.void_all`. Whatever host a session names: the machine may have another name since."""
-    voided = [void(tx, session_id, now_ms) for (session_id,) in tx.execute(_SQL["open"]).fetchall()]
+    dead = [each for each in open_sessions(tx) if home is None or each.home in ("", home)]
+    voided = [void(tx, each.session.session_id, now_ms) for each in dead]
     return Voided(sum(each.instances for each in voided), sum(each.deliveries for each in voided))

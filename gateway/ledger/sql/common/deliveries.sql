@@ -1,5 +1,6 @@
 -- name: claimable
-SELECT destination_key FROM destination WHERE name = ? AND configured = 1 AND paused = 0;
+SELECT destination_key FROM destination
+WHERE name = ? AND configured = 1 AND paused = 0 AND (owner_session_id IS NULL OR owner_session_id = ?);
 
 -- name: pick_due
 INSERT INTO picked SELECT delivery_id FROM delivery

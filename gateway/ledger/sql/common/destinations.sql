@@ -1,6 +1,19 @@
 -- name: all
-SELECT name, breaker, "window", paused, last_error, next_probe_at_ms, configured, skip_duplicates FROM destination
-ORDER BY name;
+SELECT n.name, n.breaker, n."window", n.paused, n.last_error, n.next_probe_at_ms, n.configured, n.skip_duplicates,
+       n.owner_session_id, o.host, n.wanted_by_session_id
+FROM destination n LEFT JOIN session o ON o.session_id = n.owner_session_id
+ORDER BY n.name;
+
+-- name: forget_named
+DELETE FROM home_destination WHERE home = ?;
+
+-- name: name
+INSERT INTO home_destination (home, name, skip_duplicates) VALUES (:home, :name, :skip);
+
+-- name: named_elsewhere
+SELECT name, min(skip_duplicates) FROM home_destination
+WHERE home <> ? AND home IN (SELECT home FROM session WHERE voided_at_ms IS NULL)
+GROUP BY name ORDER BY name;
 
 -- name: configure
 INSERT INTO destination (name, configured, skip_duplicates, updated_at_ms) VALUES (:name, 1, :skip, :now_ms)

@@ -8,6 +8,12 @@ SELECT n.name, (
     WHERE d.destination_key = n.destination_key AND d.state IN ('ready', 'leased', 'deferred')
 ) FROM destination n;
 
+-- name: sessions
+SELECT s.host, s.role, count(*), CASE WHEN d.host IS NULL THEN 0 ELSE 1 END
+FROM session s LEFT JOIN draining d ON d.host = s.host AND d.role = s.role
+WHERE s.voided_at_ms IS NULL
+GROUP BY s.host, s.role, d.host;
+
 -- name: spool_bytes
 SELECT bytes FROM spool_count;
 
