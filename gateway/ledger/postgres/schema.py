@@ -32,7 +32,7 @@ def prepare(connection: psycopg.Connection[Any], *, create: bool) -> None:
         if create:
             connection.execute(_LOCK)
         version, readable_from = _version(connection)
-        _require(version, readable_from, len(steps), create)
+        require(version, readable_from=readable_from, known=len(steps), create=create)
         if version < len(steps):
             _migrate(connection, steps, version)
         connection.execute("COMMIT")
@@ -41,7 +41,8 @@ def prepare(connection: psycopg.Connection[Any], *, create: bool) -> None:
         raise
 
 
-def _require(version: int, readable_from: int, known: int, create: bool) -> None:
+def require(version: int, *, readable_from: int, known: int, create: bool) -> None:
+    """See that a gateway that knows `known` steps can work with this version, or may bring it up to date."""
     if version > known and readable_from > known:
         raise LedgerDamaged(f"the ledger's schema is version {version}, this gateway knows {known}: upgrade this host")
     if version < known and not create:
