@@ -51,10 +51,15 @@ async def _serve(process: Process) -> None:
     spool = open_spool(config)
     outcomes = OutcomeRecorder(ledger, session, _journal(config, session), clock_ms, partial(give_up_ballast, spool))
     executor = ThreadPoolExecutor(READERS, thread_name_prefix="spool-read")
-    tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, Buffers(), clock_ms)
-    forwarder = Forwarder(tools, queue)
     changed = asyncio.Event()
     signals = Signals(changed.set)
+
+    def give_up(reason: str) -> None:
+        telemetry.problem("session_given_up", reason=reason)
+        signals.stop.set()
+
+    tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, Buffers(), clock_ms, give_up)
+    forwarder = Forwarder(tools, queue)
     async with asyncio.TaskGroup() as tasks:
         serving = [
             tasks.create_task(forwarder.run(config.destinations), name="forwarder"),

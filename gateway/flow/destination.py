@@ -29,6 +29,7 @@ from gateway import telemetry
 from gateway.config.values import SOURCE_CALLING_AE_TITLE, Destination
 from gateway.errors import (
     AssociationRejected,
+    LeaseLost,
     LedgerError,
     PeerError,
     SpoolCorrupt,
@@ -42,6 +43,7 @@ from gateway.flow.line import Line, Slot
 from gateway.flow.outcomes import OutcomeRecorder, tell
 from gateway.flow.send import CHUNK_BYTES, Buffers, DataSet, calling_ae_title, context_of
 from gateway.flow.stock import Stock
+from gateway.flow.trouble import Trouble
 from gateway.flow.verdict import Verdicts
 from gateway.ledger.base import DERIVE, Ledger
 from gateway.ledger.thread import LedgerThread
@@ -71,6 +73,7 @@ class Tools:
     executor: Executor
     buffers: Buffers
     clock_ms: Callable[[], int]
+    give_up: Callable[[str], None]  # ends this process, for a reason: what it has is given back
 
 
 class DestinationQueue:
@@ -88,6 +91,7 @@ class DestinationQueue:
     ) -> None:
         self._tools = tools
         self._may_begin = may_begin
+        self._claim_trouble = Trouble("claim_failed")
         self._configure(destination)
         self._stock = Stock()
         self._health = Health(destination, tools.ledger, tools.clock_ms, saved, self._breaker_changed)
@@ -206,9 +210,13 @@ class DestinationQueue:
         self._more = False  # unless somebody wakes us meanwhile
         try:
             leases = await self._tools.ledger.call(claim, undo=give_back)
-        except LedgerError as error:
-            telemetry.problem("claim_failed", destination=name, reason=str(error))
+        except LeaseLost as error:
+            self._tools.give_up(str(error))
             return
+        except LedgerError as error:
+            self._claim_trouble.tell(destination=name, reason=str(error))
+            return
+        self._claim_trouble.over()
         now = asyncio.get_running_loop().time()
         if not leases or leases[-1].alone:
             self._dry_at = now

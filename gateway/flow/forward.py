@@ -23,6 +23,7 @@ from gateway.config.values import Destination
 from gateway.errors import LedgerError
 from gateway.flow.destination import DestinationQueue, Tools
 from gateway.flow.owners import Step, next_step
+from gateway.flow.trouble import Trouble
 from gateway.ledger.base import Forwarding, Ledger
 from gateway.model import DestinationState
 from gateway.work.base import WorkQueue
@@ -58,6 +59,7 @@ class Forwarder:
         self._look_now = asyncio.Event()
         self._looking = asyncio.Lock()
         self._stopping = False
+        self._trouble = Trouble("destinations_not_read")
         self._tasks: asyncio.TaskGroup | None = None
         self.begun = asyncio.Event()
 
@@ -122,8 +124,9 @@ class Forwarder:
             try:
                 seen = await self._tools.ledger.call(_forwarding)
             except LedgerError as error:
-                telemetry.problem("destinations_not_read", reason=str(error))
+                self._trouble.tell(reason=str(error))
                 return
+            self._trouble.over()
             me = self._tools.session.session_id
             step = next_step(me, seen, self._destinations, self._free_for_s(seen, looked_at_s))
             owned = {each.name for each in seen.destinations if each.owner is not None and each.owner.session_id == me}

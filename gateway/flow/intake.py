@@ -17,6 +17,7 @@ from collections.abc import Callable
 from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
 from gateway.flow.pace import Pace
+from gateway.flow.trouble import Trouble
 from gateway.ledger.base import Ledger, RecordedArrival
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Arrival, DuplicateKind
@@ -96,6 +97,7 @@ class Recorder:
         self._idle = asyncio.Event()
         self._idle.set()
         self._failed = False
+        self._trouble = Trouble("arrivals_wait_for_ledger")
 
     @property
     def open(self) -> bool:
@@ -158,7 +160,7 @@ class Recorder:
         try:
             results = await self._ledger.call(record)
         except (LedgerBusy, LedgerFull) as error:
-            telemetry.problem("arrivals_wait_for_ledger", reason=str(error), unrecorded=len(self._waiting))
+            self._trouble.tell(reason=str(error), unrecorded=len(self._waiting))
             telemetry.not_ready("intake_closed", not self.open, "the ledger lags too far behind")
             if isinstance(error, LedgerFull):
                 self._no_room()
@@ -167,6 +169,7 @@ class Recorder:
         except LedgerError as error:
             self.close_intake(error)
             return
+        self._trouble.over()
         for _ in batch:
             self._waiting.popleft()
         telemetry.not_ready("intake_closed", not self.open)

@@ -26,6 +26,7 @@ from gateway.flow.decide import Decided, copied, decide
 from gateway.flow.history import History
 from gateway.flow.remake import Remaker
 from gateway.flow.seal import Sealer
+from gateway.flow.trouble import Trouble
 from gateway.flow.watch import Watch
 from gateway.ledger.base import Ledger, RoutedInstance
 from gateway.model import Decision, InstanceLease, InstanceState, Quarantine, Routing, Session
@@ -72,6 +73,7 @@ class Router:
         self.draining = False
         self._rested: Callable[[], None] = lambda: None
         self._history = history
+        self._trouble = Trouble("routing_waits_for_ledger")
         self._history_waits = False
         self._ledger = ledger
         self._session = session
@@ -115,8 +117,9 @@ class Router:
             rested()
             try:
                 leases = self._claim()
+                self._trouble.over()
             except (LedgerBusy, LedgerFull) as error:
-                telemetry.problem("routing_waits_for_ledger", reason=str(error))
+                self._trouble.tell(reason=str(error))
                 leases = []
             if self._book is not None and leases:
                 self._route(self._book, leases, watch, stopping)
@@ -124,7 +127,7 @@ class Router:
             try:
                 more_copies = not self.draining and self._remaker.turn(self._book, watch, stopping)
             except (LedgerBusy, LedgerFull) as error:
-                telemetry.problem("routing_waits_for_ledger", reason=str(error))
+                self._trouble.tell(reason=str(error))
             if self._failed is not None:
                 raise self._failed
             self._remember(at_once=False)
@@ -146,7 +149,7 @@ class Router:
             if self._book is not None and leases:
                 self._route(self._book, leases, watch, stopping, makes_copies=False)
         except (LedgerBusy, LedgerFull) as error:
-            telemetry.problem("routing_waits_for_ledger", reason=str(error))
+            self._trouble.tell(reason=str(error))
         except Exception as error:  # noqa: BLE001 - it ends this process, as it would elsewhere; the copy has no part in it
             self._failed = error
 
@@ -258,7 +261,7 @@ class Router:
                 self._record(routings, quarantines, associations)
             except (LedgerBusy, LedgerFull) as error:
                 # What was claimed is ours until we say what became of it: nobody else would ever route it.
-                telemetry.problem("routing_waits_for_ledger", reason=str(error))
+                self._trouble.tell(reason=str(error))
                 watch.rest()
                 if stopping():
                     return False

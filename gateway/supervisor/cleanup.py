@@ -1,7 +1,7 @@
 """What is done after a child's death, in threads of its own: the loop only says what, and hears when it is done.
 
 A `Lane` does one job at a time, in order. A job that fails goes to the end and comes again when its time is due (1 s,
-doubling to 30 s), so that it holds up no other. There is one lane a kind of work: what is slow in one (the checksums
+doubling to 10 s), so that it holds up no other. There is one lane a kind of work: what is slow in one (the checksums
 of a long adoption) holds up nothing of the other (a session that is voided, so that others take over its leases).
 
 Called by `gateway.supervisor.loop`.
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
+RETRY_MIN_S, RETRY_MAX_S = 1.0, 10.0
 
 
 @dataclass(eq=False, slots=True)

@@ -72,7 +72,7 @@ def test_every_outcome_of_an_association_and_reason_of_readiness_is_told() -> No
 
 
 def _events() -> dict[str, str]:
-    """event → level, from the calls in the source: `problem("…")`, `event("…")`, `emit("level", "…")`."""
+    """event → level, from the calls in the source: `problem("…")`, `Trouble("…")`, `event("…")`, `emit("level", "…")`."""
     found: dict[str, str] = {}
     for path in (ROOT / "gateway").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -80,7 +80,7 @@ def _events() -> dict[str, str]:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 words = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
                 trouble = {kw.arg: getattr(kw.value, "value", None) for kw in node.keywords}.get("trouble")
-                if name == "problem" and words and re.fullmatch(r"[a-z_]+", words[0]):
+                if name in ("problem", "Trouble") and words and re.fullmatch(r"[a-z_]+", words[0]):
                     found[words[0]] = "warning"
                 elif name == "event" and words:
                     found[words[0]] = "warning" if trouble is not False and "trouble" in ast.dump(node) else "info"

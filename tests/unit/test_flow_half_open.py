@@ -58,7 +58,9 @@ def test_copies_that_are_not_there_do_not_keep_a_destination_half_open(
         outcomes = OutcomeRecorder(thread, forwarder, cast("Any", None), clock_ms, lambda: None)
         settings = Destination(name="dr", host="127.0.0.1", port=1, ae_title="X", calling_ae_title="GW")
         nothing = cast("Any", None)
-        tools = Tools(thread, forwarder, nothing, outcomes, nothing, ThreadPoolExecutor(1), nothing, clock_ms)
+        tools = Tools(
+            thread, forwarder, nothing, outcomes, nothing, ThreadPoolExecutor(1), nothing, clock_ms, pytest.fail
+        )
         queue = DestinationQueue(settings, tools, nothing)
         queue._health.window = replace(queue._health.window, breaker=Breaker.HALF_OPEN)
         tried = asyncio.Event()
