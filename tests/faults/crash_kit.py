@@ -7,9 +7,7 @@ checker decide.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -23,6 +21,7 @@ from tests.harness.archive import OurArchive
 from tests.harness.checker import Evidence, Report, check
 from tests.harness.data import Instance, make_instances
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
+from tests.harness.ledgerrows import Source, rows
 from tests.harness.sender import Journal, JournalSender
 from tests.harness.tools import wait_until
 
@@ -85,13 +84,13 @@ class Scene:
         """
 
         def quiet() -> bool:
-            work = open_work(self.config.ledger_path)
+            work = open_work(self.config.ledger_source)
             return not any(count for state, count in work.items() if self.purges or state != "settled")
 
         wait_until(
             quiet,
             timeout_s,
-            lambda: f"nothing to move: {open_work(self.config.ledger_path)}\n{self.gateway.log()[-3000:]}",
+            lambda: f"nothing to move: {open_work(self.config.ledger_source)}\n{self.gateway.log()[-3000:]}",
             interval_s=0.1,
         )
         self.wait_accounted_for()
@@ -103,7 +102,7 @@ class Scene:
     def orphans(self) -> list[str]:
         """Files of receivers that are dead which the ledger does not know. Of the live one's, its pool is no orphan."""
         found = list(scan(Spool(self.config.spool_dir, 0, 0)))
-        known = known_instances(self.config.ledger_path)
+        known = known_instances(self.config.ledger_source)
         newest = max((one.generation for one in found), default="")
         return [
             f"{one.relative} ({one.state})"
@@ -136,34 +135,25 @@ class Scene:
             ledger.close()
 
 
-def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a look at the ledger's file; none while it cannot be read."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
-            return connection.execute(query).fetchall()
-    except sqlite3.Error:
-        return []
-
-
-def open_work(path: Path) -> dict[str, int]:
+def open_work(source: Source) -> dict[str, int]:
     """State → how many instances and deliveries still have a way to go; {"unreadable": 1} for a ledger that is."""
-    rows = _rows(
-        path,
+    found = rows(
+        source,
         "SELECT state, count(*) FROM instance WHERE state IN ('received', 'settled', 'purging') GROUP BY 1 UNION ALL "
         "SELECT state, count(*) FROM delivery WHERE state IN ('ready', 'leased', 'deferred') GROUP BY 1 UNION ALL "
         "SELECT 'readable', 0",
     )
-    return {state: count for state, count in rows if state != "readable"} if rows else {"unreadable": 1}
+    return {state: count for state, count in found if state != "readable"} if found else {"unreadable": 1}
 
 
-def leased_deliveries(path: Path) -> int:
+def leased_deliveries(source: Source) -> int:
     """How many deliveries are leased in the ledger."""
-    return int(_rows(path, "SELECT count(*) FROM delivery WHERE state = 'leased'")[0][0])
+    return int(rows(source, "SELECT count(*) FROM delivery WHERE state = 'leased'")[0][0])
 
 
-def known_instances(path: Path) -> set[str]:
+def known_instances(source: Source) -> set[str]:
     """Every instance id that the ledger has."""
-    return {instance_id for (instance_id,) in _rows(path, "SELECT instance_id FROM instance")}
+    return {instance_id for (instance_id,) in rows(source, "SELECT instance_id FROM instance")}
 
 
 class Load:

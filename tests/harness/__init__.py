@@ -16,6 +16,7 @@
 `sender`            many associations that write down what they were told
 `gatewayprocess`    `gateway run` as a child, its configuration, roles, metrics and logs
 `evidence`          what the spool, the ledger and text sinks say, as the checker reads them
+`ledgerrows`        SQL on a ledger of either kind, read-only
 `checker`           LOST, FALSE, ALTERED and PHI, computed from what senders, spool, ledger and archives say
 `strace`            system calls that fail, stall, kill; and how many there were
 `machine`           network namespaces, small file systems, power cuts (root only)

@@ -109,7 +109,7 @@ class World:
         evidence = Evidence(
             journals=[self.journal.path],
             spool_dir=self.folder / "state" / "spool",
-            ledger=LedgerView.from_sqlite(self.folder / "state" / "ledger.db"),
+            ledger=LedgerView.read(self.folder / "state" / "ledger.db"),
             archives=self.archives,
             routing=self.routing or None,
             sinks=self.sinks,
@@ -276,7 +276,7 @@ def test_a_quarantined_instance_is_safe_while_its_file_is(world: World) -> None:
 
 def test_a_lost_ledger_is_no_loss_as_long_as_the_spool_is_whole(world: World) -> None:
     one, arrival = one_routed(world)
-    gone = LedgerView.from_sqlite(world.folder / "no-such.db")
+    gone = LedgerView.read(world.folder / "no-such.db")
     assert gone.problem
     assert kinds(world.check(ledger=gone)) == []
     world.path(arrival).unlink()
