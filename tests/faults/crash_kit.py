@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,15 @@ def scaled(short: int, long: int) -> int:
     return long if LONG else short
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a gateway takes instances, and where it is written down what it said."""
+
+    host: str
+    port: int
+    journal: Journal
+
+
 class Scene:
     """A gateway, its archives and a journal. `archives`: their names; `sections` go to `GatewayConfig`."""
 
@@ -57,6 +67,10 @@ class Scene:
         self.purges = "keep" not in sections.get("spool", {})
         self.gateway = GatewayProcess(self.config)
         self.journal = Journal(folder / "journal.jsonl")
+
+    @property
+    def host(self) -> str:
+        return self.config.host
 
     @property
     def port(self) -> int:
@@ -164,7 +178,7 @@ class Load:
 
     def __init__(
         self,
-        scene: Scene,
+        door: Scene | Door,
         *,
         associations: int = 4,
         round_size: int = 30,
@@ -173,7 +187,7 @@ class Load:
         timeout_s: float = 30.0,
         seed: int = 1,
     ) -> None:
-        self._scene = scene
+        self._door = door
         self._instances: Iterator[Instance] = make_instances(
             10**9, patients=5, series_per_study=2, pixel_bytes=pixel_bytes, seed=seed
         )
@@ -218,9 +232,10 @@ class Load:
 
     def _round(self) -> None:
         sender = JournalSender(
-            self._scene.port,
-            self._scene.journal,
+            self._door.port,
+            self._door.journal,
             [next(self._instances) for _ in range(self._round_size)],
+            host=self._door.host,
             associations=self._associations,
             timeout_s=self._timeout_s,
         ).start()

@@ -122,6 +122,11 @@ class RedisServer:
             self.thaw()
 
     @property
+    def folder(self) -> Path:
+        """Where its files and its log are."""
+        return self._folder.path
+
+    @property
     def running(self) -> bool:
         return self.process is not None and self.process.running
 
