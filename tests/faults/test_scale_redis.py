@@ -4,10 +4,9 @@ in its hands; and jobs that somebody else put there.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from tests.harness.tools import require, wait_until
 
 QUEUE = "gateway.route"
 MOST_ATTEMPTS = 5
-AWAY_S = 600.0 if LONG else 0.0  # how long each trouble lasts, besides the work done meanwhile
+SILENT_S = 600.0 if LONG else 0.0  # how long Redis is unreachable, besides the work done meanwhile
 
 
 @pytest.fixture
@@ -74,13 +73,14 @@ def full(redis: RedisServer) -> Iterator[None]:
 def silent(redis: RedisServer) -> Iterator[None]:
     with redis.frozen():
         yield
+        threading.Event().wait(SILENT_S)
 
 
 TROUBLES: tuple[Callable[[RedisServer], AbstractContextManager[None]], ...] = (killed, emptied, full, silent)
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(120 + int(AWAY_S) * len(TROUBLES))
+@pytest.mark.timeout(120 + int(SILENT_S))
 def test_whatever_becomes_of_redis_intake_and_delivery_go_on(tmp_path: Path, redis: RedisServer) -> None:
     """Nobody is refused or sent twice, everything is everywhere, and at the end RQ routes again. Redis never held a
     name."""
@@ -90,10 +90,8 @@ def test_whatever_becomes_of_redis_intake_and_delivery_go_on(tmp_path: Path, red
             load.wait_acknowledged(30)
             for trouble in TROUBLES:
                 with trouble(redis):
-                    until = time.monotonic() + AWAY_S
                     load.wait_acknowledged(load.acknowledged + 30)
                     arrive(site, 30)
-                    wait_until(lambda until=until: time.monotonic() >= until, AWAY_S + 1, "the time to pass")
                 load.wait_acknowledged(load.acknowledged + 15)
         site.settle()
         redis.flush_all()
@@ -144,19 +142,24 @@ def test_a_worker_that_dies_between_taking_a_job_and_starting_it_loses_nothing(
         for instance in instances[5:]:
             with frozen([worker]):
                 send(site, [instance])
-                with contextlib.suppress(AssertionError):  # it did not wait for a job just then
-                    wait_until(lambda: client.llen(f"rq:queue:{QUEUE}:intermediate"), 1.0)
+                if taken_within(client, 1.0):
                     os.kill(worker, signal.SIGKILL)
-            if os.path.exists(f"/proc/{worker}/exe"):
-                site.settle()
-                continue
-            break
+                    break
+            site.settle()  # it did not wait for a job just then
         else:
             raise AssertionError("the worker never waited for a job")
         site.one.wait_replaced("worker", worker)
         site.settle()
         report = site.judge().assert_clean(delivered=True)
         assert report.duplicates.total() == 0
+
+
+def taken_within(client: Any, timeout_s: float) -> bool:
+    """Whether Redis gives the job to the worker that waits for one."""
+    try:
+        return bool(wait_until(lambda: client.llen(f"rq:queue:{QUEUE}:intermediate"), timeout_s))
+    except AssertionError:
+        return False
 
 
 @pytest.mark.chaos
