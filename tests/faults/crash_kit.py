@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +186,7 @@ class Load:
         pause_s: float = 0.3,
         pixel_bytes: int = 2048,
         timeout_s: float = 30.0,
+        per_association: int = 0,
         seed: int = 1,
     ) -> None:
         self._door = door
@@ -192,12 +194,13 @@ class Load:
             10**9, patients=5, series_per_study=2, pixel_bytes=pixel_bytes, seed=seed
         )
         self._associations, self._round_size = associations, round_size
-        self._pause_s, self._timeout_s = pause_s, timeout_s
+        self._pause_s, self._timeout_s, self._per_association = pause_s, timeout_s, per_association
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self.acknowledged = 0
         self.unanswered = 0
         self.refused = 0
+        self.problems: Counter[str] = Counter()  # associations that could not be had, or that ended
         self.error: BaseException | None = None
 
     def start(self) -> Self:
@@ -238,6 +241,7 @@ class Load:
             host=self._door.host,
             associations=self._associations,
             timeout_s=self._timeout_s,
+            per_association=self._per_association,
         ).start()
         ends: float | None = None
         counted = 0
@@ -253,6 +257,7 @@ class Load:
         sender.join(self._timeout_s)
         self.acknowledged += sender.acknowledged - counted
         self.unanswered += sender.statuses[None]
+        self.problems += sender.problems
         self.refused += sum(count for status, count in sender.statuses.items() if status)
 
     def __enter__(self) -> Self:
