@@ -1,9 +1,9 @@
 """What the tests of many machines share: hosts of one gateway, their ledger, their broker, and how they are judged.
 
 `Site` holds hosts that share one spool, one ledger and one Redis, between journaling senders and archives. A host is a
-`gateway run` with a state folder, ports, a host name (a UTS namespace of its own) and, on a `Lan`, an address of its
-own. `door` is what `crash_kit.Load` sends to. `settle` waits until nothing moves, `judge` has the checker decide: over
-what Redis ever wrote and PostgreSQL ever logged, too.
+`gateway run` with a state folder, ports, a name and, on a `Lan`, an address of its own. `door` is what
+`crash_kit.Load` sends to. `settle` waits until nothing moves, `judge` has the checker decide: over what Redis ever
+wrote and PostgreSQL ever logged, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.harness.ledgerrows import Source, rows
 from tests.harness.postgres import PostgresServer
 from tests.harness.redis import RedisServer
 from tests.harness.sender import Journal
-from tests.harness.tools import program, wait_until
+from tests.harness.tools import wait_until
 
 RECONCILED_WITHIN_S = 60.0
 
@@ -95,7 +95,8 @@ class Site:
         )
         config.folder.mkdir(parents=True, exist_ok=True)
         options = [] if host.roles == ROLES else ["--roles", ",".join(host.roles)]
-        wrapper = [*(self.lan.command(name) if self.lan else []), *named(name)]
+        wrapper = self.lan.command(name) if self.lan else []
+        config.document["host"] = name
         gateway = GatewayProcess(config, wrapper=wrapper, options=options)
         self.sinks.add_tree(gateway.log_dir)
         gateway.sinks = self.sinks
@@ -207,13 +208,6 @@ class Site:
             **evidence,
         }
         return check(Evidence(**given))
-
-
-def named(host: str) -> list[str]:
-    """The words before a command that run it on a host of this name, where we are root; else it has ours."""
-    if os.geteuid() != 0:
-        return []
-    return [program("unshare"), "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]
 
 
 _DEFLATED = re.compile(rb"\x78[\x01\x5e\x9c\xda]")

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tests.harness import backends
 from tests.harness.ledgerrows import Source
 from tests.harness.tools import free_port
 
@@ -72,7 +73,7 @@ class GatewayConfig:
             "console": {"host": host, "port": self.console_port},
             "log": {"format": "json", "level": "debug"},
         }
-        _lay_over(self.document, sections)
+        _lay_over(self.document, {**backends.sections(sections), **sections})
         self.state_dir = Path(self.document["state_dir"])
         self.spool_dir = Path(self.document["spool"]["dir"])
 
