@@ -7,12 +7,12 @@ checker decide.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +23,7 @@ from tests.harness.archive import OurArchive
 from tests.harness.checker import Evidence, Report, check
 from tests.harness.data import Instance, make_instances
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
+from tests.harness.ledgerrows import Source, rows
 from tests.harness.sender import Journal, JournalSender
 from tests.harness.tools import wait_until
 
@@ -34,6 +35,15 @@ READY_WITHIN_S = 120.0  # a bound for a crowded machine; a start takes about two
 def scaled(short: int, long: int) -> int:
     """A number for the short version of a campaign, or for the long one (GATEWAY_CHAOS=long)."""
     return long if LONG else short
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a gateway takes instances, and where it is written down what it said."""
+
+    host: str
+    port: int
+    journal: Journal
 
 
 class Scene:
@@ -58,6 +68,10 @@ class Scene:
         self.purges = "keep" not in sections.get("spool", {})
         self.gateway = GatewayProcess(self.config)
         self.journal = Journal(folder / "journal.jsonl")
+
+    @property
+    def host(self) -> str:
+        return self.config.host
 
     @property
     def port(self) -> int:
@@ -85,13 +99,13 @@ class Scene:
         """
 
         def quiet() -> bool:
-            work = open_work(self.config.ledger_path)
+            work = open_work(self.config.ledger_source)
             return not any(count for state, count in work.items() if self.purges or state != "settled")
 
         wait_until(
             quiet,
             timeout_s,
-            lambda: f"nothing to move: {open_work(self.config.ledger_path)}\n{self.gateway.log()[-3000:]}",
+            lambda: f"nothing to move: {open_work(self.config.ledger_source)}\n{self.gateway.log()[-3000:]}",
             interval_s=0.1,
         )
         self.wait_accounted_for()
@@ -103,7 +117,7 @@ class Scene:
     def orphans(self) -> list[str]:
         """Files of receivers that are dead which the ledger does not know. Of the live one's, its pool is no orphan."""
         found = list(scan(Spool(self.config.spool_dir, 0, 0)))
-        known = known_instances(self.config.ledger_path)
+        known = known_instances(self.config.ledger_source)
         newest = max((one.generation for one in found), default="")
         return [
             f"{one.relative} ({one.state})"
@@ -136,34 +150,25 @@ class Scene:
             ledger.close()
 
 
-def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a look at the ledger's file; none while it cannot be read."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
-            return connection.execute(query).fetchall()
-    except sqlite3.Error:
-        return []
-
-
-def open_work(path: Path) -> dict[str, int]:
+def open_work(source: Source) -> dict[str, int]:
     """State → how many instances and deliveries still have a way to go; {"unreadable": 1} for a ledger that is."""
-    rows = _rows(
-        path,
+    found = rows(
+        source,
         "SELECT state, count(*) FROM instance WHERE state IN ('received', 'settled', 'purging') GROUP BY 1 UNION ALL "
         "SELECT state, count(*) FROM delivery WHERE state IN ('ready', 'leased', 'deferred') GROUP BY 1 UNION ALL "
         "SELECT 'readable', 0",
     )
-    return {state: count for state, count in rows if state != "readable"} if rows else {"unreadable": 1}
+    return {state: count for state, count in found if state != "readable"} if found else {"unreadable": 1}
 
 
-def leased_deliveries(path: Path) -> int:
+def leased_deliveries(source: Source) -> int:
     """How many deliveries are leased in the ledger."""
-    return int(_rows(path, "SELECT count(*) FROM delivery WHERE state = 'leased'")[0][0])
+    return int(rows(source, "SELECT count(*) FROM delivery WHERE state = 'leased'")[0][0])
 
 
-def known_instances(path: Path) -> set[str]:
+def known_instances(source: Source) -> set[str]:
     """Every instance id that the ledger has."""
-    return {instance_id for (instance_id,) in _rows(path, "SELECT instance_id FROM instance")}
+    return {instance_id for (instance_id,) in rows(source, "SELECT instance_id FROM instance")}
 
 
 class Load:
@@ -174,26 +179,28 @@ class Load:
 
     def __init__(
         self,
-        scene: Scene,
+        door: Scene | Door,
         *,
         associations: int = 4,
         round_size: int = 30,
         pause_s: float = 0.3,
         pixel_bytes: int = 2048,
         timeout_s: float = 30.0,
+        per_association: int = 0,
         seed: int = 1,
     ) -> None:
-        self._scene = scene
+        self._door = door
         self._instances: Iterator[Instance] = make_instances(
             10**9, patients=5, series_per_study=2, pixel_bytes=pixel_bytes, seed=seed
         )
         self._associations, self._round_size = associations, round_size
-        self._pause_s, self._timeout_s = pause_s, timeout_s
+        self._pause_s, self._timeout_s, self._per_association = pause_s, timeout_s, per_association
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self.acknowledged = 0
         self.unanswered = 0
         self.refused = 0
+        self.problems: Counter[str] = Counter()  # associations that could not be had, or that ended
         self.error: BaseException | None = None
 
     def start(self) -> Self:
@@ -228,11 +235,13 @@ class Load:
 
     def _round(self) -> None:
         sender = JournalSender(
-            self._scene.port,
-            self._scene.journal,
+            self._door.port,
+            self._door.journal,
             [next(self._instances) for _ in range(self._round_size)],
+            host=self._door.host,
             associations=self._associations,
             timeout_s=self._timeout_s,
+            per_association=self._per_association,
         ).start()
         ends: float | None = None
         counted = 0
@@ -248,6 +257,7 @@ class Load:
         sender.join(self._timeout_s)
         self.acknowledged += sender.acknowledged - counted
         self.unanswered += sender.statuses[None]
+        self.problems += sender.problems
         self.refused += sum(count for status, count in sender.statuses.items() if status)
 
     def __enter__(self) -> Self:

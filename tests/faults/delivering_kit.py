@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from tests.faults.crash_kit import Scene, known_instances
 from tests.harness.archive import OurArchive
 from tests.harness.checker import Report
 from tests.harness.data import Instance
+from tests.harness.ledgerrows import look
 from tests.harness.sender import JournalSender
 from tests.harness.tools import wait_until
 
@@ -64,7 +63,7 @@ class Delivering(Scene):
         sender = JournalSender(self.port, self.journal, instances, **also).run(120)
         assert sender.acknowledged == len(instances), (sender.statuses, sender.problems)
         self._sent += len(instances)
-        wait_until(lambda: len(known_instances(self.config.ledger_path)) >= self._sent, 30, "the ledger to know them")
+        wait_until(lambda: len(known_instances(self.config.ledger_source)) >= self._sent, 30, "the ledger to know them")
         return sender
 
     def deliveries(self, destination: str) -> dict[str, Delivery]:
@@ -72,13 +71,10 @@ class Delivering(Scene):
         query = (
             "SELECT i.sop_instance_uid, n.name, d.state, d.code, d.reason, d.status, d.attempts, d.uncertain "
             "FROM delivery d JOIN destination n USING (destination_key) JOIN instance i ON i.seq = d.instance_seq "
-            "WHERE n.name = ? ORDER BY d.delivery_id"
+            "ORDER BY d.delivery_id"
         )
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.config.ledger_path}?mode=ro", uri=True, timeout=10)
-        ) as connection:
-            rows = connection.execute(query, (destination,)).fetchall()
-        return {row[0]: Delivery(*row[:7], bool(row[7])) for row in rows}
+        with look(self.config.ledger_source) as ask:
+            return {row[0]: Delivery(*row[:7], bool(row[7])) for row in ask(query) if row[1] == destination}
 
     def states(self, destination: str) -> dict[str, int]:
         """State → how many deliveries of a destination."""

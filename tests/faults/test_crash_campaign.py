@@ -101,7 +101,7 @@ class Killer:
         self.kills[target] += 1
 
     def _leased_now(self, forwarders: list[int]) -> int:
-        return leased_deliveries(self.scene.config.ledger_path) if forwarders else 0
+        return leased_deliveries(self.scene.config.ledger_source) if forwarders else 0
 
     @staticmethod
     def _end(pid: int) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crash_kit import LONG, READY_WITHIN_S, Load, Scene, scaled
+from tests.harness.backends import about_sqlite
 from tests.harness.gatewayprocess import GatewayProcess, command_line
 from tests.harness.strace import Strace, inject
 from tests.harness.tools import require, wait_until
+
+pytestmark = about_sqlite
 
 KILLS_A_SUPERVISOR = 4  # then the gateway is started anew: the backoff doubles with every death of a child
 ROLES = ("receiver", "worker", "forwarder", "console")

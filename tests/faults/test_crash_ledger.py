@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crash_kit import LONG, READY_WITHIN_S, Scene, scaled
+from tests.harness.backends import about_sqlite
 from tests.harness.data import make_instances
 from tests.harness.sender import JournalSender
 from tests.harness.strace import Strace, inject, kill_points, read_trace
 from tests.harness.tools import listening, require, run, wait_until
+
+pytestmark = about_sqlite
 
 OUT_OF_RESOURCES = 0xA700
 FILES = ("", "-wal", "-shm")

@@ -75,10 +75,10 @@ def test_a_role_that_stands_still_is_replaced_and_the_others_go_on(tmp_path: Pat
         scene.archives["pacs"].on_store = lambda facts: Behaviour(delay_s=0.1)
         JournalSender(scene.port, scene.journal, instances[20:30]).run()
         if role == "forwarder":
-            wait_until(lambda: leased_deliveries(scene.config.ledger_path) > 0, 30, "deliveries under way")
+            wait_until(lambda: leased_deliveries(scene.config.ledger_source) > 0, 30, "deliveries under way")
         pid = gateway.kill_role(role, number=signal.SIGSTOP)
         wait_until(lambda: all_stopped(pid), 10, f"{role} to stand still")
-        leased = leased_deliveries(scene.config.ledger_path)
+        leased = leased_deliveries(scene.config.ledger_source)
         try:
             if role != "receiver":
                 JournalSender(scene.port, scene.journal, instances[30:]).run(10)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from gateway.flow.dispatch import LONE_FAILURES
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archive import Behaviour, StoreFacts
 from tests.harness.data import Instance, make_instance, make_instances
+from tests.harness.ledgerrows import look
 from tests.harness.tools import wait_until
 
 
@@ -72,9 +71,9 @@ def test_a_file_damaged_between_routing_and_sending_is_quarantined_and_never_lea
 
 
 def _spool_path(scene: Delivering, instance: Instance) -> Path:
-    query = "SELECT p.path FROM payload p JOIN instance i ON i.seq = p.instance_seq WHERE i.sop_instance_uid = ?"
-    with contextlib.closing(sqlite3.connect(f"file:{scene.config.ledger_path}?mode=ro", uri=True)) as connection:
-        return scene.config.spool_dir / str(connection.execute(query, (instance.sop_instance_uid,)).fetchone()[0])
+    query = "SELECT i.sop_instance_uid, p.path FROM payload p JOIN instance i ON i.seq = p.instance_seq"
+    with look(scene.config.ledger_source) as ask:
+        return scene.config.spool_dir / str(dict(ask(query))[instance.sop_instance_uid])
 
 
 def test_an_exact_duplicate_is_acknowledged_reported_and_sent_as_the_destination_wants(tmp_path: Path) -> None:

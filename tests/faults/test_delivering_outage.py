@@ -16,6 +16,7 @@ from gateway.flow.destination import CLAIM
 from tests.faults.crash_kit import scaled
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archive import Admission, Behaviour, StoreFacts
+from tests.harness.backends import about_sqlite
 from tests.harness.data import make_instance, make_instances
 from tests.harness.proxy import TcpProxy
 from tests.harness.tools import wait_until
@@ -103,6 +104,7 @@ def test_a_forwarder_killed_after_the_peer_stored_makes_one_duplicate_at_most(tm
         assert max(len(copies) for copies in pacs.contents().values()) <= 2
 
 
+@about_sqlite
 def test_a_forwarder_that_cannot_record_outcomes_claims_no_more_and_its_journal_tells(tmp_path: Path) -> None:
     """The ledger is locked by somebody else while the archive answers Success, then the forwarder is killed.
 

@@ -16,6 +16,7 @@ import pytest
 from tests.faults.receiving_kit import CONTEXTS, CT, ECHO, LONG, OUT_OF_RESOURCES, Scene, scene
 from tests.harness import wire
 from tests.harness.archive import OurArchive
+from tests.harness.backends import about_sqlite
 from tests.harness.data import make_instance, make_instances
 from tests.harness.gatewayprocess import ROOT
 from tests.harness.machine import limit_descriptors, restore_descriptors
@@ -107,6 +108,7 @@ def ledger_locked(served: Scene) -> Iterator[None]:
         yield
 
 
+@about_sqlite
 @pytest.mark.chaos
 def test_while_the_ledger_is_busy_instances_are_taken_and_no_role_dies(served: Scene) -> None:
     """The lock is away for longer than any writer waits: Success for what is in the spool; recorded and sent after."""
@@ -122,6 +124,7 @@ def test_while_the_ledger_is_busy_instances_are_taken_and_no_role_dies(served: S
     served.judge()
 
 
+@about_sqlite
 def test_what_was_taken_while_the_ledger_was_busy_is_adopted_when_the_receiver_dies(served: Scene) -> None:
     """The receiver is killed before it could record anything: the files are found, and everything arrives."""
     instances = list(make_instances(20, pixel_bytes=5000, seed=3))
@@ -133,6 +136,7 @@ def test_what_was_taken_while_the_ledger_was_busy_is_adopted_when_the_receiver_d
     served.judge()
 
 
+@about_sqlite
 @pytest.mark.chaos
 def test_past_10000_unrecorded_instances_intake_closes_and_opens_again(tmp_path: Path) -> None:
     """Within bounds: the 10,001st is refused with 0xA700, or its association rejected for now; all others arrive."""

@@ -14,9 +14,12 @@ from gateway.config import Config, load
 from gateway.errors import LedgerError, LedgerFull
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Arrival
+from tests.harness.backends import about_sqlite
 from tests.harness.gatewayprocess import GatewayConfig
 from tests.harness.machine import Tmpfs
 from tests.unit.spool_kit import make_intake, make_meta, make_spool, store
+
+pytestmark = about_sqlite
 
 COUNT = 300
 

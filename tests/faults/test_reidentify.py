@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from gateway.transform.deidentify.keypair import make_pair, read_private
 from gateway.transform.deidentify.seal import unseal
 from tests.faults.test_transforms import Scene
 from tests.harness.data import Instance, make_instance, make_instances
+from tests.harness.ledgerrows import look
 from tests.harness.sender import JournalSender
 from tests.harness.strace import Strace, inject
 from tests.harness.tools import Completed, require, run, wait_until
@@ -68,14 +67,14 @@ class Kept(Scene):
 
     def rows(self) -> list[tuple[str, bytes]]:
         """(pseudonym, sealed) of the ledger."""
-        with closing(sqlite3.connect(f"file:{self.config.ledger_path}?mode=ro", uri=True, timeout=10)) as connection:
-            return connection.execute("SELECT pseudonym, sealed FROM pseudonym").fetchall()
+        with look(self.config.ledger_source) as ask:
+            return [(pseudonym, sealed) for pseudonym, sealed in ask("SELECT pseudonym, sealed FROM pseudonym")]
 
     def audit(self) -> list[tuple[str, str, int]]:
         """(filter, reason, count) of each look."""
-        with closing(sqlite3.connect(f"file:{self.config.ledger_path}?mode=ro", uri=True, timeout=10)) as connection:
-            query = "SELECT filter, reason, count FROM audit WHERE action = 'reidentify' ORDER BY audit_key"
-            return connection.execute(query).fetchall()
+        query = "SELECT filter, reason, count FROM audit WHERE action = 'reidentify' ORDER BY audit_key"
+        with look(self.config.ledger_source) as ask:
+            return [(which, reason, count) for which, reason, count in ask(query)]
 
     def send(self, instances: Any, **also: Any) -> JournalSender:
         return super().send(instances, calling="SENDER", **also)

@@ -16,9 +16,11 @@
 `sender`            many associations that write down what they were told
 `gatewayprocess`    `gateway run` as a child, its configuration, roles, metrics and logs
 `evidence`          what the spool, the ledger and text sinks say, as the checker reads them
+`ledgerrows`        SQL on a ledger of either kind, read-only
 `checker`           LOST, FALSE, ALTERED and PHI, computed from what senders, spool, ledger and archives say
 `strace`            system calls that fail, stall, kill; and how many there were
 `machine`           network namespaces, small file systems, power cuts (root only)
+`lan`               hosts in network namespaces, a cable for each service that each of them uses (root only)
 ==================  ====================================================================================
 
 A test asks for what it needs with `require("storescp")`: a missing tool skips it on a developer's machine and fails

@@ -1,8 +1,8 @@
 """What the checker looks at: the spool's files, the ledger's rows, and text where no patient may be named.
 
 `read_spool` reads files by the Part 10 format (file meta by pydicom, data set bytes after it) and asks `gateway.spool`
-only whether a file would be adopted. `LedgerView` is one consistent look at a ledger: `from_sqlite` opens the file
-read-only and reads its tables, `from_ledger` asks the public methods of any implementation (which tell no checksum).
+only whether a file would be adopted. `LedgerView` is one consistent look at a ledger: `read` reads the tables of
+either kind, read-only, `from_ledger` asks the public methods of any implementation (which tell no checksum).
 `Sinks` collects logs, metrics, pages and command lines.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 from pynetdicom.dsutils import split_dataset
 
 from tests.harness.data import sha256_from
+from tests.harness.ledgerrows import Ask, Source, Unreadable, look
 
 if TYPE_CHECKING:
     from gateway.ledger.base import Ledger
@@ -84,30 +84,25 @@ class LedgerView:
         return found
 
     @classmethod
-    def from_sqlite(cls, path: Path) -> LedgerView:
-        """Read the tables in one read-only transaction. A file that cannot be read gives a view with a problem."""
+    def read(cls, source: Source) -> LedgerView:
+        """Read the tables in one read-only transaction. A ledger that cannot be read gives a view with a problem."""
         try:
-            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=30)
-        except sqlite3.Error as error:
+            with look(source) as ask:
+                return cls._read(ask)
+        except Unreadable as error:
             return cls(problem=str(error))
-        with contextlib.closing(connection):
-            try:
-                connection.execute("BEGIN")
-                return cls._read(connection)
-            except sqlite3.Error as error:
-                return cls(problem=str(error))
 
     @classmethod
-    def _read(cls, connection: sqlite3.Connection) -> LedgerView:
+    def _read(cls, ask: Ask) -> LedgerView:
         deliveries: dict[int, list[LedgerDelivery]] = {}
-        for seq, name, state in connection.execute(
+        for seq, name, state in ask(
             "SELECT d.instance_seq, n.name, d.state FROM delivery d JOIN destination n USING (destination_key)"
         ):
             deliveries.setdefault(seq, []).append(LedgerDelivery(name, state))
-        audited = connection.execute("SELECT count(*) FROM audit WHERE action = 'cancel'").fetchone()[0] > 0
+        audited = ask("SELECT count(*) FROM audit WHERE action = 'cancel'")[0][0] > 0
         instances = {}
-        for seq, instance_id, uid, state, reason, checksum, named, discard in connection.execute(
-            "SELECT i.seq, i.instance_id, i.sop_instance_uid, i.state, i.reason, lower(hex(p.checksum)), "
+        for seq, instance_id, uid, state, reason, checksum, named, discard in ask(
+            "SELECT i.seq, i.instance_id, i.sop_instance_uid, i.state, i.reason, p.checksum, "
             "d.destinations, d.discard FROM instance i "
             "LEFT JOIN payload p ON p.instance_seq = i.seq AND p.chain = '' "
             "LEFT JOIN decision d USING (decision_key)"
@@ -116,7 +111,7 @@ class LedgerView:
                 instance_id,
                 uid,
                 state,
-                checksum or "",
+                bytes(checksum or b"").hex(),
                 discarded=discard is not None,
                 cancelled=audited and reason.startswith(CANCELLED),
                 destinations=tuple(json.loads(named)) if named else (),

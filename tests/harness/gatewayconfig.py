@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from tests.harness import backends
+from tests.harness.ledgerrows import Source
 from tests.harness.tools import free_port
 
 _FAST_DESTINATIONS: dict[str, Any] = {
@@ -34,6 +36,9 @@ class GatewayConfig:
     name → YAML text; left out, one rule sends everything everywhere. Other keywords are sections of gateway.yaml, laid
     over the defaults key by key: `spool={"min_free": "1 GiB"}`, `destination_defaults={"attempts": 2}`. Change
     `document` or `rules` and `write` again to try a reload.
+
+    `host`: the address that it serves. Several of these with folders of their own, one `ledger={"url": …}`, one
+    `queue={"url": …}` and one `spool={"dir": …}` are the hosts of one gateway.
     """
 
     def __init__(
@@ -42,10 +47,12 @@ class GatewayConfig:
         destinations: Mapping[str, int | Mapping[str, Any]],
         *,
         rules: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
         **sections: Any,
     ) -> None:
         self.folder = folder
         self.path = folder / "gateway.yaml"
+        self.host = host
         self.port = free_port()
         self.metrics_port = free_port()
         self.console_port = free_port()
@@ -58,15 +65,15 @@ class GatewayConfig:
             "state_dir": str(self.state_dir),
             "spool": {"dir": str(self.spool_dir), "min_free": "8 MiB", "ballast": "1 MiB", "pool_size": 64},
             "rules": {"dir": str(self.rules_dir)},
-            "listeners": {"main": {"host": "127.0.0.1", "port": self.port, "ae_titles": []}},
+            "listeners": {"main": {"host": host, "port": self.port, "ae_titles": []}},
             "sources": {"loopback": {"hosts": ["127.0.0.0/8"]}},
             "destination_defaults": dict(_FAST_DESTINATIONS),
             "destinations": {name: self._destination(name, one) for name, one in destinations.items()},
-            "metrics": {"host": "127.0.0.1", "port": self.metrics_port},
-            "console": {"host": "127.0.0.1", "port": self.console_port},
+            "metrics": {"host": host, "port": self.metrics_port},
+            "console": {"host": host, "port": self.console_port},
             "log": {"format": "json", "level": "debug"},
         }
-        _lay_over(self.document, sections)
+        _lay_over(self.document, {**backends.sections(sections), **sections})
         self.state_dir = Path(self.document["state_dir"])
         self.spool_dir = Path(self.document["spool"]["dir"])
 
@@ -78,7 +85,14 @@ class GatewayConfig:
 
     @property
     def ledger_path(self) -> Path:
+        """The file of a SQLite ledger."""
         return self.state_dir / "ledger.db"
+
+    @property
+    def ledger_source(self) -> Source:
+        """Where `ledgerrows` finds the ledger: the file, or the URL of PostgreSQL."""
+        url = str(self.document.get("ledger", {}).get("url", "sqlite"))
+        return self.ledger_path if url == "sqlite" else url
 
     def write(self) -> Path:
         """Write gateway.yaml and the rule files (files no longer in `rules` are removed); the path of gateway.yaml."""

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import sys
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import wire
 from tests.harness.evidence import LedgerView, ProcessWatch, Sinks, descendants
 from tests.harness.gatewayconfig import GatewayConfig, replace, send_everything_to
+from tests.harness.ledgerrows import rows
 from tests.harness.rawpeer import Aborted, Closed, RawScu, Rejected
 from tests.harness.tools import Completed, Process, run, wait_until
 
@@ -98,7 +98,7 @@ class GatewayProcess:
         if last:
             return set(last.values()) == {"child_ready"}
         try:
-            with RawScu(self.config.port, timeout_s=2) as scu:
+            with RawScu(self.config.port, self.config.host, timeout_s=2) as scu:
                 scu.associate([(wire.VERIFICATION, wire.IMPLICIT_LE)])
                 scu.release()
         except (OSError, Closed):
@@ -252,7 +252,7 @@ class GatewayProcess:
         """Status and body of a page of the console (or of another port); (0, reason) when nobody answers."""
         try:
             with urllib.request.urlopen(
-                f"http://127.0.0.1:{port or self.config.console_port}{path}", timeout=10
+                f"http://{self.config.host}:{port or self.config.console_port}{path}", timeout=10
             ) as got:
                 return int(got.status), got.read().decode()
         except urllib.error.HTTPError as error:
@@ -295,21 +295,14 @@ class GatewayProcess:
 
     def ledger(self) -> LedgerView:
         """One look at its ledger."""
-        return LedgerView.from_sqlite(self.config.ledger_path)
+        return LedgerView.read(self.config.ledger_source)
 
     def deliveries(self) -> dict[tuple[str, str], int]:
         """(destination, state) → number of deliveries, counted from the rows; empty while there is no ledger."""
         query = (
             "SELECT n.name, d.state, count(*) FROM delivery d JOIN destination n USING (destination_key) GROUP BY 1, 2"
         )
-        with (
-            contextlib.suppress(sqlite3.Error),
-            contextlib.closing(
-                sqlite3.connect(f"file:{self.config.ledger_path}?mode=ro", uri=True, timeout=10)
-            ) as connection,
-        ):
-            return {(name, state): count for name, state, count in connection.execute(query)}
-        return {}
+        return {(name, state): count for name, state, count in rows(self.config.ledger_source, query)}
 
     def wait_delivered(self, count: int, destination: str, timeout_s: float = 60.0) -> None:
         """Wait until the ledger has this many deliveries of a destination as delivered."""

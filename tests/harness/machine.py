@@ -29,6 +29,11 @@ _FITHAW = 0xC0045878
 _numbers = itertools.count(os.getpid() % 200)
 
 
+def fresh_number() -> int:
+    """A number below 250 for a network's addresses, another each time."""
+    return next(_numbers) % 250
+
+
 class _Mounted:
     """A mount that ends with the test."""
 
@@ -166,7 +171,7 @@ class Network:
 
     def __init__(self) -> None:
         require("netns", "tc")
-        number = next(_numbers) % 250
+        number = fresh_number()
         self.name = f"gw{os.getpid()}-{number}"
         self._near, self._far = f"gwn{number}x{os.getpid() % 10000}", f"gwf{number}x{os.getpid() % 10000}"
         self.host_address = f"10.213.{number}.1"

@@ -12,6 +12,7 @@ import itertools
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -64,7 +65,7 @@ class PostgresServer:
     def start(self, timeout_s: float = 60.0) -> Self:
         """Start (again) on the same port, and wait until it answers, recovered from whatever happened."""
         assert self.process is None or not self.process.running, "it is running"
-        argv = [*self._folder.wrapper, program("postgres"), "-D", self._data]
+        argv: list[str | Path] = [*self._folder.wrapper, program("postgres"), "-D", self._data]
         self.process = process = Process(argv, self._folder.path / "log", "postgres", cwd=self._folder.path)
 
         def answers() -> bool:
@@ -150,7 +151,8 @@ class PostgresServer:
     def rows(self, query: str, values: tuple[Any, ...] = (), database: str = "postgres") -> list[tuple[Any, ...]]:
         """The rows of a query, asked as the administrator."""
         with self._connect(database) as connection:
-            return connection.execute(query, values).fetchall()
+            found: list[tuple[Any, ...]] = connection.execute(query, values).fetchall()
+            return found
 
     def disconnect(self, database: str) -> int:
         """Cut off every client of a database, as an administrator may; how many there were."""
@@ -188,7 +190,17 @@ class PostgresServer:
 
     def _initialise(self, settings: dict[str, str], tls: bool) -> None:
         password = self._folder.write("password", _ADMINISTRATOR_PASSWORD)
-        words = ["-U", _ADMINISTRATOR, "-E", "UTF8", "--locale=C", "-A", "scram-sha-256", "--pwfile", password]
+        words: list[str | Path] = [
+            "-U",
+            _ADMINISTRATOR,
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            password,
+        ]
         quick = ["--no-sync", "--no-instructions", "--wal-segsize=4"]
         run([*self._folder.wrapper, program("initdb"), "-D", self._data, *words, *quick], cwd=self._folder.path).check()
         settings |= {"listen_addresses": self.host, "port": str(self.port)}

@@ -4,7 +4,8 @@
 the target, `down`: back) is a `Lane` whose faults may change while bytes flow: `bytes_per_s`, `stalled` (nothing is
 read, so the sender's window fills), `cut_after` (bytes of a connection, then `cut` as RST or FIN on both sides),
 `flip_at` (one bit of the byte at that offset). `refuse` closes new connections at once; `black_hole` accepts them and
-never answers.
+never answers. With `also`, other targets, it is a balancer: each connection goes to the next in turn, or, where that
+one refuses, to the one after it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import contextlib
 import socket
 import struct
 import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -34,14 +37,21 @@ class TcpProxy:
     """See the module's docstring."""
 
     def __init__(
-        self, target_port: int, *, port: int = 0, target_host: str = "127.0.0.1", buffer_bytes: int = 0
+        self,
+        target_port: int,
+        *,
+        port: int = 0,
+        target_host: str = "127.0.0.1",
+        also: Sequence[tuple[str, int]] = (),
+        buffer_bytes: int = 0,
     ) -> None:
         self.up = Lane()
         self.down = Lane()
         self.refuse = False
         self.black_hole = False
         self.connections = 0
-        self._target = (target_host, target_port)
+        self.unserved = 0  # connections that no target took
+        self._targets = deque([(target_host, target_port), *also])
         self._buffer_bytes = buffer_bytes
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -106,12 +116,9 @@ class TcpProxy:
                 with self._lock:
                     self._open.append(near)
                 continue
-            far = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            self._shrink(far)
-            try:
-                far.connect(self._target)
-            except OSError:
-                far.close()
+            far = self._reach()
+            if far is None:
+                self.unserved += 1
                 _end(near, "rst")
                 continue
             for sock in (near, far):
@@ -120,6 +127,20 @@ class TcpProxy:
                 self._open += [near, far]
             self._spawn(self._pump, near, far, self.up)
             self._spawn(self._pump, far, near, self.down)
+
+    def _reach(self) -> socket.socket | None:
+        """A connection to the first target that takes one, beginning with another each time."""
+        self._targets.rotate(-1)
+        for target in self._targets:
+            far = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self._shrink(far)
+            try:
+                far.connect(target)
+            except OSError:
+                far.close()
+            else:
+                return far
+        return None
 
     def _pump(self, source: socket.socket, sink: socket.socket, lane: Lane) -> None:
         passed = 0

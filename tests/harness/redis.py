@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -82,7 +83,7 @@ class RedisServer:
     def start(self, timeout_s: float = 30.0) -> Self:
         """Start (again) on the same port with what is on disk, and wait until it answers."""
         assert self.process is None or not self.process.running, "it is running"
-        argv = [program("redis-server"), self._config]
+        argv: list[str | Path] = [program("redis-server"), self._config]
         self.process = process = Process(argv, self._folder.path / "log", "redis", cwd=self._folder.path)
 
         def answers() -> bool:
@@ -119,6 +120,11 @@ class RedisServer:
             yield
         finally:
             self.thaw()
+
+    @property
+    def folder(self) -> Path:
+        """Where its files and its log are."""
+        return self._folder.path
 
     @property
     def running(self) -> bool:
@@ -201,7 +207,7 @@ class RedisSentinel:
         self.servers: list[RedisServer] = []
         try:
             self.servers.append(RedisServer(password=password, masterauth=password))
-            followed = {"replicaof": f"127.0.0.1 {self.master.port}", "repl_diskless_sync_delay": "0"}
+            followed: dict[str, Any] = {"replicaof": f"127.0.0.1 {self.master.port}", "repl_diskless_sync_delay": "0"}
             self.master.set("repl-diskless-sync-delay", "0")
             self.servers.append(RedisServer(password=password, masterauth=password, **followed))
             wait_until(lambda: self.servers[1].info("master_link_status") == "up", 30, "the replica to follow")

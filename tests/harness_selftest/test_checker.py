@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, Ledger
+from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite.ledger import SqliteLedger
 from gateway.model import (
     Arrival,
@@ -28,6 +29,7 @@ from tests.harness.checker import Evidence, Report, check, find_canaries
 from tests.harness.data import Instance, make_instances
 from tests.harness.durable import flush
 from tests.harness.evidence import LedgerView, ProcessWatch, Sinks
+from tests.harness.ledgerrows import Source
 from tests.harness.sender import Journal, journal_of_files
 from tests.harness.tools import Process, wait_until
 
@@ -38,14 +40,15 @@ BOTH = ("pacs", "dr")
 class World:
     """A gateway's remains, made by hand: journal, spool, ledger and two archives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self.folder = folder
+        self.source: Source = url or folder / "state" / "ledger.db"
         self.journal = Journal(folder / "journal.jsonl")
         self.spool = Spool(folder / "state" / "spool", 0, 0)
         self.spool.prepare()
         self.intake = Intake(self.spool, "0123456789abcdef", 64)
         self.intake.fill()
-        self.ledger = SqliteLedger.open(folder / "state" / "ledger.db")
+        self.ledger: Ledger = PostgresLedger.open(url) if url else SqliteLedger.open(folder / "state" / "ledger.db")
         self.ledger.sync_destinations(dict.fromkeys(BOTH, False), 1)
         self.session = self.ledger.open_session(Role.WORKER, "here", 1, 1)
         self.archives: dict[str, dict[str, list[str]]] = {name: {} for name in BOTH}
@@ -109,7 +112,7 @@ class World:
         evidence = Evidence(
             journals=[self.journal.path],
             spool_dir=self.folder / "state" / "spool",
-            ledger=LedgerView.from_sqlite(self.folder / "state" / "ledger.db"),
+            ledger=LedgerView.read(self.source),
             archives=self.archives,
             routing=self.routing or None,
             sinks=self.sinks,
@@ -124,9 +127,14 @@ class World:
         self.journal.close()
 
 
+on_both = pytest.mark.parametrize("world", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    """One with a SQLite ledger, or with that of the parameter."""
+    kind = getattr(request, "param", "sqlite")
+    made = World(tmp_path, request.getfixturevalue("postgres_url") if kind == "postgres" else "")
     yield made
     made.close()
 
@@ -152,6 +160,7 @@ def kinds(report: Report) -> list[tuple[str, str]]:
     return [(finding.kind, finding.sop_instance_uid) for finding in report.breaches]
 
 
+@on_both
 def test_a_clean_run_reports_nothing(world: World) -> None:
     refused, unanswered = world.next(), world.next()
     world.told(refused, 0xA700)
@@ -239,6 +248,7 @@ def test_a_file_without_its_record_that_the_ledger_does_not_know_is_lost(world: 
     assert kinds(world.check()) == [("LOST", one.sop_instance_uid)]
 
 
+@on_both
 def test_purged_after_one_of_two_destinations_is_lost(world: World) -> None:
     one, _ = one_routed(world, ("pacs",))
     world.delivered(one, "pacs")
@@ -250,6 +260,7 @@ def test_purged_after_one_of_two_destinations_is_lost(world: World) -> None:
     assert kinds(world.check()) == [("LOST", one.sop_instance_uid)]
 
 
+@on_both
 def test_discarded_and_cancelled_are_not_lost(world: World) -> None:
     discarded, _ = one_routed(world, (), discard="phantom images")
     cancelled, _ = one_routed(world)
@@ -276,7 +287,7 @@ def test_a_quarantined_instance_is_safe_while_its_file_is(world: World) -> None:
 
 def test_a_lost_ledger_is_no_loss_as_long_as_the_spool_is_whole(world: World) -> None:
     one, arrival = one_routed(world)
-    gone = LedgerView.from_sqlite(world.folder / "no-such.db")
+    gone = LedgerView.read(world.folder / "no-such.db")
     assert gone.problem
     assert kinds(world.check(ledger=gone)) == []
     world.path(arrival).unlink()
@@ -293,6 +304,7 @@ def test_a_second_success_needs_a_second_arrival(world: World) -> None:
     assert kinds(world.check()) == []
 
 
+@on_both
 def test_other_content_under_the_same_uid_is_an_instance_of_its_own(world: World) -> None:
     one, _ = one_delivered(world)
     world.purged()
@@ -308,6 +320,7 @@ def test_other_content_under_the_same_uid_is_an_instance_of_its_own(world: World
 # ── FALSE ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@on_both
 def test_a_delivery_that_the_archive_lacks_is_false(world: World) -> None:
     one_delivered(world)
     one, _ = one_routed(world)
@@ -397,6 +410,7 @@ def test_further_literals_and_command_lines_are_searched(world: World) -> None:
 # ── duplicates ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@on_both
 def test_duplicates_are_counted_beyond_what_was_asked_for(world: World) -> None:
     one, _ = one_delivered(world)
     world.archives["dr"][one.sop_instance_uid].append(one.sha256)

@@ -70,3 +70,16 @@ def test_it_passes_throttles_stalls_cuts_and_flips() -> None:
         with pytest.raises(TimeoutError):
             connected(proxy, timeout_s=0.2)
         wait_until(lambda: proxy.connections == 7)
+
+
+def test_with_several_targets_it_passes_to_the_next_when_one_refuses() -> None:
+    with OurArchive() as one, OurArchive() as other, TcpProxy(one.port, also=[("127.0.0.1", other.port)]) as proxy:
+        assert [store(connected(proxy)) for _ in range(4)] == [0] * 4
+        assert (one.count, other.count) == (2, 2)
+        one.stop()
+        assert [store(connected(proxy)) for _ in range(4)] == [0] * 4
+        assert (one.count, other.count) == (2, 6)
+        other.stop()
+        with pytest.raises((Closed, OSError)):
+            connected(proxy)
+        assert proxy.unserved == 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.harness import tools
+from tests.harness.postgres import PostgresServer
+from tests.harness.redis import RedisSentinel, RedisServer
 from tests.harness.tools import Process, free_port, require, run, wait_until
 
 
@@ -62,3 +65,16 @@ def test_run_captures_and_bounds() -> None:
     assert run([sys.executable, "-c", "print('hello')"]).check().stdout == "hello\n"
     with pytest.raises(AssertionError, match="still ran"):
         run([sys.executable, "-c", "import time; time.sleep(60)"], timeout_s=0.2)
+
+
+@pytest.mark.parametrize("server", [PostgresServer, RedisServer, RedisSentinel])
+def test_a_server_that_is_not_installed_skips_here_and_fails_in_ci(
+    server: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "SEARCH_PATH", "/nowhere")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"is not installed \(apt install (postgresql|redis-)"):
+        server()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="CI must have it"):
+        server()

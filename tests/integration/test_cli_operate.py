@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.harness.archive import Behaviour
+from tests.harness.backends import about_sqlite
 from tests.harness.data import make_instance, make_instances
+from tests.harness.ledgerrows import look
 from tests.harness.tools import wait_until
 from tests.integration.cli_site import Site, piped, running_site, terminal
 
@@ -25,8 +26,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def audit(site: Site) -> list[tuple[str, str, str, int]]:
     """(actor, action, reason, count) of every order, in order."""
-    with closing(sqlite3.connect(f"file:{site.gateway.config.ledger_path}?mode=ro", uri=True)) as connection:
-        return connection.execute("SELECT actor, action, reason, count FROM audit ORDER BY audit_key").fetchall()
+    with look(site.gateway.config.ledger_source) as ask:
+        return ask("SELECT actor, action, reason, count FROM audit ORDER BY audit_key")  # type: ignore[return-value]
 
 
 def test_what_was_sent_is_listed_by_study_and_by_instance_and_shown_with_its_deliveries(site: Site) -> None:
@@ -321,6 +322,7 @@ def test_recover_is_refused_while_the_gateway_runs(site: Site) -> None:
     assert "stop it first" in refused.stderr
 
 
+@about_sqlite
 def test_a_lost_ledger_is_rebuilt_and_what_it_held_is_sent_after_a_release(tmp_path: Path) -> None:
     with running_site(tmp_path) as site:
         for name in ("pacs", "dr"):

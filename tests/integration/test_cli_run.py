@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import build_parser, main
+from tests.harness.backends import about_sqlite
 from tests.harness.data import make_instances
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.sender import Journal, JournalSender
@@ -147,6 +148,7 @@ def test_what_is_no_role_of_a_gateway_is_not_started(config: GatewayConfig, role
     assert "receiver, worker, forwarder, console" in said.stderr
 
 
+@about_sqlite
 def test_no_ledger_and_a_damaged_ledger_are_said_with_the_way_out(config: GatewayConfig) -> None:
     for words in (("queue",), ("list",), ("show", "1.2"), ("release", "--all", "--yes"), ("pause", "pacs")):
         said = command(*words, "--config", config.path, cwd=config.folder)
@@ -164,6 +166,7 @@ def test_no_ledger_and_a_damaged_ledger_are_said_with_the_way_out(config: Gatewa
     assert "the old ledger is kept as" in recovered.stdout
 
 
+@about_sqlite
 def test_recover_names_a_file_that_is_not_whole_and_leaves_it(config: GatewayConfig) -> None:
     gateway = GatewayProcess(config)
     try:
@@ -188,6 +191,7 @@ def test_recover_names_a_file_that_is_not_whole_and_leaves_it(config: GatewayCon
     assert second.exists()
 
 
+@about_sqlite
 def test_what_recover_names_is_there_after_the_next_start(config: GatewayConfig) -> None:
     spool = make_spool(config.spool_dir)
     intake = make_intake(spool, pool_size=3)

@@ -1,0 +1,187 @@
+"""kill -9 of anything, with Redis and PostgreSQL and several hosts: any role's process, a whole host, Redis (which is
+emptied, too) and PostgreSQL, under load.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.postgres import PostgresLedger
+from tests.faults.crash_kit import LONG, READY_WITHIN_S, Load, scaled
+from tests.faults.scale_kit import RECONCILED_WITHIN_S, Host, Site, frozen
+from tests.harness.gatewayprocess import ROLES, GatewayProcess
+from tests.harness.ledgerrows import rows
+from tests.harness.postgres import PostgresServer
+from tests.harness.redis import RedisServer
+from tests.harness.tools import wait_until
+
+SEED = int(os.environ.get("GATEWAY_CHAOS_SEED", "20240229"))
+# Two receivers, three workers, two forwarders.
+HOSTS = {"a": Host(processes={"worker": 2}), "b": Host()}
+INSTANCES = 10_000  # of the long campaign
+MOST_ARRIVALS = 40  # between two kills
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """Who is killed: a role's process of a host, a whole host (role ""), or a server (host "")."""
+
+    host: str = ""
+    role: str = ""
+    server: str = ""
+
+    def __str__(self) -> str:
+        return self.server or f"{self.host} {self.role or 'whole'}"
+
+
+SERVERS = tuple(Victim(server=name) for name in ("redis", "redis emptied", "postgres"))
+PROCESSES = tuple(Victim(host, role) for host in HOSTS for role in ROLES)
+WHOLE = tuple(Victim(host) for host in HOSTS)
+A_FEW = (
+    Victim("a", "forwarder"),
+    Victim(server="postgres"),
+    Victim("a", "worker"),
+    Victim(server="redis emptied"),
+    Victim("b", "receiver"),
+    Victim("b"),
+    Victim(server="redis"),
+    Victim("b", "forwarder"),
+    Victim("a", "console"),
+)
+
+
+class Killer:
+    """Kills one victim after the other while everyone is at work, and sees to it that each comes back."""
+
+    def __init__(self, site: Site, seed: int) -> None:
+        self.site = site
+        self.random = random.Random(seed)
+        self.kills: Counter[str] = Counter()
+        self.in_flight = 0  # deliveries that were on their way when their forwarder, or the ledger, was killed
+
+    def wait_at_work(self, count: int) -> None:
+        """Wait until so many more copies have come to the archives."""
+        before = self._copies()
+        wait_until(
+            lambda: self._copies() >= before + count,
+            READY_WITHIN_S,
+            lambda: f"{count} copies to arrive after {dict(self.kills)}\n{self.site.logs(3000)}",
+        )
+
+    def _copies(self) -> int:
+        return sum(archive.count for archive in self.site.archives.values())
+
+    def kill(self, victim: Victim) -> None:
+        """SIGKILL, and start again what nobody else does."""
+        if victim.server:
+            self._kill_server(victim.server)
+        else:
+            self._kill_process(self.site.hosts[victim.host], victim.role)
+        self.kills[str(victim)] += 1
+
+    def _kill_server(self, name: str) -> None:
+        assert self.site.redis is not None and self.site.postgres is not None
+        if name == "redis emptied":
+            self.site.redis.flush_all()
+        elif name == "redis":
+            self.site.redis.kill()
+            self.site.redis.start()
+        else:
+            forwarders = [pid for host in self.site.hosts.values() for pid in host.roles().get("forwarder", [])]
+            with self._counted(forwarders):
+                self.site.postgres.kill()
+            self.site.postgres.start()
+
+    def _kill_process(self, gateway: GatewayProcess, role: str) -> None:
+        pids = gateway.roles().get(role or "forwarder", [])
+        with self._counted(pids if role in ("", "forwarder") else []):
+            if not role:
+                gateway.kill_all()
+            elif pids:
+                os.kill(self.random.choice(pids), signal.SIGKILL)
+        if not role:
+            gateway.start(ready=False)
+
+    @contextmanager
+    def _counted(self, forwarders: list[int]) -> Iterator[None]:
+        """These stand still, and what they have on its way is counted: none takes more between our look and the end."""
+        with ExitStack() as stack:
+            if forwarders:
+                stack.enter_context(frozen(forwarders))
+                self.in_flight += leased_by(self.site, forwarders)
+            yield
+
+
+def leased_by(site: Site, pids: list[int]) -> int:
+    """How many deliveries these processes have on their way."""
+    query = "SELECT s.pid FROM delivery d JOIN session s USING (session_id) WHERE d.state = 'leased'"
+    return sum(pid in pids for (pid,) in rows(site.source, query))
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[PostgresServer, RedisServer]]:
+    with PostgresServer() as postgres, RedisServer() as redis:
+        yield postgres, redis
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(scaled(300, 7200))
+def test_kills_of_anything_lose_nothing(tmp_path: Path, servers: tuple[PostgresServer, RedisServer]) -> None:
+    """Two hosts take instances. Whatever was acknowledged is everywhere within a minute, unaltered; no more was sent
+    twice than was on its way at the kills; nothing names a patient, neither Redis nor PostgreSQL's log; the ledger is
+    whole, and both hosts end in order."""
+    postgres, redis = servers
+    with Site(tmp_path, HOSTS, redis=redis, postgres=postgres) as site:
+        site.start()
+        killer = Killer(site, SEED)
+        size = scaled(15, 40)
+        with Load(site.door("a"), round_size=size, seed=1) as one, Load(site.door("b"), round_size=size, seed=2) as two:
+            one.wait_acknowledged(20)
+            two.wait_acknowledged(20)
+            campaign(killer, lambda: one.acknowledged + two.acknowledged)
+            for gateway in site.hosts.values():
+                gateway.wait_ready(READY_WITHIN_S)
+            one.wait_acknowledged(one.acknowledged + 20)
+            two.wait_acknowledged(two.acknowledged + 20)
+        site.settle(RECONCILED_WITHIN_S)
+        report = site.judge().assert_clean(delivered=True)
+        unanswered = one.unanswered + two.unanswered
+        print(
+            f"{one.acknowledged + two.acknowledged} instances, kills {dict(killer.kills)}; in flight at the kills "
+            f"{killer.in_flight}; {unanswered} stores unanswered, {one.refused + two.refused} refused; {report}"
+        )
+        assert report.forwarder_duplicates.total() <= killer.in_flight
+        assert report.duplicates.total() <= killer.in_flight + unanswered * len(site.archives)
+        site.stop()
+        assert ledger_problems(postgres.url(site.database)) == []
+
+
+def campaign(killer: Killer, acknowledged: Callable[[], int]) -> None:
+    """A few victims one after the other; or, in the long campaign, anyone at random until so many were received."""
+    if not LONG:
+        for victim in A_FEW:
+            killer.wait_at_work(MOST_ARRIVALS // 2)
+            killer.kill(victim)
+        killer.wait_at_work(MOST_ARRIVALS)
+        return
+    while acknowledged() < INSTANCES:
+        killer.wait_at_work(killer.random.randint(1, MOST_ARRIVALS))
+        killer.kill(killer.random.choice((*PROCESSES, *WHOLE, *SERVERS, *SERVERS)))
+
+
+def ledger_problems(url: str) -> list[str]:
+    """What the ledger's own check finds."""
+    ledger = PostgresLedger.open(url, create=False)
+    try:
+        return ledger.check()
+    finally:
+        ledger.close()
