@@ -127,6 +127,7 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
         for stray, error in remove_strays(spool, ledger.copies_of).items():
             telemetry.problem("spool_file_not_removed", file=stray, reason=str(error))
         _store_rules(ledger, config, keys)
+        _tell_drained(ledger, config)
     finally:
         ledger.close()
 
@@ -138,6 +139,14 @@ def _void_all(ledger: Ledger, config: Config) -> None:
     ledger.void_all(clock_ms(), {session_id: left for session_id, left in found.items() if left is not None})
     for session_id in sessions:
         journal.forget(config.state_dir, session_id)
+
+
+def _tell_drained(ledger: Ledger, config: Config) -> None:
+    """Whoever upgraded a host may have forgotten that it takes no work."""
+    roles = [row.role.value for row in ledger.draining() if row.host == config.host]
+    if roles:
+        reason = f"these roles take no work here until `gateway drain {config.host} --undo`"
+        telemetry.problem("host_drained", host=config.host, roles=roles, reason=reason)
 
 
 def _sync_destinations(ledger: Ledger, config: Config) -> None:

@@ -29,7 +29,7 @@ from gateway.cli.common import (
 )
 from gateway.errors import UsageError
 from gateway.ledger.base import DeliveryRow, InstanceFilter, InstanceRow, Ledger
-from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges
+from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges, Role
 
 # As Postfix's qshape: each bucket twice as old as the one before, in minutes.
 AGE_BOUNDS_S = tuple(minutes * 60 for minutes in (5, 10, 20, 40, 80, 160, 320, 640, 1280))
@@ -139,10 +139,14 @@ def _show_queue(gauges: LedgerGauges, ages: Mapping[str, Mapping[int, int]]) -> 
     columns = ["destination", "is", "T", *minutes, f"{minutes[-1]}+", "held", "dead"]
     depth = gauges.queue_depth
     rows = []
+    shows_owner = len({each.host for each in gauges.processes if each.role is Role.FORWARDER}) > 1
+    if shows_owner:
+        columns.append("by")
     for state in gauges.destinations:
         cells = [ages.get(state.name, {}).get(bound, 0) for bound in (*AGE_BOUNDS_S, 0)]
         kept = [depth.get((state.name, kind), 0) for kind in (DeliveryState.HELD, DeliveryState.DEAD)]
-        rows.append((state.name, _how(state), sum(cells), *(cell or "" for cell in [*cells, *kept])))
+        owner = [_served_by(state)] if shows_owner else []
+        rows.append((state.name, _how(state), sum(cells), *(cell or "" for cell in [*cells, *kept]), *owner))
     show_table("what waits, by age in minutes", columns, rows, "no destinations yet: start the gateway once", gap=1)
     for state in gauges.destinations:
         if state.last_error:
@@ -162,6 +166,7 @@ def _queue_as_json(gauges: LedgerGauges, ages: Mapping[str, Mapping[int, int]]) 
                 "paused": state.paused,
                 "configured": state.configured,
                 "last_error": state.last_error,
+                "served_by": _served_by(state),
                 "by_age_s": {
                     str(bound or "older"): ages.get(state.name, {}).get(bound, 0) for bound in (*AGE_BOUNDS_S, 0)
                 },
@@ -172,6 +177,10 @@ def _queue_as_json(gauges: LedgerGauges, ages: Mapping[str, Mapping[int, int]]) 
         "instances": {str(kind): n for kind, n in gauges.instances.items()},
         "rules_revision": gauges.rules_revision,
     }
+
+
+def _served_by(state: DestinationState) -> str:
+    return "" if state.owner is None else state.owner.host
 
 
 def _how(state: DestinationState) -> str:

@@ -155,6 +155,7 @@ class DestinationQueue:
                     self._wake.clear()
                     await self._health.save()
                     await self._turn(tasks)
+                await self._give_back()  # what is being sent may take its time
                 if self._slots:
                     await asyncio.wait(self._slots)
         finally:

@@ -15,7 +15,6 @@ frozen, or that could not ask the ledger for FENCE_S, begins nothing until it ha
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Mapping
 
 from gateway import telemetry
@@ -24,6 +23,7 @@ from gateway.errors import LedgerError
 from gateway.flow.destination import DestinationQueue, Tools
 from gateway.flow.owners import Step, next_step
 from gateway.flow.trouble import Trouble
+from gateway.flow.uptime import uptime_s
 from gateway.ledger.base import Forwarding, Ledger
 from gateway.model import DestinationState
 from gateway.work.base import WorkQueue
@@ -34,11 +34,6 @@ LOOK_S = 1.0
 FENCE_S = 20.0
 
 Running = tuple[DestinationQueue, asyncio.Task[None]]
-
-
-def uptime_s() -> float:
-    """A clock that goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Forwarder:

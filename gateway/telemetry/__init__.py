@@ -53,6 +53,7 @@ __all__ = [
     "spool_flushed",
     "spool_room",
     "store_refused",
+    "taken_for_dead",
     "window",
 ]
 
@@ -171,6 +172,17 @@ def association_closed(
     fields: dict[str, object] = {"role": role, "association_id": association_id, "result": result}
     fields |= {"seconds": round(seconds, 3), "instances": instances}
     log.emit("info", "association_closed", fields | ({"text": escape(text, 200)} if text else {}))
+
+
+# ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def taken_for_dead(*, host: str, role: str, pid: int, silent_s: float, instances: int, deliveries: int) -> None:
+    """A process of another host was heard of no more: its session is voided, and others have what it held."""
+    registry.sessions_voided.labels(_one_of(role, registry.ROLES)).inc()
+    fields: dict[str, object] = {"host": escape(host), "role": str(role), "dead_pid": pid}
+    fields |= {"silent_s": round(silent_s, 1), "instances": instances, "deliveries": deliveries}
+    problem("taken_for_dead", None, **fields)
 
 
 # ── receiving ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
 
+from gateway.model import Role
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, that nobody asked for
 
 REGISTRY = CollectorRegistry()
@@ -37,6 +39,7 @@ ASSOCIATION_RESULTS = frozenset(
         "rejected_unsupported",
     }
 )
+ROLES = frozenset(map(str, Role))
 RELOAD_RESULTS = frozenset({"loaded", "unchanged", "refused"})
 NOT_READY_REASONS = frozenset(
     {"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules", "no_descriptors", "drained"}
@@ -100,6 +103,7 @@ received_bytes = _counter("received_bytes_total", "Data set bytes of instances a
 store_seconds = _histogram("store_seconds", "From the first byte of a C-STORE-RQ to its response.", _SECONDS)
 stores_refused = _counter("stores_refused_total", "C-STORE requests answered with a failure.", "source", "status")
 spool_flush_seconds = _histogram("spool_flush_seconds", "How long the flush of an instance took.", _SECONDS)
+sessions_voided = _counter("sessions_voided_total", "Processes of other hosts that this one took for dead.", "role")
 ledger_commits = _counter("ledger_commits_total", "Transactions committed to the ledger by this process.")
 instances_adopted = _counter("instances_adopted_total", "Complete spool files that the ledger did not know.")
 instances_purged = _counter("instances_purged_total", "Settled instances whose files were removed.")

@@ -72,7 +72,7 @@ def test_every_outcome_of_an_association_and_reason_of_readiness_is_told() -> No
 
 
 def _events() -> dict[str, str]:
-    """event → level, from the calls in the source: `problem("…")`, `Trouble("…")`, `event("…")`, `emit("level", "…")`."""
+    """event → level, from calls in the source: `problem("…")`, `Trouble("…")`, `event("…")`, `emit("level", "…")`."""
     found: dict[str, str] = {}
     for path in (ROOT / "gateway").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
