@@ -7,13 +7,13 @@ import gc
 import os
 import resource
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.home import home_of
 from gateway.config import Config, load
 from gateway.control import Control
 from gateway.errors import ConfigurationError, LedgerBusy, LedgerError, LedgerFull
@@ -27,7 +27,7 @@ from gateway.telemetry.exposition import MetricsSocket
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
 
-LEDGER_BEAT_S = 10.0
+LEDGER_BEAT_S = 5.0
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
 PROCESSES_VARIABLE = "GATEWAY_PROCESSES"  # tells a role how many of it run
 
@@ -65,11 +65,6 @@ def open_spool(config: Config) -> Spool:
 def local_queue(config: Config, stage: Stage | None = None) -> LocalQueue:
     """The work queue; `stage` is what this process waits for."""
     return LocalQueue(run_dir(config), stage)
-
-
-def host_name() -> str:
-    """This host, as sessions name it."""
-    return socket.gethostname()
 
 
 def read_in_force(config_path: Path) -> Config:
@@ -184,9 +179,14 @@ def reload_config(process: Process) -> Config | None:
 
 async def open_session(process: Process, ledger: LedgerThread, role: Role, generation: str = "") -> Session:
     """Register with the ledger, and tell the supervisor what to void when this process dies."""
-    session = await ledger.call(lambda opened: opened.open_session(role, host_name(), os.getpid(), clock_ms()))
+    session = await ledger.call(lambda opened: register(process.config, opened, role, generation))
     process.control.session(session.session_id, generation)
     return session
+
+
+def register(config: Config, ledger: Ledger, role: Role, generation: str = "") -> Session:
+    """Open a session for this process, under the name of its host and the id of its state folder."""
+    return ledger.open_session(role, config.host, os.getpid(), clock_ms(), generation, home_of(config.state_dir))
 
 
 def void_session(config: Config, ledger: Ledger, session_id: int) -> Voided:

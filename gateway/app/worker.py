@@ -10,11 +10,11 @@ from gateway.app.common import (
     begin,
     clock_ms,
     declare_names,
-    host_name,
     local_queue,
     open_ledger_of,
     open_spool,
     read_in_force,
+    register,
 )
 from gateway.app.keys import keys_at_hand
 from gateway.app.reidentification import sealer_of
@@ -40,7 +40,7 @@ def main(index: int, config_path: Path) -> int:
 
     queue = local_queue(config, Stage.ROUTE)
     ledger = open_ledger_of(config, create=False)
-    session = ledger.open_session(Role.WORKER, host_name(), os.getpid(), clock_ms())
+    session = register(config, ledger, Role.WORKER)
     process.control.session(session.session_id)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)

@@ -45,6 +45,11 @@ def name_complaint(name: str) -> str | None:
     return f"must be at most {MAX_NAME} small letters and digits, with single - or _ between them"
 
 
+def name_of(text: str) -> str:
+    """A name that is as close to the text as names can be; `host` where nothing of it is left."""
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:MAX_NAME].rstrip("-") or "host"
+
+
 def did_you_mean(word: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
     """`; did you mean 'x'?` or, where nothing is close, the list of what there is."""
     close = get_close_matches(word.replace("-", "_"), list(known), n=1, cutoff=0.6)

@@ -11,6 +11,7 @@ Paths in the file and in the environment are relative to the folder of the file.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 from gateway.config import environment
 from gateway.config.check import check
 from gateway.config.files import read_text
-from gateway.config.kinds import INVALID, did_you_mean, name_complaint
+from gateway.config.kinds import INVALID, did_you_mean, name_complaint, name_of
 from gateway.config.tables import (
     DESTINATION_DEFAULTS,
     DESTINATIONS,
@@ -91,6 +92,7 @@ class _Loader:
             "destinations.calling_ae_title": ae_title,
         }
         defaults = self._read(DESTINATIONS, self._mapping(root, DESTINATION_DEFAULTS), DESTINATION_DEFAULTS)
+        host = own.fields.get("host", name_of(socket.gethostname()))
         parts: dict[str, Any] = {}
         for name, section in SECTIONS.items():
             table = self._mapping(root, name)
@@ -102,7 +104,7 @@ class _Loader:
         self.problems.extend(check(ae_title, state_dir, parts, self.places))
         if self.problems:
             return None
-        return Config(ae_title=ae_title, state_dir=state_dir, **parts)
+        return Config(ae_title=ae_title, state_dir=state_dir, host=host, **parts)
 
     def _mapping(self, root: Table, name: str) -> Table:
         """The mapping under a top-level key; an empty one where there is none, or something else."""

@@ -101,6 +101,12 @@ ROOT = Section(
             "The ledger, the lock and the sockets between the processes. On a local disk, never a network share.",
             "`./state`",
         ),
+        Key(
+            "host",
+            NAME,
+            "What this host is called where several share a ledger: each has a name of its own.",
+            "the machine's host name, in small letters, with `-` for what a name cannot hold",
+        ),
     ),
 )
 

@@ -255,6 +255,7 @@ class Config:
     listeners: Mapping[str, Listener]
     sources: Mapping[str, Source]
     destinations: Mapping[str, Destination]
+    host: str
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     queue: QueueConfig = field(default_factory=QueueConfig)
     metrics: HttpAddress = field(default_factory=lambda: HttpAddress("127.0.0.1", 9464))

@@ -72,6 +72,21 @@ class Voided:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A process that nobody has taken for dead.
+
+    `generation` is what a receiver writes in the spool, `home` the id of the state folder it is of; each is "" where a
+    process has none. `beat_at_ms` is the time by the process's own clock, and only good for showing how clocks differ.
+    """
+
+    session: Session
+    generation: str
+    home: str
+    beats: int
+    beat_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ordered:
     """What an order did: how many rows it moved, and how many deliveries it means and had to leave as they are."""
 
@@ -252,8 +267,20 @@ class Ledger(Protocol):
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
-        """Register a process. Its `session_id` is never used again."""
+    def open_session(
+        self, role: Role, host: str, pid: int, now_ms: int, generation: str = "", home: str = ""
+    ) -> Session:
+        """Register a process. Its `session_id` is never used again.
+
+        :param generation: of a receiver: what it writes in the spool is known to be dead only when this session is.
+        :param home: the id of the state folder that the process is of.
+        """
+
+    def sessions(self) -> list[OpenSession]:
+        """The sessions that are open, by number."""
+
+    def dead_generations(self, home: str) -> list[str]:
+        """The generations of the receivers of a home whose sessions are voided, the oldest first."""
 
     def beat(self, session: Session, now_ms: int) -> bool:
         """Count one heartbeat. False when the session was voided: the process must stop what it holds."""
@@ -267,10 +294,12 @@ class Ledger(Protocol):
             and as far as its leases hold.
         """
 
-    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
-        """Void every open session: a supervisor has just started, and the state lock it holds proves them all dead.
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
+        """Void open sessions: a supervisor has just started, and the state lock it holds proves them all dead.
 
         :param left: by session id, as for `void_session`.
+        :param home: void those of this home only, and those that name none; None: all, whatever home they name, for a
+            ledger that only the holder of this lock can open (it may have been moved here from another state folder).
         """
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────

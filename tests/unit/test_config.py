@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import json
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +31,7 @@ from gateway.config import (
 )
 from gateway.config.check import network_file_system
 from gateway.config.files import MAX_FILE_BYTES
-from gateway.config.kinds import name_complaint
+from gateway.config.kinds import name_complaint, name_of
 from gateway.config.tables import ROOT, SECTIONS, TOP_KEYS, Section
 from gateway.config.units import (
     MAX_SIZE_BYTES,
@@ -227,6 +228,12 @@ def test_the_ae_title_of_the_gateway_is_passed_down(read: Read) -> None:
     assert config.destinations["pacs"].calling_ae_title == "HUB"
 
 
+def test_a_host_is_called_as_its_machine_or_as_it_is_told(read: Read) -> None:
+    assert read().host == name_of(socket.gethostname())
+    assert read("host: gw-1\n" + MINIMAL).host == "gw-1"
+    assert read("host: gw-1\n" + MINIMAL, GATEWAY__HOST="gw-2").host == "gw-2"
+
+
 def test_destination_defaults_lie_under_each_destination(read: Read) -> None:
     config = read(
         MINIMAL
@@ -278,7 +285,7 @@ def test_priority_codes_are_those_of_the_standard() -> None:
     [
         # The minimal file has six lines: what is added here begins in line 7.
         ("ae_titel: X", "7:1: unknown key 'ae_titel'; did you mean 'ae_title'?"),
-        ("colour: red", "7:1: unknown key 'colour'; there are: ae_title, state_dir, spool, rules,"),
+        ("colour: red", "7:1: unknown key 'colour'; there are: ae_title, state_dir, host, spool, rules,"),
         ("spool: {min-free: 1 B}", "7:9: spool: unknown key 'min-free'; did you mean 'min_free'?"),
         ("spool: 5 GiB", "7:8: spool: must be a mapping, one `key: value` a line"),
         ("spool: [a]", "7:8: spool: must be a mapping"),

@@ -20,6 +20,7 @@ from gateway.ledger.base import (
     HistoryRow,
     InstanceFilter,
     InstanceRow,
+    OpenSession,
     Ordered,
     PurgeItem,
     RecordedArrival,
@@ -106,8 +107,18 @@ class SqliteLedger:
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_session(self, role: Role, host: str, pid: int, now_ms: int) -> Session:
-        return self._database.write(lambda tx: _sessions.open_session(tx, role, host, pid, now_ms), durable=True)
+    def open_session(
+        self, role: Role, host: str, pid: int, now_ms: int, generation: str = "", home: str = ""
+    ) -> Session:
+        return self._database.write(
+            lambda tx: _sessions.open_session(tx, role, host, pid, now_ms, generation, home), durable=True
+        )
+
+    def sessions(self) -> list[OpenSession]:
+        return self._database.read(_sessions.open_sessions)
+
+    def dead_generations(self, home: str) -> list[str]:
+        return self._database.read(lambda tx: _sessions.dead_generations(tx, home))
 
     def beat(self, session: Session, now_ms: int) -> bool:
         return self._database.write(lambda tx: _sessions.beat(tx, session, now_ms))
@@ -120,12 +131,12 @@ class SqliteLedger:
 
         return self._database.write(void)
 
-    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind]) -> Voided:
+    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
         def void(tx: Transaction) -> Voided:
             for session_id, each in left.items():
                 if _sessions.opened_at(tx, session_id) == each.opened_at_ms:
                     _deliveries.record(tx, session_id, each.delivered, now_ms)
-            return _sessions.void_all(tx, now_ms)
+            return _sessions.void_all(tx, now_ms, home)
 
         return self._database.write(void)
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from gateway.errors import LeaseLost
 from gateway.ledger import queries
-from gateway.ledger.base import Voided
+from gateway.ledger.base import OpenSession, Voided
 from gateway.ledger.sqlite.database import Transaction
 from gateway.model import Role, Session
 
 _SQL = queries.load("sqlite", "sessions")
 
 
-def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int) -> Session:
+def open_session(tx: Transaction, role: Role, host: str, pid: int, now_ms: int, generation: str, home: str) -> Session:
     """See `Ledger.open_session`."""
-    cursor = tx.execute(_SQL["open_session"], {"role": role.value, "host": host, "pid": pid, "now_ms": now_ms})
+    arguments = {
+        "role": role.value,
+        "host": host,
+        "pid": pid,
+        "now_ms": now_ms,
+        "generation": generation,
+        "home": home,
+    }
+    cursor = tx.execute(_SQL["open_session"], arguments)
     if cursor.lastrowid is None:
         raise AssertionError("SQLite gives a key for each row inserted")
     return Session(cursor.lastrowid, role, host, pid, now_ms)
@@ -54,7 +62,21 @@ def void(tx: Transaction, session_id: int, now_ms: int) -> Voided:
     return Voided(instances, tx.execute(_SQL["free_deliveries"], arguments).rowcount)
 
 
-def void_all(tx: Transaction, now_ms: int) -> Voided:
+def open_sessions(tx: Transaction) -> list[OpenSession]:
+    """See `Ledger.sessions`."""
+    return [
+        OpenSession(Session(session_id, Role(role), host, pid, opened_at_ms), generation, home, beats, beat_at_ms)
+        for session_id, role, host, pid, opened_at_ms, generation, home, beats, beat_at_ms in tx.execute(_SQL["open"])
+    ]
+
+
+def dead_generations(tx: Transaction, home: str) -> list[str]:
+    """See `Ledger.dead_generations`."""
+    return [generation for (generation,) in tx.execute(_SQL["generations_of"], (home,))]
+
+
+def void_all(tx: Transaction, now_ms: int, home: str | None) -> Voided:
     """See `Ledger.void_all`. Whatever host a session names: the machine may have another name since."""
-    voided = [void(tx, session_id, now_ms) for (session_id,) in tx.execute(_SQL["open"]).fetchall()]
+    dead = [each for each in open_sessions(tx) if home is None or each.home in ("", home)]
+    voided = [void(tx, each.session.session_id, now_ms) for each in dead]
     return Voided(sum(each.instances for each in voided), sum(each.deliveries for each in voided))

@@ -1,5 +1,6 @@
 -- name: open_session
-INSERT INTO session (role, host, pid, opened_at_ms, beat_at_ms) VALUES (:role, :host, :pid, :now_ms, :now_ms);
+INSERT INTO session (role, host, pid, opened_at_ms, beat_at_ms, generation, home)
+VALUES (:role, :host, :pid, :now_ms, :now_ms, :generation, :home);
 
 -- name: beat
 UPDATE session SET beats = beats + 1, beat_at_ms = :now_ms
@@ -12,7 +13,11 @@ SELECT 1 FROM session WHERE session_id = ? AND voided_at_ms IS NULL;
 SELECT opened_at_ms FROM session WHERE session_id = ?;
 
 -- name: open
-SELECT session_id FROM session WHERE voided_at_ms IS NULL ORDER BY session_id;
+SELECT session_id, role, host, pid, opened_at_ms, generation, home, beats, beat_at_ms FROM session
+WHERE voided_at_ms IS NULL ORDER BY session_id;
+
+-- name: generations_of
+SELECT generation FROM session WHERE home = ? AND generation <> '' AND voided_at_ms IS NOT NULL ORDER BY session_id;
 
 -- name: void
 UPDATE session SET voided_at_ms = :now_ms WHERE session_id = :session_id AND voided_at_ms IS NULL;
