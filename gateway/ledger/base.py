@@ -294,6 +294,9 @@ class Ledger(Protocol):
             and as far as its leases hold.
         """
 
+    def unknown_generations(self, generations: Iterable[str]) -> set[str]:
+        """Those of the generations that no session has ever named."""
+
     def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
         """Void open sessions: a supervisor has just started, and the state lock it holds proves them all dead.
 
@@ -321,6 +324,9 @@ class Ledger(Protocol):
 
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
         """Those of the ids that the ledger knows, in whatever state."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever recorded: rows stay for ever, so such a ledger is new."""
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -400,9 +406,12 @@ class Ledger(Protocol):
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int, home: str = "") -> tuple[int, int]:
         """Make the destination rows equal to the configuration: name → whether exact duplicates are skipped.
 
+        A name counts as configured while this home's configuration has it, or that of another home which has open
+        sessions, as that one was last told. Where homes differ about duplicates, this one's word counts; where it does
+        not have the name, they are skipped only when all others skip them.
         Open deliveries to a name no longer configured become held (`destination removed from the configuration`),
         those in flight too; if they turn out to have been delivered, that outcome is still recorded. Those held for
         that reason return to ready when the name is back. Returns (newly held, returned).

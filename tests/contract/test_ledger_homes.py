@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gateway.ledger.base import Voided
 from gateway.model import Role, Session
-from tests.contract.ledger_scene import Scene
+from tests.contract.ledger_scene import Scene, decision
 
 HERE, THERE = "a" * 32, "b" * 32
+BOTH = decision("pacs", "dr")
 
 
 def opened(scene: Scene, role: Role, home: str, generation: str = "") -> Session:
@@ -55,3 +56,65 @@ def test_a_home_knows_the_generations_of_its_receivers_that_are_dead(scene: Scen
     assert scene.ledger.dead_generations(HERE) == ["0001-a", "0002-b"]
     assert scene.ledger.dead_generations(THERE) == ["0004-d"]
     assert scene.ledger.dead_generations("c" * 32) == []
+
+
+def test_a_generation_is_known_once_a_session_has_named_it(scene: Scene) -> None:
+    receiver = opened(scene, Role.RECEIVER, HERE, "0001-a")
+    scene.ledger.void_session(receiver.session_id, 5)
+    assert scene.ledger.unknown_generations(["0001-a", "0002-b", ""]) == {"0002-b", ""}
+
+
+def test_a_ledger_is_empty_until_the_first_instance_and_never_again(scene: Scene) -> None:
+    assert scene.ledger.is_empty()
+    scene.arrive("a")
+    assert not scene.ledger.is_empty()
+
+
+# ── configurations that differ ────────────────────────────────────────────────────────────────────────────────────
+
+
+def configured(scene: Scene) -> dict[str, bool]:
+    return {each.name: each.configured for each in scene.ledger.destinations()}
+
+
+def test_a_destination_stays_configured_while_a_running_host_has_it(scene: Scene) -> None:
+    scene.ledger.sync_destinations({}, 1)  # what the scene began with
+    theirs = opened(scene, Role.CONSOLE, THERE)
+    scene.ledger.sync_destinations({"pacs": False, "dr": False}, 2, THERE)
+    scene.arrive("a")
+    scene.route(BOTH)
+    assert scene.ledger.sync_destinations({"pacs": False}, 3, HERE) == (0, 0)
+    assert configured(scene) == {"dr": True, "pacs": True}
+    assert scene.claimed("dr") == ["a"]
+    # That one leaves it out as well: now nobody has it.
+    assert scene.ledger.sync_destinations({"pacs": False}, 4, THERE) == (1, 0)
+    assert configured(scene) == {"dr": False, "pacs": True}
+    scene.ledger.void_session(theirs.session_id, 5)
+
+
+def test_what_only_a_host_that_is_gone_has_is_held_until_it_is_back(scene: Scene) -> None:
+    scene.ledger.sync_destinations({}, 1)
+    theirs = opened(scene, Role.CONSOLE, THERE)
+    scene.ledger.sync_destinations({"pacs": False, "dr": False}, 2, THERE)
+    scene.arrive("a")
+    scene.route(BOTH)
+    scene.ledger.void_session(theirs.session_id, 3)
+    assert scene.ledger.sync_destinations({"pacs": False}, 4, HERE) == (1, 0)
+    assert configured(scene) == {"dr": False, "pacs": True}
+    assert scene.ledger.sync_destinations({"pacs": False, "dr": False}, 5, THERE) == (0, 1)
+    assert configured(scene) == {"dr": True, "pacs": True}
+
+
+def test_where_hosts_differ_about_duplicates_whoever_was_told_last_counts(scene: Scene) -> None:
+    scene.ledger.sync_destinations({}, 1)
+    opened(scene, Role.CONSOLE, THERE)
+    scene.ledger.sync_destinations({"pacs": False, "dr": True}, 2, THERE)
+    scene.ledger.sync_destinations({"pacs": True}, 3, HERE)
+    scene.arrive("a", "b", uid="1.2.3")
+    first, second = scene.record(scene.claim_instances(), BOTH)
+    assert (first.destinations, first.skipped_duplicates) == (("pacs", "dr"), ())
+    assert (second.destinations, second.skipped_duplicates) == ((), ("pacs", "dr"))
+    scene.ledger.sync_destinations({"pacs": False}, 4, HERE)
+    scene.arrive("c", uid="1.2.3")
+    (third,) = scene.record(scene.claim_instances(), BOTH)
+    assert (third.destinations, third.skipped_duplicates) == (("pacs",), ("dr",))

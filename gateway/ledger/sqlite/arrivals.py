@@ -162,3 +162,8 @@ class _Rows:
             self._tx.executemany(_SQL["insert_instance"], self._instances)
             self._tx.executemany(_SQL["insert_payload"], self._payloads)
             self._instances, self._payloads = [], []
+
+
+def none(tx: Transaction) -> bool:
+    """See `Ledger.is_empty`."""
+    return tx.value(_SQL["any"]) is None

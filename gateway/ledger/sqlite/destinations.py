@@ -16,11 +16,14 @@ from gateway.model import Breaker, DeliveryState, DestinationState
 SQL = queries.load("sqlite", "destinations")
 
 
-def sync(tx: Transaction, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
+def sync(tx: Transaction, own: Mapping[str, bool], now_ms: int, home: str) -> tuple[int, int]:
     """See `Ledger.sync_destinations`.
 
     Deliveries that are leased are held too; if their outcome turns out to be `delivered`, it is still written.
     """
+    skip_duplicates = {**_named_elsewhere(tx, home), **own}
+    tx.execute(SQL["forget_named"], (home,))
+    tx.executemany(SQL["name"], [{"home": home, "name": name, "skip": int(skip)} for name, skip in own.items()])
     rows = {row[0]: (bool(row[6]), bool(row[7])) for row in tx.execute(SQL["all"]).fetchall()}
     held = returned = 0
     for name, (configured, _) in rows.items():
@@ -36,6 +39,11 @@ def sync(tx: Transaction, skip_duplicates: Mapping[str, bool], now_ms: int) -> t
             pick(tx, SQL["pick_unconfigured"], {"name": name})
             returned += start_picked(tx, now_ms)
     return held, returned
+
+
+def _named_elsewhere(tx: Transaction, home: str) -> dict[str, bool]:
+    """What other homes have in their configurations, as far as any process of theirs is open."""
+    return {name: bool(skip) for name, skip in tx.execute(SQL["named_elsewhere"], (home,))}
 
 
 def states(tx: Transaction) -> list[DestinationState]:

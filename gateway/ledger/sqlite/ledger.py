@@ -131,6 +131,9 @@ class SqliteLedger:
 
         return self._database.write(void)
 
+    def unknown_generations(self, generations: Iterable[str]) -> set[str]:
+        return self._database.read(lambda tx: _sessions.unknown_generations(tx, generations))
+
     def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
         def void(tx: Transaction) -> Voided:
             for session_id, each in left.items():
@@ -157,6 +160,9 @@ class SqliteLedger:
 
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
         return self._database.read(lambda tx: _arrivals.known(tx, instance_ids))
+
+    def is_empty(self) -> bool:
+        return self._database.read(_arrivals.none)
 
     # ── routing ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -194,8 +200,8 @@ class SqliteLedger:
 
     # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int) -> tuple[int, int]:
-        return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms))
+    def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int, home: str = "") -> tuple[int, int]:
+        return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms, home))
 
     def destinations(self) -> list[DestinationState]:
         return self._database.read(_destinations.states)

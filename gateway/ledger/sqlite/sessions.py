@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.errors import LeaseLost
 from gateway.ledger import queries
 from gateway.ledger.base import OpenSession, Voided
@@ -73,6 +75,11 @@ def open_sessions(tx: Transaction) -> list[OpenSession]:
 def dead_generations(tx: Transaction, home: str) -> list[str]:
     """See `Ledger.dead_generations`."""
     return [generation for (generation,) in tx.execute(_SQL["generations_of"], (home,))]
+
+
+def unknown_generations(tx: Transaction, generations: Iterable[str]) -> set[str]:
+    """See `Ledger.unknown_generations`."""
+    return {each for each in generations if tx.value(_SQL["knows_generation"], (each,)) is None}
 
 
 def void_all(tx: Transaction, now_ms: int, home: str | None) -> Voided:

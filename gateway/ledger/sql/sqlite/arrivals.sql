@@ -52,3 +52,6 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 INSERT INTO payload (instance_seq, chain, path, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
                      transfer_syntax_uid)
 VALUES (?, '', ?, ?, ?, ?, ?, ?, ?);
+
+-- name: any
+SELECT 1 FROM instance LIMIT 1;

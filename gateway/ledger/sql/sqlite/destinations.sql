@@ -2,6 +2,17 @@
 SELECT name, breaker, window, paused, last_error, next_probe_at_ms, configured, skip_duplicates FROM destination
 ORDER BY name;
 
+-- name: forget_named
+DELETE FROM home_destination WHERE home = ?;
+
+-- name: name
+INSERT INTO home_destination (home, name, skip_duplicates) VALUES (:home, :name, :skip);
+
+-- name: named_elsewhere
+SELECT name, min(skip_duplicates) FROM home_destination
+WHERE home <> ? AND home IN (SELECT home FROM session WHERE voided_at_ms IS NULL)
+GROUP BY name ORDER BY name;
+
 -- name: configure
 INSERT INTO destination (name, configured, skip_duplicates, updated_at_ms) VALUES (:name, 1, :skip, :now_ms)
 ON CONFLICT (name) DO UPDATE SET configured = 1, skip_duplicates = :skip, updated_at_ms = :now_ms;

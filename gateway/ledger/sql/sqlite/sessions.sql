@@ -16,6 +16,9 @@ SELECT opened_at_ms FROM session WHERE session_id = ?;
 SELECT session_id, role, host, pid, opened_at_ms, generation, home, beats, beat_at_ms FROM session
 WHERE voided_at_ms IS NULL ORDER BY session_id;
 
+-- name: knows_generation
+SELECT 1 FROM session WHERE generation = ? AND generation <> '' LIMIT 1;
+
 -- name: generations_of
 SELECT generation FROM session WHERE home = ? AND generation <> '' AND voided_at_ms IS NOT NULL ORDER BY session_id;
 

@@ -5,6 +5,7 @@ ALTER TABLE session ADD COLUMN generation TEXT NOT NULL DEFAULT '';
 ALTER TABLE session ADD COLUMN home TEXT NOT NULL DEFAULT '';
 
 CREATE INDEX session_by_home ON session (home) WHERE generation <> '';
+CREATE INDEX session_by_generation ON session (generation) WHERE generation <> '';
 
 -- Which destinations the configuration of each home names. One that some home names is configured.
 CREATE TABLE home_destination (
