@@ -22,7 +22,7 @@ from gateway.ledger.base import Ledger, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import LeftBehind, Role, Session
-from gateway.spool import Spool
+from gateway.spool import Spool, shared
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.work.base import Stage
 from gateway.work.local import LocalQueue
@@ -59,7 +59,22 @@ def open_ledger_of(config: Config, create: bool) -> SqliteLedger:
 
 def open_spool(config: Config) -> Spool:
     """The spool that the configuration names."""
-    return Spool(config.spool.dir, config.spool.min_free_bytes, config.spool.ballast_bytes)
+    home = home_of(config.state_dir) if config.spool.shared else ""
+    return Spool(config.spool.dir, config.spool.min_free_bytes, config.spool.ballast_bytes, home)
+
+
+def shares_ledger(config: Config) -> bool:
+    """Whether other hosts may use the ledger. Else the lock on the state folder proves that nobody does."""
+    return config.ledger.url != "sqlite"
+
+
+def journal_dir(config: Config, home: str = "") -> Path:
+    """Where the journals of outcomes lie of this host's forwarders, or of another home's, for whoever voids its
+    sessions. On a shared spool, so that others can read them; else beside the ledger.
+    """
+    if not config.spool.shared:
+        return config.state_dir
+    return config.spool.dir / shared.OUTCOMES / (home or home_of(config.state_dir))
 
 
 def local_queue(config: Config, stage: Stage | None = None) -> LocalQueue:
@@ -186,20 +201,32 @@ async def open_session(process: Process, ledger: LedgerThread, role: Role, gener
 
 def register(config: Config, ledger: Ledger, role: Role, generation: str = "") -> Session:
     """Open a session for this process, under the name of its host and the id of its state folder."""
-    return ledger.open_session(role, config.host, os.getpid(), clock_ms(), generation, home_of(config.state_dir))
+    home = home_of(config.state_dir)
+    session = ledger.open_session(role, config.host, os.getpid(), clock_ms(), generation, home)
+    if config.spool.shared:
+        try:
+            shared.show(config.spool.dir, home, session.session_id)
+        except OSError as error:
+            telemetry.problem("spool_not_shown", error, reason="`gateway check` on other hosts will miss this one")
+    return session
 
 
-def void_session(config: Config, ledger: Ledger, session_id: int) -> Voided:
-    """End the session of a process that is dead, or ends: what it had delivered is recorded, what it held is freed."""
-    voided = ledger.void_session(session_id, clock_ms(), left_behind(config, session_id))
-    journal.forget(config.state_dir, session_id)
+def void_session(config: Config, ledger: Ledger, session_id: int, home: str = "") -> Voided:
+    """End the session of a process that is dead, or ends: what it had delivered is recorded, what it held is freed.
+
+    :param home: that of the session, where it is another host's.
+    """
+    voided = ledger.void_session(session_id, clock_ms(), left_behind(config, session_id, home))
+    journal.forget(journal_dir(config, home), session_id)
+    if config.spool.shared:
+        shared.hide(config.spool.dir, home or home_of(config.state_dir), session_id)
     return voided
 
 
-def left_behind(config: Config, session_id: int) -> LeftBehind | None:
+def left_behind(config: Config, session_id: int, home: str = "") -> LeftBehind | None:
     """What a dead process had delivered. Where that cannot be read, a few are delivered twice, and nobody waits."""
     try:
-        return journal.left_behind(config.state_dir, session_id)
+        return journal.left_behind(journal_dir(config, home), session_id)
     except OSError as error:
         telemetry.problem("journal_not_read", error)
         return None

@@ -15,6 +15,7 @@ from gateway.app.common import (
     beat_ledger,
     begin,
     clock_ms,
+    journal_dir,
     local_queue,
     open_ledger_of,
     open_session,
@@ -82,9 +83,9 @@ async def _serve(process: Process, share: Share) -> None:
 
 def _journal(config: Config, session: Session) -> OutcomeJournal | None:
     try:
-        return OutcomeJournal(config.state_dir, session)
+        return OutcomeJournal(journal_dir(config), session)
     except OSError as error:
-        telemetry.problem("outcomes_wait_for_ledger", reason=f"no journal in the state folder: {error.strerror}")
+        telemetry.problem("outcomes_wait_for_ledger", reason=f"no journal of outcomes: {error.strerror}")
         return None
 
 

@@ -51,7 +51,7 @@ def recover(config: Config) -> Recovered:
 
 def _recover(config: Config) -> Recovered:
     spool = open_spool(config)
-    spool.prepare()
+    spool.prepare(join=True)
     path = ledger_path(config)
     unfinished = path.with_name(path.name + ".recovering")
     for part in unfinished.parent.glob(unfinished.name + "*"):

@@ -63,6 +63,13 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
+def _is_shared(root: Table) -> bool:
+    """Whether the ledger is one that several hosts can have; what is wrong with it is told where it is read."""
+    ledger = root.get("ledger")
+    url = ledger.get("url") if isinstance(ledger, Table) else None
+    return isinstance(url, Scalar) and url.text.startswith("postgresql:")
+
+
 @dataclass(slots=True)
 class _Values:
     """What was read of one mapping: fields that hold, and the keys that were there, good or bad."""
@@ -88,6 +95,7 @@ class _Loader:
         self.computed = {
             "spool.dir": state_dir / "spool",
             "rules.dir": self.folder / "rules",
+            "spool.shared": _is_shared(root),
             "listeners.ae_titles": (ae_title,),
             "destinations.calling_ae_title": ae_title,
         }

@@ -131,6 +131,12 @@ SPOOL = Section(
             number(1, 10_000),
             "How many empty files a receiver creates ahead: who finds none waits for one.",
         ),
+        Key(
+            "shared",
+            BOOLEAN,
+            "Whether several hosts mount the folder ([scaling.md](scaling.md#the-shared-spool)).",
+            "`true` where `ledger.url` is one of PostgreSQL, else `false`",
+        ),
     ),
 )
 

@@ -103,6 +103,7 @@ class SpoolConfig:
     keep_s: float = 0.0
     ballast_bytes: int = 16 * MIB
     pool_size: int = 256
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """What was delivered and the ledger is still to be told of, kept where the death of the process does not reach.
 
 A forwarder goes on with the next delivery while the outcome of its last one waits for a transaction that it shares with
-others. Until that has committed, the outcome stands here: one write into a small file beside the ledger. Whoever
-voids the session of a dead forwarder reads it, and tells the ledger in the same transaction; so that a kill leaves no
-more deliveries untold than if each had waited. A power cut may take it, as it may take the newest commits.
+others. Until that has committed, the outcome stands here: one write into a small file beside the ledger, or, where
+several hosts share a spool, there, in a folder of this host's home. Whoever voids the session of a dead forwarder reads
+it, and tells the ledger in the same transaction; so that a kill leaves no more deliveries untold than if each had
+waited. A power cut may take it, as it may take the newest commits.
 
 The file is a ring of SLOTS outcomes behind a head, so that it never grows and needs no room once it is there. What is
 read from it may long be recorded: an outcome names its lease, and counts only while the delivery is still leased so.

@@ -5,6 +5,7 @@
     <spool>/incoming/<generation>/<batch>/<instance id>.dcm      as they arrived
     <spool>/derived/…                                            copies made by transforms; recomputed when lost
     <spool>/ballast                                              room kept for the moment the disk is full
+    <spool>/hosts/… and outcomes/…                               of hosts that share it (see `shared`)
 
 A *generation* is the token of one receiver process; a *batch* is one filling of its pool. Names are ours alone: no text
 from a peer becomes part of a path. One instance is one DICOM Part 10 file that describes itself (see `record`).
@@ -24,7 +25,7 @@ Rules:
   - Whatever the file system says comes out as SpoolFull, SpoolMissing, SpoolCorrupt or SpoolError; nothing here logs.
 
 Modules: `record` (the file format, pure), `system` and `aio` (system calls that Python lacks), `directory` (folder,
-room, ballast, unlink), `flush` (how files become durable), `intake` (pool and writer), `derived` (copies), `reader`,
+room, ballast, unlink), `shared` (several hosts), `flush` (how files become durable), `intake` (pool and writer), `derived` (copies), `reader`,
 `scan` (adoption and recovery). Callers: flow/receive (Intake), flow/intake (Flusher), flow/route (SpoolFile, derive),
 flow/forward (SpoolFile), flow/sweep (unlink, ballast), adoption and `gateway recover` (scan, remove_incomplete).
 """

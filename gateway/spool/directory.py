@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import SpoolError
-from gateway.spool import system
+from gateway.spool import shared, system
 from gateway.spool.free import FREE, FreeFiles
 
 INCOMING = "incoming"
@@ -52,30 +52,57 @@ class Room:
 
 
 class Spool:
-    """The spool below `directory`. See the module's docstring."""
+    """The spool below `directory`. See the module's docstring.
 
-    def __init__(self, directory: Path, min_free_bytes: int, ballast_bytes: int) -> None:
+    :param home: of this host, where several hosts mount the folder (`gateway.spool.shared`); "": it is this host's.
+    """
+
+    def __init__(self, directory: Path, min_free_bytes: int, ballast_bytes: int, home: str = "") -> None:
         self.directory = directory
+        self.home = home
         self.min_free_bytes = min_free_bytes
         self.ballast_bytes = ballast_bytes
         self._root = os.path.abspath(directory)
-        self.free = FreeFiles(f"{self._root}/{FREE}")
+        self.free = FreeFiles(f"{self._root}/{FREE}", gives=not home)
+        self._ballast = f"{self._root}/{BALLAST}-{home}" if home else f"{self._root}/{BALLAST}"
+        self._missing = shared.Missing()
         self._room: Room | None = None
         self._room_at = 0.0
 
-    def prepare(self) -> None:
-        """Create what is missing, durably, and the ballast where there is room. Raises SpoolError, SpoolFull."""
+    def prepare(self, *, join: bool = False) -> None:
+        """Create what is missing, durably, and the ballast where there is room. Raises SpoolError, SpoolFull.
+
+        :param join: on a shared spool: make this host's folders too, as its start does. Else they must be there.
+        """
         try:
+            if not join:
+                self._require_joined()
             missing = [path for path in (self.directory, *self.directory.absolute().parents) if not path.exists()]
             for path in reversed(missing):
                 path.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 fsync_folder(str(path.absolute().parent))
             for name in (INCOMING, DERIVED, FREE):
                 os.makedirs(os.path.join(self._root, name), FOLDER_MODE, exist_ok=True)
+            if self.home and join:
+                self._join()
             fsync_folder(self._root)
         except OSError as error:
             raise system.spool_error(error, f"cannot prepare the spool {self._root}") from error
         self.restore_ballast()
+
+    def _require_joined(self) -> None:
+        try:
+            joined = not self.home or shared.has_joined(self.directory, self.home)
+        except OSError as error:
+            raise system.spool_error(error, f"cannot look at {self._root}") from error
+        if not joined:
+            raise SpoolError(f"{self._root} does not hold what the start of this host put there: is it mounted?")
+
+    def _join(self) -> None:
+        shared.join(self.directory, self.home)
+        self.free.clear()  # of the time when this was one host's
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._root}/{BALLAST}")
 
     def path(self, relative: str) -> Path:
         """The file at a path relative to the spool. Raises SpoolError for anything that is not one of ours."""
@@ -110,7 +137,7 @@ class Spool:
     def free_ballast(self) -> bool:
         """Give the ballast's room up. True when there was one. Raises SpoolError."""
         try:
-            os.unlink(os.path.join(self._root, BALLAST))
+            os.unlink(self._ballast)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -120,7 +147,7 @@ class Spool:
 
     def restore_ballast(self) -> bool:
         """Have the ballast in place if that leaves `min_free_bytes` free; says whether it is. Raises SpoolError."""
-        name = os.path.join(self._root, BALLAST)
+        name = self._ballast
         with contextlib.suppress(OSError):  # what is wrong with it shows when it is made
             if os.stat(name).st_size == self.ballast_bytes:
                 return True
@@ -153,8 +180,11 @@ class Spool:
     def holds(self, relative: str) -> bool:
         """Whether the file is still under its name. What was read of it before is then its own (`gateway.spool.free`).
 
+        On a shared spool no file is used again, and whatever was read is its own.
         Raises SpoolError when the file system does not say.
         """
+        if self.home:
+            return True
         try:
             os.stat(self.full_path(relative), follow_symlinks=False)
         except FileNotFoundError:
@@ -162,6 +192,20 @@ class Spool:
         except OSError as error:
             raise system.spool_error(error, f"cannot look for {relative}") from error
         return True
+
+    def found(self, relative: str) -> None:
+        """A file that was opened is there."""
+        self._missing.found(relative)
+
+    def is_lost(self, relative: str) -> bool:
+        """Whether a file that is not there is lost, and not just to be looked for again (`gateway.spool.shared`).
+
+        Raises SpoolError where this is not the folder that this host has prepared.
+        """
+        if not self.home:
+            return True
+        self._require_joined()
+        return self._missing.is_lost(relative)
 
     def try_unlink(self, paths: Iterable[str], *, keep: bool = False) -> dict[str, SpoolError]:
         """Remove files (a missing one is fine) and the folders left empty, durably: none comes back with a power cut.
@@ -171,7 +215,7 @@ class Spool:
         """
         failed: dict[str, SpoolError] = {}
         folders: dict[str, list[str]] = {}
-        places = self.free.places() if keep and not self.room(ROOM_MAX_AGE_S).few_inodes else 0
+        places = self.free.places() if keep and not self.home and not self.room(ROOM_MAX_AGE_S).few_inodes else 0
         for relative in paths:
             try:
                 full = self.full_path(relative)

@@ -28,8 +28,9 @@ FREE_MAX = 4096  # files; in steady traffic a purge empties in a second what the
 class FreeFiles:
     """The folder `free/` of a spool, as one process uses it."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, gives: bool = True) -> None:
         self._folder = folder
+        self._gives = gives  # else nothing is used again
         self._known: deque[str] = deque()
 
     def places(self) -> int:
@@ -52,6 +53,8 @@ class FreeFiles:
 
     def take(self, path: str) -> bool:
         """Have an empty file at `path` (absolute, not there yet). False: there is none to be had. Raises OSError."""
+        if not self._gives:
+            return False
         if not self._known:
             with contextlib.suppress(OSError):
                 self._known.extend(os.listdir(self._folder))

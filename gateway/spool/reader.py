@@ -1,7 +1,6 @@
 """Reading spool files: by pread only, bounded by what the ledger (or the record) says of the file.
 
-A file that is not there raises SpoolMissing (on a spool that several hosts mount, the caller tries again before it
-means anything). One that cannot be read, or is not as long as it must be, raises SpoolCorrupt: it must not be sent.
+A file that is not there raises SpoolMissing (on a spool that several hosts mount, only after a while). One that cannot be read, or is not as long as it must be, raises SpoolCorrupt: it must not be sent.
 What says nothing about the file itself (no descriptor left, no memory) raises SpoolError.
 
 The checksum is the reader's caller's business: it is taken over the bytes that go to the socket.
@@ -92,8 +91,18 @@ class SpoolFile:
 
     @classmethod
     def open(cls, spool: Spool, payload: PayloadFile) -> SpoolFile:
-        """Raises SpoolMissing, SpoolCorrupt (unreadable, or not of the length the payload says), SpoolError."""
-        fd, size = _open(spool.full_path(payload.path), payload.path)
+        """Raises SpoolMissing, SpoolCorrupt (unreadable, or not of the length the payload says), SpoolError.
+
+        On a spool that several hosts mount, one that is not there is SpoolMissing only after a while, and SpoolError
+        until then: the caller tries again.
+        """
+        try:
+            fd, size = _open(spool.full_path(payload.path), payload.path)
+        except SpoolMissing as error:
+            if spool.is_lost(payload.path):
+                raise
+            raise SpoolError(f"{error}; it may still appear") from error
+        spool.found(payload.path)
         if size != payload.offset + payload.length:
             os.close(fd)
             raise SpoolCorrupt(f"{payload.path} has {size} bytes, not {payload.offset + payload.length}")

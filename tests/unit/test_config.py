@@ -104,6 +104,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "keep": ("2 d", 172_800.0),
         "ballast": ("1 MB", 1_000_000),
         "pool_size": ("8", 8),
+        "shared": ("true", True),
     },
     "rules": {"dir": ("/", Path("/")), "history": ("1 d", 86_400.0), "history_size": ("1 MB", 1_000_000)},
     "pseudonym_keys": {"file": ("/srv/key", Path("/srv/key"))},
@@ -226,6 +227,14 @@ def test_the_ae_title_of_the_gateway_is_passed_down(read: Read) -> None:
     config = read("ae_title: HUB\n" + MINIMAL)
     assert config.listeners["main"].ae_titles == ("HUB",)
     assert config.destinations["pacs"].calling_ae_title == "HUB"
+
+
+def test_a_spool_is_shared_where_the_ledger_can_be(read: Read) -> None:
+    on_a_server = MINIMAL + "ledger: {url: 'postgresql://gateway@db/gateway'}\n"
+    assert read().spool.shared is False
+    assert read(on_a_server).spool.shared is True
+    assert read(GATEWAY__LEDGER__URL="postgresql://gateway@db/gateway").spool.shared is True
+    assert read(on_a_server + "spool: {shared: false}\n").spool.shared is False
 
 
 def test_a_host_is_called_as_its_machine_or_as_it_is_told(read: Read) -> None:
