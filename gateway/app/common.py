@@ -56,17 +56,12 @@ def ledger_path(config: Config) -> Path:
     return config.state_dir / "ledger.db"
 
 
-def on_postgres(config: Config) -> bool:
-    """Whether the ledger is on a PostgreSQL server, where other hosts may work with it."""
-    return config.ledger.url != "sqlite"
-
-
 def open_ledger_of(config: Config, create: bool) -> Ledger:
     """The ledger that the configuration names; only what it needs is imported.
 
     :raises LedgerError: see `SqliteLedger.open` and `PostgresLedger.open`. UsageError: a package is missing.
     """
-    if not on_postgres(config):
+    if not shares_ledger(config):
         return SqliteLedger.open(ledger_path(config), create=create, committed=telemetry.ledger_committed)
     with needed_packages("ledger.url"):
         from gateway.ledger.postgres import PostgresLedger
@@ -77,7 +72,7 @@ def open_ledger_of(config: Config, create: bool) -> Ledger:
 
 async def open_reader_of(config: Config) -> LedgerReader | PostgresReader:
     """What reads the ledger's gauges for an event loop. :raises LedgerError: a SQLite ledger is not there."""
-    if not on_postgres(config):
+    if not shares_ledger(config):
         from gateway.ledger.reader import LedgerReader
 
         return await LedgerReader.open(ledger_path(config))
