@@ -73,7 +73,7 @@ class World:
         journal = OutcomeJournal(self.folder, session)
         outcomes = OutcomeRecorder(thread, session, journal, lambda: NOW_MS, lambda: None)
         executor = ThreadPoolExecutor(2)
-        tools = Tools(thread, session, self.spool, outcomes, Ticker(), executor, Buffers(), lambda: NOW_MS)
+        tools = Tools(thread, session, self.spool, outcomes, Ticker(), executor, Buffers(), lambda: NOW_MS, pytest.fail)
         queue = LocalQueue(self.folder / "run", Stage.DELIVER)
         forwarder = Forwarder(tools, queue, lambda: self.now_s)
         running = asyncio.create_task(forwarder.run(self.destinations))
