@@ -21,6 +21,7 @@ from gateway.app.common import (
     run_dir,
     run_loop,
 )
+from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
 from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
@@ -53,7 +54,10 @@ async def _serve(process: Process) -> None:
         queue.notify(Stage.ROUTE)
 
     keys = dict(keys_at_hand(config))  # new rules must have theirs
-    watcher = RuleWatcher(ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, keys)
+    home = home_of(config.state_dir)
+    watcher = RuleWatcher(
+        ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, keys, home, config.host
+    )
 
     def reload() -> None:
         changed = reload_config(process)

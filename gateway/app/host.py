@@ -20,25 +20,34 @@ from gateway.app.common import (
     SNAPSHOT_VARIABLE,
     clock_ms,
     ledger_path,
-    left_behind,
     open_ledger_of,
     open_spool,
     process_counts,
     run_dir,
+    shares_ledger,
     snapshot_path,
     void_session,
+)
+from gateway.app.home import home_of
+from gateway.app.homes import (
+    adopt_earlier,
+    no_ledger,
+    refuse_new_ledger,
+    refuse_other_spool,
+    refuse_twin,
+    remove_earlier_copies,
+    void_earlier,
 )
 from gateway.app.keys import KEYS_VARIABLE, fingerprints, read_keys
 from gateway.app.reidentification import PUBLIC_KEY_VARIABLE, name_of, read_public_key
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
-from gateway.flow.adopt import adopt
+from gateway.flow import adopt
 from gateway.flow.in_force import turn_waiting
-from gateway.flow.reload import read_rules, validate_rules
-from gateway.ledger import journal
+from gateway.flow.reload import is_behind, read_rules, tell_behind, validate_rules
 from gateway.ledger.base import Ledger, RuleSet
 from gateway.model import Role
-from gateway.spool import FoundState, Spool, remove_half_made, remove_strays, scan
+from gateway.spool import FoundState, Spool, remove_half_made, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
 from gateway.transform import Keys
 from gateway.transform import load as load_rules
@@ -72,7 +81,8 @@ def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: 
     in_force = {KEYS_VARIABLE: fingerprints(keys), PUBLIC_KEY_VARIABLE: name_of(read_public_key(config))}
     _write_snapshot(config, config_path.read_text(encoding="utf-8"))
     spool = open_spool(config)
-    spool.prepare()
+    if not config.spool.shared:
+        spool.prepare()
     _prepare_ledger(config, spool, keys)
     sockets = bind_listeners(_addresses(config, roles), activated_sockets())
     children = _children(config, config_path, roles, sockets, in_force)
@@ -104,36 +114,30 @@ def _write_snapshot(config: Config, text: str) -> None:
 
 def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
     path = ledger_path(config)
-    if not path.exists() and any(found.state is not FoundState.EMPTY for found in scan(spool)):
-        raise LedgerDamaged(
-            f"there is no ledger at {path}, but the spool {config.spool.dir} holds instances. To start with an empty "
-            "ledger would send them all again. Put the ledger back, or run `gateway recover`: it makes a new one, in "
-            "which they are held until you release them"
-        )
+    is_shared = shares_ledger(config)
+    if not is_shared and not path.exists() and any(found.state is not FoundState.EMPTY for found in scan(spool)):
+        raise LedgerDamaged(no_ledger(f"there is no ledger at {path}", spool))
     ledger = open_ledger_of(config, create=True)
     try:
         if problems := ledger.check(quick=True):
             raise LedgerDamaged(
                 f"the ledger {path} is damaged; run `gateway recover`. It says: {'; '.join(problems[:3])}"
             )
-        _void_all(ledger, config)
+        refuse_new_ledger(ledger, spool)
+        if is_shared:
+            refuse_twin(ledger, config)
+            refuse_other_spool(ledger, spool)
+        void_earlier(ledger, config)
+        if config.spool.shared:
+            spool.prepare(join=True)
         _sync_destinations(ledger, config)
-        _adopt(spool, ledger, None)
-        for stray, error in remove_strays(spool, ledger.copies_of).items():
+        adopt.tell(adopt_earlier(ledger, config, spool))
+        for stray, error in remove_earlier_copies(ledger, config, spool).items():
             telemetry.problem("spool_file_not_removed", file=stray, reason=str(error))
         _store_rules(ledger, config, keys)
         _tell_drained(ledger, config)
     finally:
         ledger.close()
-
-
-def _void_all(ledger: Ledger, config: Config) -> None:
-    """Free what the processes of an earlier run held, but for what they had delivered."""
-    sessions = journal.sessions(config.state_dir)
-    found = {session_id: left_behind(config, session_id) for session_id in sessions}
-    ledger.void_all(clock_ms(), {session_id: left for session_id, left in found.items() if left is not None})
-    for session_id in sessions:
-        journal.forget(config.state_dir, session_id)
 
 
 def _tell_drained(ledger: Ledger, config: Config) -> None:
@@ -146,23 +150,11 @@ def _tell_drained(ledger: Ledger, config: Config) -> None:
 
 def _sync_destinations(ledger: Ledger, config: Config) -> None:
     skipping = {name: item.duplicates is Duplicates.SKIP for name, item in config.destinations.items()}
-    held, returned = ledger.sync_destinations(skipping, clock_ms())
+    held, returned = ledger.sync_destinations(skipping, clock_ms(), home_of(config.state_dir))
     if held:
         telemetry.problem("deliveries_held", reason="their destination was removed from the configuration", count=held)
     if returned:
         telemetry.event("deliveries_returned", reason="their destination is configured again", count=returned)
-
-
-def _adopt(spool: Spool, ledger: Ledger, generations: Sequence[str] | None) -> None:
-    found = adopt(spool, ledger, generations, clock_ms())
-    if found.adopted:
-        telemetry.adopted(count=found.adopted)
-    if found.removed:
-        telemetry.event("incomplete_files_removed", count=found.removed)
-    for item in found.left:
-        telemetry.problem("damaged_file_left", file=item.relative, reason=item.reason)
-    for path, error in found.failed.items():
-        telemetry.problem("spool_file_not_removed", file=path, reason=str(error))
 
 
 def _store_rules(ledger: Ledger, config: Config, keys: Keys) -> None:
@@ -176,6 +168,9 @@ def _store_rules(ledger: Ledger, config: Config, keys: Keys) -> None:
             raise
         telemetry.rules_reloaded(result="refused", revision=revision, problems=error.problems)
         _check_in_force(ledger, revision, keys)
+        return
+    if is_behind(ledger, book.revision, home_of(config.state_dir)):
+        tell_behind(config.rules.dir, config.host, book.revision, ledger.current_revision())
         return
     ledger.store_rules(RuleSet(book.revision, files), clock_ms())
     turn_waiting(ledger, book, clock_ms)
@@ -255,7 +250,7 @@ class HostHooks:
     def adopt(self, generation: str) -> None:
         """Adopt what a dead receiver left in the spool."""
         with closing(open_ledger_of(self._config, create=False)) as ledger:
-            _adopt(self._spool, ledger, [generation])
+            adopt.tell(adopt.adopt(self._spool, ledger, [generation], clock_ms()))
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
         """Log what the supervisor does."""

@@ -5,6 +5,9 @@ The CSV files that tables of the rules name belong to the set; others beside the
 One process a host watches (the console). A change is taken only when two looks in a row see the same files (name, size,
 time of change), so that a half-saved folder is never used; the set must be valid for the configured destinations, and
 its own tests must pass. Workers load by revision from the ledger, so each instance is routed by exactly one.
+
+Of several hosts on one ledger each has a folder. Whichever changes while its console runs is taken. One that is found
+at a start, and holds what was in force before, is not (`is_behind`): that host was away when the others got new rules.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from gateway.transform import NO_KEYS, Keys, Rulebook, load
 from gateway.transform.testing import run_tests
 
 LOOK_S = 1.0
+EVER_MS = 1 << 62
 SUFFIXES = (".yaml", ".yml")
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -90,6 +94,28 @@ def validate_rules(files: Mapping[str, str], destinations: Collection[str] | Non
     return book
 
 
+def is_behind(ledger: Ledger, revision: str, home: str) -> bool:
+    """Whether a folder's rules are some that the hosts which run have left behind.
+
+    Where no other host runs, old rules in the folder are what its administrator wants.
+    """
+    if revision == ledger.current_revision() or revision not in ledger.superseded_rules(EVER_MS):
+        return False
+    return any(each.home not in ("", home) for each in ledger.sessions())
+
+
+def tell_behind(folder: Path, host: str, revision: str, in_force: str) -> None:
+    """Log that a folder's rules were not taken, and what to do."""
+    telemetry.problem(
+        "rules_folder_behind",
+        host=host,
+        revision=revision,
+        in_force=in_force,
+        reason=f"other hosts run by rules that came later, and these stay in force: bring {folder} up to date; or, "
+        "where the old ones are wanted again, save one of its files again while the gateway runs",
+    )
+
+
 def _is_read(path: Path) -> bool:
     return path.suffix in (*SUFFIXES, CSV) and not path.name.startswith(".")
 
@@ -119,6 +145,7 @@ class RuleWatcher:
     """Keeps the ledger's current rules equal to the folder's last good state.
 
     :param loaded: called after each successful load, with the plan.
+    :param home: of this host, which is called `host`.
     """
 
     def __init__(
@@ -129,6 +156,8 @@ class RuleWatcher:
         clock_ms: Callable[[], int],
         loaded: Callable[[Plan], None],
         keys: Keys = NO_KEYS,
+        home: str = "",
+        host: str = "",
     ) -> None:
         self.destinations = destinations
         self._ledger = ledger
@@ -136,6 +165,9 @@ class RuleWatcher:
         self._clock_ms = clock_ms
         self._loaded = loaded
         self._keys = keys
+        self._home = home
+        self._host = host
+        self._first: Signature | None = None  # what this process found
         self._taken: Signature | None = None
 
     def look_again(self) -> None:
@@ -147,13 +179,18 @@ class RuleWatcher:
         before: Signature | None = None
         while True:
             seen = await asyncio.to_thread(signature, self._folder)
-            if seen != self._taken and seen == before and await self._take():
+            if self._first is None:
+                self._first = seen
+            if seen != self._taken and seen == before and await self._take(as_found=seen == self._first):
                 self._taken = seen
             before = seen
             await asyncio.sleep(LOOK_S)
 
-    async def _take(self) -> bool:
-        """Try the files once; True when they were taken or refused, False to try again."""
+    async def _take(self, as_found: bool) -> bool:
+        """Try the files once; True when they were taken or refused, False to try again.
+
+        :param as_found: they have not changed since this process began.
+        """
         try:
             files = await asyncio.to_thread(read_rules, self._folder)
             book = await asyncio.to_thread(validate_rules, files, self.destinations, self._keys)
@@ -162,7 +199,10 @@ class RuleWatcher:
             return True
         rules = RuleSet(book.revision, files)
 
-        def store(ledger: Ledger) -> bool:
+        def store(ledger: Ledger) -> bool | None:
+            if as_found and is_behind(ledger, book.revision, self._home):
+                tell_behind(self._folder, self._host, book.revision, ledger.current_revision())
+                return None
             changed = ledger.store_rules(rules, self._clock_ms())
             turn_waiting(ledger, book, self._clock_ms)
             return changed
@@ -172,6 +212,8 @@ class RuleWatcher:
         except LedgerError as error:
             telemetry.problem("rules_not_stored", reason=str(error))
             return False
+        if changed is None:
+            return True
         telemetry.rules_reloaded(result="loaded" if changed else "unchanged", revision=book.revision)
         self._loaded(book.plan)
         return True

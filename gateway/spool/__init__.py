@@ -25,9 +25,10 @@ Rules:
   - Whatever the file system says comes out as SpoolFull, SpoolMissing, SpoolCorrupt or SpoolError; nothing here logs.
 
 Modules: `record` (the file format, pure), `system` and `aio` (system calls that Python lacks), `directory` (folder,
-room, ballast, unlink), `shared` (several hosts), `flush` (how files become durable), `intake` (pool and writer), `derived` (copies), `reader`,
-`scan` (adoption and recovery). Callers: flow/receive (Intake), flow/intake (Flusher), flow/route (SpoolFile, derive),
-flow/forward (SpoolFile), flow/sweep (unlink, ballast), adoption and `gateway recover` (scan, remove_incomplete).
+room, ballast, unlink), `shared` (several hosts), `flush` (how files become durable), `intake` (pool and writer),
+`derived` (copies), `reader`, `scan` (adoption and recovery). Callers: flow/receive (Intake), flow/intake (Flusher),
+flow/route (SpoolFile, derive), flow/forward (SpoolFile), flow/sweep (unlink, ballast), adoption and `gateway recover`
+(scan, remove_incomplete).
 """
 
 from gateway.spool.derived import derive, remove_half_made, remove_strays

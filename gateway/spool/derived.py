@@ -3,7 +3,7 @@
 A copy is written under a name of its own, made durable, and then moved to its final one, which depends on instance and
 chain alone: a worker that was stopped while it wrote, and whose work another did meanwhile, can at worst put the same
 copy there again. What a dead worker left half-made is removed when its session is voided (`remove_half_made`), or at
-the next start (`remove_strays`), and whatever is lost is made again: no copy is ever adopted as an arrival.
+the next start (`remove_strays`); and whatever is lost is made again: no copy is ever adopted as an arrival.
 
 The watermark does not stop it: copies are what drains a spool in which everything has to be changed first. It uses half
 of the room below the watermark; the other half, and the ballast, are the ledger's, or outcomes could not be recorded.
@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 
 from gateway.errors import SpoolError, SpoolFull
 from gateway.model import PayloadFile
@@ -23,6 +25,8 @@ from gateway.spool.directory import DERIVED, FILE_MODE, FOLDER_MODE, ROOM_MAX_AG
 from gateway.spool.intake import SUFFIX, ArrivalMeta, SpoolWriter
 
 MAKER = "derived"  # in place of a receiver's generation
+STRAY_S = 86_400.0
+_MARK = re.compile(r"s(\d+)-")
 _FOLDER_DIGITS = 8  # of an instance id: a folder for each 65 s of arrivals
 
 
@@ -99,10 +103,14 @@ def remove_half_made(spool: Spool, maker: int) -> dict[str, SpoolError]:
     return failed
 
 
-def remove_strays(spool: Spool, copies_of: Callable[[list[str]], set[str]]) -> dict[str, SpoolError]:
-    """Remove what dead workers left. Only while no worker runs.
+def remove_strays(
+    spool: Spool, copies_of: Callable[[list[str]], set[str]], makers: Collection[int] = ()
+) -> dict[str, SpoolError]:
+    """Remove what dead workers left.
 
     :param copies_of: the paths of all copies that the ledger knows of some instances.
+    :param makers: the sessions of workers that run, on other hosts: what they make stays; so does what has its place
+        and is not a day old, which one of them may still have to tell the ledger. No worker of this host runs.
     :returns: what was not removed, or could not be listed, by path, and why: it does no harm where it is.
     """
     failed: dict[str, SpoolError] = {}
@@ -110,8 +118,20 @@ def remove_strays(spool: Spool, copies_of: Callable[[list[str]], set[str]]) -> d
         folder = f"{DERIVED}/{shard}"
         paths = [f"{folder}/{name}" for name in _listed(spool, folder, failed) if name.endswith(SUFFIX)]
         kept = copies_of([path[-32 - len(SUFFIX) : -len(SUFFIX)] for path in paths])
-        failed |= spool.try_unlink(path for path in paths if path not in kept)
+        strays = [path for path in paths if path not in kept]
+        failed |= spool.try_unlink(path for path in strays if not makers or _is_left(spool, path, makers))
     return failed
+
+
+def _is_left(spool: Spool, path: str, makers: Collection[int]) -> bool:
+    """Whether nobody is at work on a copy. A wrong answer costs work: whatever is lost is made again."""
+    maker = _MARK.match(path.rsplit("/", 1)[1])
+    if maker is not None:
+        return int(maker[1]) not in makers
+    try:
+        return time.time() - os.stat(spool.full_path(path)).st_mtime > STRAY_S
+    except OSError:
+        return False
 
 
 def _mark(maker: int) -> str:

@@ -1,6 +1,7 @@
 """Reading spool files: by pread only, bounded by what the ledger (or the record) says of the file.
 
-A file that is not there raises SpoolMissing (on a spool that several hosts mount, only after a while). One that cannot be read, or is not as long as it must be, raises SpoolCorrupt: it must not be sent.
+A file that is not there raises SpoolMissing (on a spool that several hosts mount, only after a while). One that cannot
+be read, or is not as long as it must be, raises SpoolCorrupt: it must not be sent.
 What says nothing about the file itself (no descriptor left, no memory) raises SpoolError.
 
 The checksum is the reader's caller's business: it is taken over the bytes that go to the socket.

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway import telemetry
+from gateway.app.common import clock_ms
 from gateway.app.host import _store_rules
-from gateway.config import load
+from gateway.config import Config, load
+from gateway.flow.reload import RuleWatcher
 from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.thread import LedgerThread
+from gateway.model import Role
 
 CONFIG = """\
 state_dir: ./state
@@ -43,4 +50,90 @@ def test_a_start_names_what_is_wrong_with_the_set_in_force_when_that_of_the_fold
     assert ("rules_in_force_not_loaded" in told) is is_told
     assert ("20.yaml:1:" in told) is is_told
     assert ledger.current_revision() == "of-then"
+    ledger.close()
+
+
+# ── several hosts, of which each has a folder ─────────────────────────────────────────────────────────────────────
+
+OLD = "rules: [{name: old, send_to: [pacs]}]\n"
+NEW = "rules: [{name: new, send_to: [pacs]}]\n"
+HOME, OTHER_HOME = "a" * 32, "b" * 32
+
+
+def host_with(folder: Path, rules: str) -> Config:
+    (folder / "rules").mkdir(exist_ok=True)
+    (folder / "rules" / "10.yaml").write_text(rules)
+    (folder / "gateway.yaml").write_text(CONFIG)
+    return load(folder / "gateway.yaml", {})
+
+
+def in_force(ledger: SqliteLedger) -> str:
+    return next(iter(ledger.load_rules(ledger.current_revision()).files.values()))
+
+
+def superseded(folder: Path) -> tuple[Config, SqliteLedger]:
+    """A host whose folder holds what was in force before, and the ledger."""
+    ledger = SqliteLedger.open(folder / "ledger.db")
+    config = host_with(folder, OLD)
+    _store_rules(ledger, config, {})
+    _store_rules(ledger, host_with(folder, NEW), {})
+    assert in_force(ledger) == NEW
+    return host_with(folder, OLD), ledger
+
+
+def test_a_host_that_starts_with_old_rules_does_not_turn_back_those_that_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure("supervisor-0", format="json")
+    config, ledger = superseded(tmp_path)
+    ledger.open_session(Role.CONSOLE, "other", 1, 1, "", OTHER_HOME)
+    _store_rules(ledger, config, {})
+    assert in_force(ledger) == NEW
+    told = capfd.readouterr().err
+    assert "rules_folder_behind" in told and f'"host":"{config.host}"' in told.replace(": ", ":")
+    # Rules that no host has had yet are newer, whoever comes with them.
+    _store_rules(ledger, host_with(tmp_path, NEW.replace("new", "newest")), {})
+    assert "newest" in in_force(ledger)
+    ledger.close()
+
+
+def test_a_host_alone_gets_the_old_rules_that_its_administrator_put_back(tmp_path: Path) -> None:
+    config, ledger = superseded(tmp_path)
+    dead = ledger.open_session(Role.CONSOLE, "other", 1, 1, "", OTHER_HOME)
+    ledger.void_session(dead.session_id, 2)
+    _store_rules(ledger, config, {})
+    assert in_force(ledger) == OLD
+    ledger.close()
+
+
+def test_the_watch_over_a_folder_that_was_found_old_waits_for_a_change(tmp_path: Path) -> None:
+    config, ledger = superseded(tmp_path)
+    ledger.open_session(Role.CONSOLE, "other", 1, 1, "", OTHER_HOME)
+
+    async def main() -> None:
+        thread = LedgerThread(lambda: SqliteLedger.open(tmp_path / "ledger.db", create=False))
+        loaded: list[str] = []
+
+        async def until(done: Callable[[], bool]) -> None:
+            async with asyncio.timeout(60):
+                while not done():  # noqa: ASYNC110 - there is no event for it
+                    await asyncio.sleep(0.02)
+
+        watcher = RuleWatcher(
+            thread, config.rules.dir, ("pacs",), clock_ms, lambda plan: loaded.append(plan.rules[0].name), home=HOME
+        )
+        running = asyncio.create_task(watcher.run())
+        await until(lambda: watcher._taken is not None)
+        assert (loaded, in_force(ledger)) == ([], NEW)
+        watcher.look_again()  # as a changed configuration has it do
+        await until(lambda: watcher._taken is not None)
+        assert (loaded, in_force(ledger)) == ([], NEW)
+        os.utime(config.rules.dir / "10.yaml", ns=(1, 1))  # somebody has saved it again
+        await until(lambda: bool(loaded))
+        assert (loaded, in_force(ledger)) == (["old"], OLD)
+        running.cancel()
+        await asyncio.wait([running])
+        await thread.close()
+
+    asyncio.run(main())
     ledger.close()

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from gateway import telemetry
 from gateway.errors import LedgerError
 from gateway.flow.old_rules import KEEP_MS
 from gateway.flow.sweep import HISTORY_BATCH, Sweeper
@@ -43,7 +46,7 @@ def settle(ledger: Ledger, arrivals: list[Arrival]) -> None:
 def states(ledger: Ledger, arrivals: list[Arrival]) -> list[InstanceState]:
     """Where each of them stands."""
     ids = tuple(arrival.instance_id for arrival in arrivals)
-    rows = {row.instance_id: row.state for row in ledger.list_instances(InstanceFilter(instance_ids=ids), 100)}
+    rows = {row.instance_id: row.state for row in ledger.list_instances(InstanceFilter(instance_ids=ids), 1000)}
     return [rows[instance_id] for instance_id in ids]
 
 
@@ -91,6 +94,44 @@ def test_a_file_that_cannot_be_removed_holds_up_no_other(tmp_path: Path) -> None
     asyncio.run(main())
     assert with_ledger.check() == []
     with_ledger.close()
+    intake.close()
+
+
+def test_two_sweepers_of_two_hosts_purge_what_is_settled_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure("console-0", format="json")
+    spools = [Spool(tmp_path / "spool", 0, 0, home * 32) for home in "ab"]
+    for spool in spools:
+        spool.prepare(join=True)
+    intake = Intake(spools[0], "0123456789ab", 400)
+    intake.fill()
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger.open(path)
+    waiting = [store(spools[0], intake, f"1.3.{number}") for number in range(20)]
+    settled = [store(spools[0], intake, f"1.2.{number}") for number in range(300)]
+    settle(ledger, settled)
+    ledger.record_arrivals(waiting, NOW_MS)
+
+    async def main() -> None:
+        threads = [LedgerThread(lambda: SqliteLedger.open(path, create=False)) for _ in spools]
+        sweepers = [
+            Sweeper(thread, spool, 0.0, lambda: NOW_MS + 1000) for thread, spool in zip(threads, spools, strict=True)
+        ]
+        others = asyncio.create_task(sweepers[1].run())
+        await sweep_until(sweepers[0], lambda: set(states(ledger, settled)) == {InstanceState.PURGED})
+        others.cancel()
+        await asyncio.wait([others])
+        for thread in threads:
+            await thread.close()
+
+    asyncio.run(main())
+    assert not any(spools[1].path(arrival.path).exists() for arrival in settled)
+    assert all(spools[1].path(arrival.path).exists() for arrival in waiting)
+    assert list((tmp_path / "spool" / "free").iterdir()) == []
+    assert "warning" not in capfd.readouterr().err
+    assert ledger.check() == []
+    ledger.close()
     intake.close()
 
 
