@@ -1,8 +1,9 @@
-"""The console's process: health, version and metrics over HTTP; the sweeper, and the watch over the rule files."""
+"""The console's process: health, version and metrics over HTTP; the sweeper, and the watches over rules and hosts."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -20,16 +21,22 @@ from gateway.app.common import (
     reload_config,
     run_dir,
     run_loop,
+    void_session,
 )
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
+from gateway.config import Config
 from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
+from gateway.flow import adopt
+from gateway.flow.hosts import HostWatcher, Silences
 from gateway.flow.reload import RuleWatcher
 from gateway.flow.sweep import Sweeper
+from gateway.ledger.base import Ledger, OpenSession, Voided
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
 from gateway.rules.plan import Plan
+from gateway.spool import Spool
 from gateway.work.base import Stage
 
 
@@ -37,6 +44,19 @@ def main(index: int, config_path: Path) -> int:
     """Be the console."""
     process = begin(Role.CONSOLE, index, config_path)
     return run_loop(partial(_serve, process))
+
+
+def host_watcher(config: Config, ledger: LedgerThread, spool: Spool) -> HostWatcher:
+    """The watch over the processes of other hosts."""
+
+    def void(opened: Ledger, found: OpenSession) -> Voided:
+        return void_session(config, opened, found.session.session_id, found.home)
+
+    def adopt_from(found: OpenSession) -> None:
+        with closing(open_ledger_of(config, create=False)) as opened:
+            adopt.tell(adopt.adopt_of_others(spool, opened, found.generation, clock_ms()))
+
+    return HostWatcher(ledger, Silences(home_of(config.state_dir), config.worker.time_s), void, adopt_from)
 
 
 async def _serve(process: Process) -> None:
@@ -80,6 +100,7 @@ async def _serve(process: Process) -> None:
             tasks.create_task(serve(apps, signals.stop), name="http"),
             tasks.create_task(sweeper.run(), name="sweeper"),
             tasks.create_task(watcher.run(), name="rule watcher"),
+            tasks.create_task(host_watcher(config, ledger, spool).run(), name="host watcher"),
             tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]

@@ -113,6 +113,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.deliveries: list[ModelDelivery] = []
         self.sessions: dict[int, Session] = {}
         self.voided: set[int] = set()
+        self.owners: dict[str, int] = {}  # destination → session
         self.instance_leases: list[tuple[Session, InstanceLease]] = []  # the newest last, as the deliveries'
         self.delivery_leases: list[tuple[Session, DeliveryLease]] = []
         self.open_session()
@@ -249,10 +250,35 @@ class LedgerModel(RuleBasedStateMachine):
         deliveries = [d for d in self.deliveries if d.state == "leased" and d.session == session_id]
         assert (voided.instances, voided.deliveries) == (len(instances), len(deliveries))
         self.voided.add(session_id)
+        self.owners = {name: owner for name, owner in self.owners.items() if owner != session_id}
         for instance in instances:
             instance.session = None
         for delivery in deliveries:
             delivery.state, delivery.session, delivery.alone = "ready", None, True
+
+    @rule(data=st.data(), name=st.sampled_from(NAMES))
+    def own(self, data: st.DataObject, name: str) -> None:
+        session = self.some_session(data)
+        if session.session_id in self.voided:
+            with pytest.raises(LeaseLost):
+                self.ledger.own_destinations(session, [name])
+            return
+        owned = self.ledger.own_destinations(session, [name])
+        self.owners.setdefault(name, session.session_id)
+        assert owned == {each for each, owner in self.owners.items() if owner == session.session_id}
+
+    @precondition(lambda self: self.owners)
+    @rule(data=st.data())
+    def disown(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.owners)))
+        asks = data.draw(st.booleans())
+        owner, other = self.sessions[self.owners.pop(name)], self.some_session(data)
+        if asks and other.session_id not in self.voided | {owner.session_id}:
+            self.ledger.ask_for_destinations(other, [name])
+            self.owners[name] = other.session_id
+        self.ledger.disown_destinations(owner, [name])
+        real = {each.name: each.owner.session_id for each in self.ledger.destinations() if each.owner is not None}
+        assert real == self.owners
 
     # Less than LONE_PATIENCE_MS in all: whose turn comes by waiting has tests of its own.
     @precondition(lambda self: self.now_ms < 1_000_000 + LONE_PATIENCE_MS - 6_000)
@@ -385,9 +411,15 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(data=st.data(), name=st.sampled_from(NAMES), limit=st.integers(1, 4))
     def claim(self, data: st.DataObject, name: str, limit: int) -> None:
         session = self.some_session(data)
+        owner = self.owners.get(name)
+        if owner is not None and data.draw(st.booleans()):
+            session = self.sessions[owner]
         if session.session_id in self.voided:
             with pytest.raises(LeaseLost):
                 self.ledger.claim_deliveries(session, name, limit, self.now_ms)
+            return
+        if owner not in (None, session.session_id):
+            assert self.ledger.claim_deliveries(session, name, limit, self.now_ms) == []
             return
         free = self.claimable(name)
         expected = [each for each in free if not each.alone][:limit] or [each for each in free if each.alone][:1]

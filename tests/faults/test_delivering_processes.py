@@ -89,6 +89,8 @@ def test_when_a_forwarder_is_killed_the_other_serves_its_destinations_until_it_i
                 wait_balanced(scene)
         scene.judge_all_delivered()
         assert_within_bounds(scene, dict.fromkeys(MANY, 1))
+        for name in MANY:  # once: who gave it up says nothing of it any more
+            assert scene.metric_up(name) == 1
 
 
 def slowly(facts: StoreFacts) -> Behaviour:

@@ -46,3 +46,12 @@ def test_a_blank_title_is_nobody_to_send_and_anybody_to_call() -> None:
 
 def test_closed_intake_is_a_reason_that_passes() -> None:
     assert _answer("ANY", "WHOEVER", intake_open=False) == AssociateRJ(2, 3, 1)
+
+
+def test_a_host_that_drains_turns_away_whom_it_knows_for_a_while_and_others_as_ever() -> None:
+    def answer(calling: str, host: str) -> str | AssociateRJ:
+        verdict = admit(AssociateRQ("ANY", calling, ()), host, ANY_NAME, BY_HOST, 0, 0, True, draining=True)
+        return verdict.answer if isinstance(verdict, Rejection) else verdict
+
+    assert answer("CT1", "10.1.2.3") == AssociateRJ(2, 3, 1)
+    assert answer("CT1", "11.1.2.3") == AssociateRJ(1, 1, 3)
