@@ -25,7 +25,7 @@ from gateway.app.homes import (
 from gateway.app.others import clock_skews, look_at_others, unseen_hosts
 from gateway.config import Config, load
 from gateway.errors import AlreadyRunning, LedgerDamaged, SpoolError
-from gateway.flow.adopt import adopt_of_others
+from gateway.flow.adopt import Leftovers, adopt_of_others
 from gateway.ledger.journal import OutcomeJournal
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import DeliveryLease, DeliveryState, Outcome, Role
@@ -126,6 +126,29 @@ def test_a_start_that_nobody_watched_for_adopts_the_complete_files_of_others(hos
     assert hosts.files() == {whole, half}
 
 
+def test_what_a_receiver_acknowledges_after_it_was_taken_for_dead_is_adopted_when_it_dies(hosts: Hosts) -> None:
+    session = register(hosts.there, hosts.ledger, Role.RECEIVER, THEIRS)
+    intake = make_intake(hosts.spool, THEIRS, 4)
+    first = store(intake, b"first")
+    leftovers = Leftovers(hosts.spool)
+    assert leftovers.adopt(hosts.ledger, 4).adopted == 0, "it lives"
+    hosts.ledger.void_session(session.session_id, 5)
+    assert adopt_of_others(hosts.spool, hosts.ledger, THEIRS, 6).adopted == 1
+    second, damaged = store(intake, b"second"), store(intake, b"damaged")
+    path = hosts.spool.path(damaged.path)
+    path.write_bytes(path.read_bytes()[:-1])
+    before = hosts.files()
+    found = leftovers.adopt(hosts.ledger, 7)
+    assert (found.adopted, found.removed, [item.instance_id for item in found.left]) == (1, 0, [damaged.instance_id])
+    assert hosts.ledger.known_instances([first.instance_id, second.instance_id, damaged.instance_id]) == {
+        first.instance_id,
+        second.instance_id,
+    }
+    found = leftovers.adopt(hosts.ledger, 8)
+    assert (found.adopted, found.removed, found.left) == (0, 0, ())
+    assert hosts.files() == before
+
+
 def test_with_a_ledger_of_its_own_a_host_knows_all_to_be_dead(hosts: Hosts) -> None:
     alone = replace(hosts.here, ledger=replace(hosts.here.ledger, url="sqlite"))
     dead_receiver(hosts, hosts.there, THEIRS)
@@ -213,21 +236,21 @@ def test_check_names_the_hosts_whose_spool_is_another(hosts: Hosts, tmp_path: Pa
     spool = replace(hosts.there.spool, dir=tmp_path / "elsewhere")
     other = replace(hosts.there, spool=spool)
     hosts.joined(other)
-    assert unseen_hosts(hosts.ledger, hosts.spool) == []
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == []
     session = register(other, hosts.ledger, Role.CONSOLE)
-    assert unseen_hosts(hosts.ledger, hosts.spool) == ["there"]
-    found = look_at_others(hosts.ledger, hosts.spool, hosts.home, lambda: 0, lambda _: None)
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == ["there"]
+    found = look_at_others(hosts.ledger, hosts.spool.directory, hosts.home, lambda: 0, lambda _: None)
     assert "host there" in found.errors[0]
     hosts.ledger.void_session(session.session_id, 5)
     register(hosts.there, hosts.ledger, Role.CONSOLE)
-    assert look_at_others(hosts.ledger, hosts.spool, hosts.home, lambda: 0, lambda _: None).errors == ()
+    assert look_at_others(hosts.ledger, hosts.spool.directory, hosts.home, lambda: 0, lambda _: None).errors == ()
 
 
 def test_what_an_earlier_run_has_shown_does_not_count(hosts: Hosts) -> None:
     session = register(hosts.there, hosts.ledger, Role.CONSOLE)
     hosts.ledger.void_session(session.session_id, 5)
     hosts.ledger.open_session(Role.CONSOLE, "there", 1, 6, "", home_of(hosts.there.state_dir))
-    assert unseen_hosts(hosts.ledger, hosts.spool) == ["there"]
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == ["there"]
 
 
 # ── clocks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +269,7 @@ def test_check_compares_the_clocks_of_hosts_by_their_heartbeats(hosts: Hosts, sk
 
     found = clock_skews(hosts.ledger, hosts.home, lambda: now_ms[0], wait)
     assert abs(found["there"] - skew_ms) <= 1
-    warnings = look_at_others(hosts.ledger, hosts.spool, hosts.home, lambda: now_ms[0], wait).warnings
+    warnings = look_at_others(hosts.ledger, hosts.spool.directory, hosts.home, lambda: now_ms[0], wait).warnings
     assert [told in warning for warning in warnings] == ([True] if told else [])
 
 
