@@ -20,9 +20,11 @@ from gateway.app.common import (
     reload_config,
     run_dir,
     run_loop,
+    shares_ledger,
 )
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
+from gateway.app.leftovers import adopt_leftovers
 from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.flow.reload import RuleWatcher
@@ -84,6 +86,8 @@ async def _serve(process: Process) -> None:
             tasks.create_task(beat_ledger(ledger, session, signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
+        if shares_ledger(config):
+            serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
         process.ready()
         await signals.stop.wait()
         await serving[0]
