@@ -99,7 +99,8 @@ class Sweeper:
         if gone:
             # Sweepers of several hosts may get the same items; each counts what it finished itself.
             count = await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
-            telemetry.purged(count=count)
+            if count:
+                telemetry.purged(count=count)
         self._tell(failed)
         return len(items) if gone else 0
 
