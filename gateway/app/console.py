@@ -21,10 +21,12 @@ from gateway.app.common import (
     reload_config,
     run_dir,
     run_loop,
+    shares_ledger,
     void_session,
 )
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
+from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
 from gateway.console.app import console_app, metrics_app, serve
 from gateway.console.metrics import HostMetrics, SpoolFigures
@@ -104,6 +106,8 @@ async def _serve(process: Process) -> None:
             tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks),
         ]
+        if shares_ledger(config):
+            serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
         process.ready()
         await signals.stop.wait()
         await serving[0]

@@ -97,8 +97,10 @@ class Sweeper:
         failed = await asyncio.to_thread(partial(self._spool.try_unlink, paths, keep=True))
         gone = [item.instance_id for item in items if failed.keys().isdisjoint(item.paths)]
         if gone:
-            await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
-            telemetry.purged(count=len(gone))
+            # Sweepers of several hosts may get the same items; each counts what it finished itself.
+            count = await self._ledger.call(lambda ledger: ledger.finish_purge(gone, self._clock_ms()))
+            if count:
+                telemetry.purged(count=count)
         self._tell(failed)
         return len(items) if gone else 0
 

@@ -522,8 +522,8 @@ class Ledger(Protocol):
         because their files could not be removed: at most half of `limit`, so that they hold up no others.
         """
 
-    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> None:
-        """The files are gone: `purged`."""
+    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> int:
+        """The files are gone: `purged`. Returns how many became so: another host may have been faster."""
 
     # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -274,7 +274,8 @@ def test_only_settled_instances_are_purged_and_only_when_told_so_twice(scene: Sc
     assert (item.instance_id, item.paths) == ("settled", (arrival("settled").path,))
     assert scene.state("settled") is InstanceState.PURGING
     assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == [item]  # a crash before the files were gone
-    scene.ledger.finish_purge(["settled", "open", "unknown"], scene.now_ms)
+    assert scene.ledger.finish_purge(["settled", "open", "unknown"], scene.now_ms) == 1
+    assert scene.ledger.finish_purge(["settled"], scene.now_ms) == 0
     assert (scene.state("settled"), scene.state("open")) == (InstanceState.PURGED, InstanceState.ROUTED)
     assert scene.ledger.begin_purge(scene.now_ms, 10, scene.now_ms) == []
     assert scene.ledger.known_instances(["settled"]) == {"settled"}

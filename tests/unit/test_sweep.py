@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def test_two_sweepers_of_two_hosts_purge_what_is_settled_and_nothing_else(
     assert not any(spools[1].path(arrival.path).exists() for arrival in settled)
     assert all(spools[1].path(arrival.path).exists() for arrival in waiting)
     assert list((tmp_path / "spool" / "free").iterdir()) == []
-    assert "warning" not in capfd.readouterr().err
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line for line in lines if line["level"] == "warning"] == []
+    assert sum(line["count"] for line in lines if line["event"] == "instances_purged") == len(settled)
     assert ledger.check() == []
     ledger.close()
     intake.close()

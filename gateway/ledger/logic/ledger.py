@@ -288,8 +288,8 @@ class SqlLedger:
     def begin_purge(self, settled_before_ms: int, limit: int, now_ms: int) -> list[PurgeItem]:
         return self._database.write(lambda tx: _purge.begin(tx, settled_before_ms, limit), durable=True)
 
-    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> None:
-        self._database.write(lambda tx: _purge.finish(tx, instance_ids))
+    def finish_purge(self, instance_ids: Sequence[str], now_ms: int) -> int:
+        return self._database.write(lambda tx: _purge.finish(tx, instance_ids))
 
     # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -32,9 +32,10 @@ def begin(tx: Transaction, settled_before_ms: int, limit: int) -> list[PurgeItem
     ]
 
 
-def finish(tx: Transaction, instance_ids: Sequence[str]) -> None:
+def finish(tx: Transaction, instance_ids: Sequence[str]) -> int:
     """See `Ledger.finish_purge`."""
     rows = [row for instance_id in instance_ids for row in tx.execute(_SQL["finish"], (instance_id,)).fetchall()]
     tx.count_instances(InstanceState.PURGING.value, -len(rows))
     tx.count_instances(InstanceState.PURGED.value, len(rows))
     tx.count_spool_bytes(-sum(length for (length,) in rows))
+    return len(rows)
