@@ -73,11 +73,9 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
     tx.lock_destinations_of([outcome.delivery_id for outcome in outcomes])
     recorded: list[int] = []
     delivered: dict[int, int] = {}  # delivery → instance
-    for outcome in outcomes:
-        if outcome.state not in _RESULTS:
-            raise ValueError(f"{outcome.state.value} is not an outcome of a delivery")
-        arguments = _arguments(outcome, session_id, now_ms)
-        row, before = tx.execute(_SQL["conclude"], arguments).fetchone(), _LEASED
+    rows = [_arguments(outcome, session_id, now_ms) for outcome in outcomes]
+    for outcome, arguments, row in zip(outcomes, rows, tx.each(_SQL["conclude"], rows), strict=True):
+        before = _LEASED
         if row is None and outcome.state is DeliveryState.DELIVERED:
             row, before = tx.execute(_SQL["conclude_stopped"], arguments).fetchone(), DeliveryState.HELD.value
         if row is None:
@@ -177,6 +175,8 @@ def _syntaxes_behind(tx: Transaction, seq: int, chain: str) -> tuple[str, str]:
 
 
 def _arguments(outcome: Outcome, session_id: int, now_ms: int) -> dict[str, Any]:
+    if outcome.state not in _RESULTS:
+        raise ValueError(f"{outcome.state.value} is not an outcome of a delivery")
     return {
         "delivery_id": outcome.delivery_id,
         "session_id": session_id,

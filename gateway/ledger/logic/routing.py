@@ -103,26 +103,47 @@ def _has_its_turn(attempts: int, age_ms: int) -> bool:
 
 def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_ms: int) -> list[RoutedInstance]:
     """See `Ledger.record_routings`."""
-    destinations = _Destinations(tx, now_ms)
+    destinations, batch = _Destinations(tx, now_ms), _Batch(tx)
     results: list[RoutedInstance] = []
+    once: dict[str, Routing] = {}
     for routing in routings:
-        arguments = {"instance_id": routing.instance_id, "session_id": session.session_id}
-        row = tx.execute(_SQL["leased_by"], arguments).fetchone()
+        once.setdefault(routing.instance_id, routing)
+    leases = [{"instance_id": routing.instance_id, "session_id": session.session_id} for routing in once.values()]
+    for routing, row in zip(once.values(), tx.each(_SQL["leased_by"], leases), strict=True):
         if row is None:
             continue  # the lease is lost: whoever has it now decides
         seq, first_seq, duplicate = row
         pseudonyms.remember(tx, routing.derived, now_ms)
         names, skipped = _deliver(
-            tx, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
+            tx, batch, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
         )
         state, reason = _state(routing.decision, names)
-        _finish(tx, seq, routing, state, reason, now_ms)
+        _finish(tx, batch, seq, routing, state, reason, now_ms)
         if skipped:
+            batch.write()
             tx.execute(_SQL["finish_waiting"], {"seq": seq})
         tx.count_instances(InstanceState.RECEIVED.value, -1)
         tx.count_instances(state.value, 1)
         results.append(RoutedInstance(routing.instance_id, state, names, skipped))
+    batch.write()
     return results
+
+
+class _Batch:
+    """What a batch of routings writes, kept until somebody looks at it: the fewer ways to the database the better."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self.deliveries: list[dict[str, Any]] = []
+        self.finished: list[tuple[Any, ...]] = []
+
+    def write(self) -> None:
+        """Write what there is."""
+        if self.deliveries:
+            self._tx.executemany(_SQL["insert_deliveries"], self.deliveries)
+        if self.finished:
+            self._tx.executemany(_SQL["finish"], self.finished)
+        self.deliveries, self.finished = [], []
 
 
 def insert_delivery(
@@ -134,29 +155,37 @@ def insert_delivery(
     priority: int,
     first_seq: int | None,
     now_ms: int,
-    reason: str = "",
 ) -> int:
-    """A new delivery of one of an instance's payloads: ready, or held by the given code.
+    """A new delivery of one of an instance's payloads: ready, or held by the given code. Returns its id."""
+    row = _new_delivery(tx, seq, destination_key, chain, held, priority, first_seq, now_ms)
+    return int(tx.value(_SQL["insert_delivery"], row))
 
-    :param reason: for a code that has none in `_HELD_REASONS`.
-    """
+
+def _new_delivery(
+    tx: Transaction,
+    seq: int,
+    destination_key: int,
+    chain: str,
+    held: str,
+    priority: int,
+    first_seq: int | None,
+    now_ms: int,
+    reason: str = "",
+) -> dict[str, Any]:
+    """The row of a new delivery, counted. `reason`: for a code that has none in `_HELD_REASONS`."""
     state = DeliveryState.HELD if held else DeliveryState.READY
-    made = tx.value(
-        _SQL["insert_delivery"],
-        {
-            "seq": seq,
-            "destination_key": destination_key,
-            "chain": chain,
-            "state": state.value,
-            "priority": priority,
-            "first_seq": first_seq,
-            "now_ms": now_ms,
-            "code": held,
-            "reason": reason or _HELD_REASONS[held],
-        },
-    )
     tx.count_deliveries(destination_key, state.value, 1)
-    return int(made)
+    return {
+        "seq": seq,
+        "destination_key": destination_key,
+        "chain": chain,
+        "state": state.value,
+        "priority": priority,
+        "first_seq": first_seq,
+        "now_ms": now_ms,
+        "code": held,
+        "reason": reason or _HELD_REASONS[held],
+    }
 
 
 class _Destinations:
@@ -180,6 +209,7 @@ class _Destinations:
 
 def _deliver(
     tx: Transaction,
+    batch: _Batch,
     destinations: _Destinations,
     seq: int,
     first_seq: int | None,
@@ -199,6 +229,7 @@ def _deliver(
         key, configured, skip = destinations.get(name)
         standing = None
         if exact and skip and configured:
+            batch.write()
             arguments = {"destination_key": key, "seq": seq, "first_seq": first_seq, "chains": json.dumps(alike(chain))}
             standing = tx.value(_SQL["standing_delivery"], arguments)
         if standing is None:
@@ -206,7 +237,8 @@ def _deliver(
             if chain in failed and not held:
                 held = TRANSFORM
             reason = failed[chain] if held == TRANSFORM else ""
-            insert_delivery(tx, seq, key, chain, held, routing.priority, first_seq, now_ms, reason)
+            row = _new_delivery(tx, seq, key, chain, held, routing.priority, first_seq, now_ms, reason)
+            batch.deliveries.append(row)
             made.append(name)
         else:
             tx.execute(_SQL["insert_skipped"], (seq, key, standing, chain))
@@ -238,11 +270,13 @@ def _state(decision: Decision, destinations: tuple[str, ...]) -> tuple[InstanceS
     return (InstanceState.ROUTED if destinations else InstanceState.SETTLED), ""
 
 
-def _finish(tx: Transaction, seq: int, routing: Routing, state: InstanceState, reason: str, now_ms: int) -> None:
+def _finish(
+    tx: Transaction, batch: _Batch, seq: int, routing: Routing, state: InstanceState, reason: str, now_ms: int
+) -> None:
     settled_at_ms = now_ms if state is InstanceState.SETTLED else None
     keys = decision_key(tx, routing.decision), _series_key(tx, routing.study)
     number = text(routing.study.instance_number)
-    tx.execute(_SQL["finish"], (state.value, reason, *keys, number, settled_at_ms, seq))
+    batch.finished.append((state.value, reason, *keys, number, settled_at_ms, seq))
 
 
 def decision_key(tx: Transaction, decision: Decision) -> int:

@@ -84,6 +84,13 @@ class _Transaction(Transaction):
         cursor.executemany(translated(statement), list(rows))
         return cursor
 
+    def each(self, sql: str, rows: Sequence[Any]) -> list[Any]:
+        if not rows:
+            return []
+        cursor = self._connection.cursor()
+        cursor.executemany(translated(sql), rows, returning=True)
+        return [result.fetchone() for result in cursor.results()]
+
     def lock_destinations_of(self, delivery_ids: Sequence[int]) -> None:
         self._connection.execute(_LOCK_DESTINATIONS_OF, (list(delivery_ids),))
 

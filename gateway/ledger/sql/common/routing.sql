@@ -62,6 +62,11 @@ INSERT INTO delivery (instance_seq, destination_key, chain, state, priority, fir
 VALUES (:seq, :destination_key, :chain, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason)
 RETURNING delivery_id;
 
+-- name: insert_deliveries
+INSERT INTO delivery (instance_seq, destination_key, chain, state, priority, first_seq, created_at_ms, queued_at_ms,
+                      updated_at_ms, code, reason)
+VALUES (:seq, :destination_key, :chain, :state, :priority, :first_seq, :now_ms, :now_ms, :now_ms, :code, :reason);
+
 -- name: derived_length
 SELECT length FROM payload WHERE instance_seq = ? AND chain = ?;
 
