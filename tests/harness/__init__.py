@@ -7,6 +7,9 @@
 `archive`           a fast scripted storage SCP that remembers what it stored, by SHA-256
 `dcmtk`             storescp, dcmsend, storescu, echoscu
 `orthanc`           an Orthanc with its storage in a temporary folder
+`postgres`          a PostgreSQL server in a temporary folder, with a database a test
+`redis`             a Redis with password, ACL user or TLS; a master and its replica under Sentinels
+`certificates`      a certificate authority, and server certificates signed by it
 `pynet`             pynetdicom as SCP and SCU
 `proxy`             a TCP proxy that throttles, stalls, cuts and flips
 `data`              instances with canary values, Part 10 files, pydicom's sample files

@@ -27,7 +27,11 @@ import pytest
 
 T = TypeVar("T")
 
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+# Debian keeps PostgreSQL's server programs in a folder of their version; the newest comes first.
+_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", *map(str, _POSTGRES)]
+)
 
 PACKAGES = {
     "storescp": "dcmtk",
@@ -44,6 +48,10 @@ PACKAGES = {
     "e2fsck": "e2fsprogs",
     "mount": "mount",
     "redis-server": "redis-server",
+    "redis-sentinel": "redis-sentinel",
+    "initdb": "postgresql",
+    "postgres": "postgresql",
+    "setpriv": "util-linux",
 }
 
 
@@ -101,6 +109,9 @@ ABILITIES: dict[str, Callable[[], str | None]] = {
     "strace": _missing_ptrace,
     "highdicom": lambda: _missing_package("highdicom", "highdicom"),
     "numpy": lambda: _missing_package("numpy", "numpy"),
+    "cryptography": lambda: _missing_package("cryptography", "cryptography"),
+    "psycopg": lambda: _missing_package("psycopg", "psycopg"),
+    "redis": lambda: _missing_package("redis", "redis"),
     "dicomanonymizer": lambda: _missing_package("dicomanonymizer", "dicom-anonymizer"),
 }
 
