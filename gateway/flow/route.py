@@ -98,25 +98,33 @@ class Router:
         watch = Watch(beat, self._time_s)
         while not stopping():
             beat()
-            try:
-                leases = self._claim()
-            except (LedgerBusy, LedgerFull) as error:
-                telemetry.problem("routing_waits_for_ledger", reason=str(error))
-                leases = []
-            if self._book is not None and leases:
-                self._route(self._book, leases, watch, stopping)
-            more_copies = False
-            try:
-                more_copies = self._remaker.turn(self._book, watch, stopping)
-            except (LedgerBusy, LedgerFull) as error:
-                telemetry.problem("routing_waits_for_ledger", reason=str(error))
-            if self._failed is not None:
-                raise self._failed
-            self._remember(at_once=False)
-            if len(leases) < BATCH and not more_copies and not any(lease.attempt > 1 for lease in leases):
-                # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
-                # earlier one another worker had, or one for another try, waits for the next turn.
+            if not self.turn(watch, stopping):
+                # What came since has sent a wake-up, which is not lost.
                 self._queue.wait_sync(IDLE_S)
+        self.finish()
+
+    def turn(self, watch: Watch, stopping: Callable[[], bool]) -> bool:
+        """Route a batch, make copies for a while. True when there is more to do at once."""
+        try:
+            leases = self._claim()
+        except (LedgerBusy, LedgerFull) as error:
+            telemetry.problem("routing_waits_for_ledger", reason=str(error))
+            leases = []
+        if self._book is not None and leases:
+            self._route(self._book, leases, watch, stopping)
+        more_copies = False
+        try:
+            more_copies = self._remaker.turn(self._book, watch, stopping)
+        except (LedgerBusy, LedgerFull) as error:
+            telemetry.problem("routing_waits_for_ledger", reason=str(error))
+        if self._failed is not None:
+            raise self._failed
+        self._remember(at_once=False)
+        # A version whose earlier one another worker had, or one for another try, waits for the next turn.
+        return len(leases) >= BATCH or more_copies or any(lease.attempt > 1 for lease in leases)
+
+    def finish(self) -> None:
+        """No more turns: what is still to be remembered is."""
         self._remember(at_once=True)
 
     def _give_way(self, watch: Watch, stopping: Callable[[], bool]) -> None:
