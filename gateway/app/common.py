@@ -24,8 +24,9 @@ from gateway.ledger.thread import LedgerThread
 from gateway.model import LeftBehind, Role, Session
 from gateway.spool import Spool
 from gateway.telemetry.exposition import MetricsSocket
-from gateway.work.base import Stage
+from gateway.work.base import Stage, WorkQueue
 from gateway.work.local import LocalQueue
+from gateway.work.redis_url import is_redis, parse
 
 LEDGER_BEAT_S = 10.0
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
@@ -62,9 +63,17 @@ def open_spool(config: Config) -> Spool:
     return Spool(config.spool.dir, config.spool.min_free_bytes, config.spool.ballast_bytes)
 
 
-def local_queue(config: Config, stage: Stage | None = None) -> LocalQueue:
-    """The work queue; `stage` is what this process waits for."""
-    return LocalQueue(run_dir(config), stage)
+def work_queue(config: Config, stage: Stage | None = None) -> WorkQueue:
+    """The work queue; `stage` is what this process waits for.
+
+    :raises QueueError: `queue.url` is wrong, or what it needs is not installed.
+    """
+    if not is_redis(config.queue.url):
+        return LocalQueue(run_dir(config), stage)
+    from gateway.app.broker import redis_told
+    from gateway.work.rq import RqQueue
+
+    return RqQueue(parse(config.queue.url), run_dir(config), stage, redis_told)
 
 
 def host_name() -> str:

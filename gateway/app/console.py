@@ -13,13 +13,13 @@ from gateway.app.common import (
     begin,
     clock_ms,
     ledger_path,
-    local_queue,
     open_ledger_of,
     open_session,
     open_spool,
     reload_config,
     run_dir,
     run_loop,
+    work_queue,
 )
 from gateway.app.keys import keys_at_hand
 from gateway.console.app import console_app, metrics_app, serve
@@ -45,7 +45,7 @@ async def _serve(process: Process) -> None:
     session = await open_session(process, ledger, Role.CONSOLE)
     reader = await LedgerReader.open(ledger_path(config))
     spool = open_spool(config)
-    queue = local_queue(config)
+    queue = work_queue(config)
     rules = config.rules
     sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms, rules.history_s, rules.history_size_bytes)
 

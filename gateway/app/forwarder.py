@@ -15,7 +15,6 @@ from gateway.app.common import (
     beat_ledger,
     begin,
     clock_ms,
-    local_queue,
     open_ledger_of,
     open_session,
     open_spool,
@@ -23,6 +22,7 @@ from gateway.app.common import (
     reload_config,
     run_loop,
     void_session,
+    work_queue,
 )
 from gateway.config import Config
 from gateway.config.values import Destination
@@ -52,7 +52,7 @@ def main(index: int, config_path: Path) -> int:
 async def _serve(process: Process, share: Share) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
-    queue = local_queue(config, Stage.DELIVER)
+    queue = work_queue(config, Stage.DELIVER)
     session = await open_session(process, ledger, Role.FORWARDER)
     spool = open_spool(config)
     outcomes = OutcomeRecorder(ledger, session, _journal(config, session), clock_ms, partial(give_up_ballast, spool))

@@ -1,4 +1,7 @@
-"""The worker's process: reads headers, evaluates rules. Limited in memory and time; no event loop."""
+"""The worker's process: reads headers, evaluates rules. Limited in memory and time; no event loop.
+
+With the local queue it is woken by datagrams; where Redis is the queue it is a worker of RQ (`gateway.app.jobs`).
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import os
 import signal
 from pathlib import Path
 
+from gateway import telemetry
 from gateway.app.common import (
     begin,
     clock_ms,
     declare_names,
     host_name,
-    local_queue,
     open_ledger_of,
     open_spool,
     read_in_force,
+    work_queue,
 )
 from gateway.app.keys import keys_at_hand
 from gateway.app.reidentification import sealer_of
@@ -22,6 +26,7 @@ from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
 from gateway.model import Role
 from gateway.work.base import Stage
+from gateway.work.redis_url import is_redis
 
 
 def main(index: int, config_path: Path) -> int:
@@ -33,12 +38,12 @@ def main(index: int, config_path: Path) -> int:
     def stop(number: int, frame: object) -> None:
         nonlocal stopping
         stopping = True
-        queue.notify(Stage.ROUTE)  # ends the wait
+        queue.wake()  # ends the wait
 
     def reload(number: int, frame: object) -> None:
         declare_names(read_in_force(config_path))
 
-    queue = local_queue(config, Stage.ROUTE)
+    queue = work_queue(config, Stage.ROUTE)
     ledger = open_ledger_of(config, create=False)
     session = ledger.open_session(Role.WORKER, host_name(), os.getpid(), clock_ms())
     process.control.session(session.session_id)
@@ -59,7 +64,18 @@ def main(index: int, config_path: Path) -> int:
         history=history,
     )
     process.ready()
-    router.run(process.control.beat, lambda: stopping)
+    if is_redis(config.queue.url):
+        from gateway.app import jobs
+        from gateway.app.broker import route_workers
+
+        loop = jobs.JobLoop(
+            router, queue, process.control.beat, lambda: stopping, config.worker.time_s, telemetry.job_done
+        )
+        workers = route_workers(config, index, jobs.route, host_name())
+        loop.run(workers)
+        workers.close()
+    else:
+        router.run(process.control.beat, lambda: stopping)
     ledger.void_session(session.session_id, clock_ms())
     ledger.close()
     queue.close()
