@@ -17,6 +17,7 @@ workload      what                                                              
 `backlog`     receiving and draining with 10^6 deliveries waiting                     the gateway, with none waiting
 `cpu`         CPU of `ct` and `small`                                                 Orthanc
 `idle`        CPU and memory when there is nothing to do
+`queue`       CPU of `ct` and `small` with Redis and RQ as the work queue            the gateway, with the local one
 `deidentify`  files de-identified, and the memory that 1 GiB takes                    dicom-anonymizer, dicognito
 ============  ======================================================================  =================================
 
@@ -39,15 +40,14 @@ from bench.large import large
 from bench.latency import latency
 from bench.measure import SMOKE, Scale
 from bench.plot import picture
+from bench.queues import queue
 from bench.receiving import churn, receive, stock
 from bench.report import heading, keep, rounded, save, show, spread
 
 Workload = Callable[[Scale], list[Verdict]]
 
-WORKLOADS: Mapping[str, Workload] = {
-    each.__name__: each
-    for each in (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, deidentify)
-}
+_ALL = (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, queue, deidentify)
+WORKLOADS: Mapping[str, Workload] = {each.__name__: each for each in _ALL}
 
 
 def run(names: Sequence[str], scale: Scale) -> None:

@@ -11,6 +11,7 @@
     ├── TransformError          a step of a transform cannot be done on an instance
     ├── TakesLong               a step of a transform would take longer than there is time now
     ├── SealError               what was sealed cannot be opened, or a key of it cannot be read
+    ├── QueueError              the work queue that `queue.url` names cannot be used
     ├── PeerError               the other side of an association, or the way to it, failed
     │   ├── ConnectionFailed    no TCP connection, or it broke
     │   ├── AssociationRejected A-ASSOCIATE-RJ
@@ -98,6 +99,11 @@ class TakesLong(GatewayError):
 
 class SealError(GatewayError):
     """What was sealed cannot be opened, or a key cannot be read. The text tells nothing of what is sealed."""
+
+
+class QueueError(GatewayError):
+    """The work queue that `queue.url` names cannot be used. The text repeats nothing of the URL, which may hold a
+    password."""
 
 
 class PeerError(GatewayError):

@@ -10,20 +10,20 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from gateway.app.common import local_queue, open_ledger_of
+from gateway.app.common import open_ledger_of, work_queue
 from gateway.model import Role
 
-__all__ = ["local_queue", "open_ledger_of", "run", "run_role"]
+__all__ = ["open_ledger_of", "run", "run_role", "work_queue"]
 
 
-def run(config_path: Path, roles: Sequence[Role]) -> int:
-    """Start this host and serve until stopped; returns the exit code.
+def run(config_path: Path, roles: Sequence[Role], workers: int | None = None) -> int:
+    """Start this host and serve until stopped; returns the exit code. `workers`: how many, if not as configured.
 
-    :raises ConfigurationError, AlreadyRunning, LedgerError, SpoolError: it cannot start.
+    :raises ConfigurationError, AlreadyRunning, LedgerError, SpoolError, QueueError: it cannot start.
     """
     from gateway.app.host import run_host
 
-    return run_host(config_path, roles)
+    return run_host(config_path, roles, workers)
 
 
 def run_role(role: Role, index: int, config_path: Path) -> int:

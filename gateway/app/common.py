@@ -26,8 +26,9 @@ from gateway.ledger.thread import LedgerThread
 from gateway.model import LeftBehind, Role, Session
 from gateway.spool import Spool, shared
 from gateway.telemetry.exposition import MetricsSocket
-from gateway.work.base import Stage
+from gateway.work.base import Stage, WorkQueue
 from gateway.work.local import LocalQueue
+from gateway.work.redis_url import is_redis, parse
 
 if TYPE_CHECKING:
     from gateway.ledger.postgres.reader import PostgresReader
@@ -117,9 +118,17 @@ def journal_dir(config: Config, home: str = "") -> Path:
     return config.spool.dir / shared.OUTCOMES / (home or home_of(config.state_dir))
 
 
-def local_queue(config: Config, stage: Stage | None = None) -> LocalQueue:
-    """The work queue; `stage` is what this process waits for."""
-    return LocalQueue(run_dir(config), stage)
+def work_queue(config: Config, stage: Stage | None = None) -> WorkQueue:
+    """The work queue; `stage` is what this process waits for.
+
+    :raises QueueError: `queue.url` is wrong, or what it needs is not installed.
+    """
+    if not is_redis(config.queue.url):
+        return LocalQueue(run_dir(config), stage)
+    from gateway.app.broker import redis_told
+    from gateway.work.rq import RqQueue
+
+    return RqQueue(parse(config.queue.url), run_dir(config), stage, redis_told)
 
 
 def read_in_force(config_path: Path) -> Config:

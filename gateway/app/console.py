@@ -13,7 +13,6 @@ from gateway.app.common import (
     Signals,
     begin,
     clock_ms,
-    local_queue,
     open_ledger_of,
     open_reader_of,
     open_session,
@@ -23,6 +22,7 @@ from gateway.app.common import (
     run_loop,
     shares_ledger,
     void_session,
+    work_queue,
 )
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
@@ -67,7 +67,7 @@ async def _serve(process: Process) -> None:
     session = await open_session(process, ledger, Role.CONSOLE)
     reader = await open_reader_of(config)
     spool = open_spool(config)
-    queue = local_queue(config)
+    queue = work_queue(config)
     rules = config.rules
     sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms, rules.history_s, rules.history_size_bytes)
 

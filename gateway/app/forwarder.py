@@ -15,13 +15,13 @@ from gateway.app.common import (
     begin,
     clock_ms,
     journal_dir,
-    local_queue,
     open_ledger_of,
     open_session,
     open_spool,
     reload_config,
     run_loop,
     void_session,
+    work_queue,
 )
 from gateway.config import Config
 from gateway.flow.destination import Tools
@@ -47,7 +47,7 @@ def main(index: int, config_path: Path) -> int:
 async def _serve(process: Process) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
-    queue = local_queue(config, Stage.DELIVER)
+    queue = work_queue(config, Stage.DELIVER)
     session = await open_session(process, ledger, Role.FORWARDER)
     spool = open_spool(config)
     outcomes = OutcomeRecorder(ledger, session, _journal(config, session), clock_ms, partial(give_up_ballast, spool))

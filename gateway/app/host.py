@@ -1,9 +1,9 @@
 """`gateway run`: prepares a host, then supervises its roles.
 
-In this order, and nothing is served before the last: configuration → lock on the state folder → spool → ledger
-(damaged, or missing while the spool holds instances: refused, see `gateway recover`) → sessions of earlier processes
-voided → destinations made equal to the configuration → what dead receivers left in the spool adopted → rules → sockets
-→ roles.
+In this order, and nothing is served before the last: configuration → lock on the state folder → Redis (refused where
+it evicts) → spool → ledger (damaged, or missing while the spool holds instances: refused, see `gateway recover`) →
+sessions of earlier processes voided → destinations made equal to the configuration → what dead receivers left in the
+spool adopted → rules → sockets → roles.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.broker import require_broker
 from gateway.app.common import (
     SNAPSHOT_VARIABLE,
     clock_ms,
@@ -64,40 +65,46 @@ CONSOLE_MISSING = (
 )
 
 
-def run_host(config_path: Path, roles: Sequence[Role]) -> int:
-    """Run this host until a signal stops it. Raises what keeps it from starting."""
+def run_host(config_path: Path, roles: Sequence[Role], workers: int | None = None) -> int:
+    """Run this host until a signal stops it. Raises what keeps it from starting.
+
+    :param workers: how many of them, instead of what the configuration says.
+    """
     config = load(config_path, os.environ)
     lock = StateLock(config.state_dir)
     try:
-        return _run_locked(config, config_path, roles, lock)
+        return _run_locked(config, config_path, roles, lock, workers)
     finally:
         lock.release()
 
 
-def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: StateLock) -> int:
+def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: StateLock, workers: int | None) -> int:
     run_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
     keys = read_keys(config)
     in_force = {KEYS_VARIABLE: fingerprints(keys), PUBLIC_KEY_VARIABLE: name_of(read_public_key(config))}
+    require_broker(config)
     _write_snapshot(config, config_path.read_text(encoding="utf-8"))
     spool = open_spool(config)
     if not config.spool.shared:
         spool.prepare()
     _prepare_ledger(config, spool, keys)
     sockets = bind_listeners(_addresses(config, roles), activated_sockets())
-    children = _children(config, config_path, roles, sockets, in_force)
+    counts = process_counts(config) | ({} if workers is None else {Role.WORKER: workers})
+    children = _children(config, config_path, roles, sockets, in_force, counts)
     supervisor = Supervisor(children, HostHooks(config, config_path, spool), lock=lock, run_folder=run_dir(config))
     telemetry.event("gateway_started", roles=[str(role) for role in roles], listeners=list(config.listeners))
-    if lacks_console(roles):
+    if lacks_console(config, roles):
         telemetry.problem("console_missing", reason=CONSOLE_MISSING)
     code = supervisor.run()
     telemetry.event("gateway_stopped")
     return code
 
 
-def lacks_console(roles: Sequence[Role]) -> bool:
-    """Whether these roles leave out the one that purges, checkpoints and watches the rules for all of them."""
-    return Role.CONSOLE not in roles
+def lacks_console(config: Config, roles: Sequence[Role]) -> bool:
+    """Whether these roles leave out the one that purges, checkpoints and watches the rules for all of them, and no
+    other host can have it."""
+    return Role.CONSOLE not in roles and config.ledger.url == "sqlite"
 
 
 # ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,9 +211,9 @@ def _children(
     roles: Sequence[Role],
     sockets: Mapping[str, socket.socket],
     in_force: Mapping[str, str],
+    counts: Mapping[Role, int],
 ) -> list[ChildSpec]:
     """What to start. `in_force`: variables that tell each role which keys the start has found."""
-    counts = process_counts(config)
     hang_s = {Role.WORKER: config.worker.time_s + WORKER_HANG_MARGIN_S}
     listening = {name: sock for name, sock in sockets.items() if not name.startswith("http-")}
     serving = {name: sock for name, sock in sockets.items() if name.startswith("http-")}

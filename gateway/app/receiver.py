@@ -15,12 +15,12 @@ from gateway.app.common import (
     Signals,
     begin,
     clock_ms,
-    local_queue,
     open_ledger_of,
     open_session,
     open_spool,
     reload_config,
     run_loop,
+    work_queue,
 )
 from gateway.config import Listener
 from gateway.errors import LedgerError
@@ -77,7 +77,7 @@ async def _serve(process: Process) -> None:
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     spool = open_spool(config)
     spool.prepare()
-    queue = local_queue(config)
+    queue = work_queue(config)
     # A name of our own for this process's files: never used again, known dead when the supervisor says so.
     generation = f"{clock_ms():012x}-{secrets.token_hex(4)}"
     session = await open_session(process, ledger, Role.RECEIVER, generation)

@@ -21,7 +21,7 @@ OK, NOT_WELL, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
 # Which module has a command. Only that one is imported to run it: a command answers at once, and a role's process,
 # which is started as a command too, holds nothing that it does not use.
 MODULES = {
-    "service": ("run", "recover", "demo", "_role"),
+    "service": ("run", "worker", "recover", "demo", "_role"),
     "check": ("check",),
     "peers": ("echo", "send"),
     "rules": ("rules",),

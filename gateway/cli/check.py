@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from gateway import document
+from gateway.app.broker import look_at_broker
 from gateway.app.home import known_home
 from gateway.app.keys import read_keys
 from gateway.app.others import OtherHosts, look_at_others
@@ -29,10 +30,11 @@ from gateway.cli.common import (
 )
 from gateway.cli.peers import echo_all
 from gateway.config import Config
-from gateway.errors import ConfigurationError, LedgerError, Problem, SpoolError
+from gateway.errors import ConfigurationError, LedgerError, Problem, QueueError, SpoolError
 from gateway.flow.reload import read_rules, validate_rules
 from gateway.transform import NO_KEYS, Keys
 from gateway.transform import load as load_rules
+from gateway.work.broker import Broker
 
 
 def add_commands(commands: Commands) -> None:
@@ -43,9 +45,10 @@ def add_commands(commands: Commands) -> None:
         _check,
         "validate configuration, rules and their tests; echo every destination",
         "gateway check --config deploy/gateway.yaml",
-        "Says everything that is wrong at once, each with file:line:column, then sends a C-ECHO to every destination. "
-        "Where the spool is shared it says which of the hosts that run have another one, and whose clock differs. "
-        "Exit code 2: the gateway would not start; 1: a destination does not answer, or a host has another spool.",
+        "Says everything that is wrong at once, each with file:line:column, looks at Redis where queue.url names one, "
+        "then sends a C-ECHO to every destination. Where the spool is shared it says which of the hosts that run have "
+        "another one, and whose clock differs. Exit code 2: the gateway would not start; 1: a destination or Redis "
+        "does not answer, Redis cannot do all that is needed, or a host has another spool.",
     )
     add_config(check)
     add_json(check)
@@ -55,6 +58,7 @@ def add_commands(commands: Commands) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     try:
         config = _config_and_rules(arguments)
+        broker = _usable_broker(config, arguments.config)
     except ConfigurationError as error:
         if not arguments.json:
             raise
@@ -66,17 +70,19 @@ def _check(arguments: argparse.Namespace) -> int:
     echoes = {} if arguments.no_echo else asyncio.run(echo_all(config))
     others = _others(config)
     silent = [name for name, (reachable, _) in echoes.items() if not reachable]
+    not_well = bool(silent or others.errors or (broker is not None and (broker.away or broker.errors)))
     if arguments.json:
         show_json(
             {
                 "configuration": str(arguments.config),
                 "problems": [],
                 "rules": {"files": list(files), "rules": len(plan.rules), "revision": plan.revision},
+                "redis": None if broker is None else dataclasses.asdict(broker),
                 "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
                 "hosts": {"errors": others.errors, "warnings": others.warnings},
             }
         )
-        return 1 if silent or others.errors else 0
+        return int(not_well)
     print(f"configuration  {arguments.config}: good")
     rules, tests, in_files = (
         counted(len(plan.rules), "rule"),
@@ -84,6 +90,8 @@ def _check(arguments: argparse.Namespace) -> int:
         counted(len(files), "file"),
     )
     print(f"rules          {config.rules.dir}: {rules} and {tests} in {in_files}, good; revision {plan.revision}")
+    if broker is not None:
+        _show_broker(broker)
     rows = []
     for name, (ok, text) in echoes.items():
         destination = config.destinations[name]
@@ -95,7 +103,18 @@ def _check(arguments: argparse.Namespace) -> int:
     for what, texts in (("error", others.errors), ("warning", others.warnings)):
         for text in texts:
             print(f"\nhosts          {what}: {text}")
-    return 1 if silent or others.errors else 0
+    return int(not_well)
+
+
+def _show_broker(broker: Broker) -> None:
+    if broker.away:
+        print(f"queue          {broker.away}; without it the gateway works by its ledger")
+    else:
+        print(f"queue          Redis {broker.version or '(its version is not told)'}: answers")
+    for error in broker.errors:
+        print(f"queue          error: {error}")
+    for warning in broker.warnings:
+        print(f"queue          warning: {warning}")
 
 
 def _others(config: Config) -> OtherHosts:
@@ -133,6 +152,17 @@ def _config_and_rules(arguments: argparse.Namespace) -> Config:
     if config is None or problems:
         raise ConfigurationError(problems)
     return config
+
+
+def _usable_broker(config: Config, path: Path) -> Broker | None:
+    """What Redis is like, where queue.url names one. :raises ConfigurationError: it is wrong, or must not be used."""
+    try:
+        broker = look_at_broker(config)
+    except QueueError as error:
+        raise ConfigurationError([Problem(str(path), 0, 0, str(error))]) from None
+    if broker is not None and broker.evicts:
+        raise ConfigurationError([Problem(str(path), 0, 0, broker.evicts)])
+    return broker
 
 
 def _where_rules_are(path: Path) -> tuple[Path | None, set[str] | None]:

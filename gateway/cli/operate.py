@@ -194,9 +194,9 @@ def _confirm(question: str) -> None:
 
 
 def _wake(config: Config) -> None:
-    from gateway.app import local_queue
+    from gateway.app import work_queue
 
-    queue = local_queue(config)
+    queue = work_queue(config)
     for stage in Stage:
         queue.notify(stage)
     queue.close()

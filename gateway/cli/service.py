@@ -1,4 +1,4 @@
-"""`gateway run`, `recover`, `demo`: the gateway itself. Imports little: every role starts through here."""
+"""`gateway run`, `worker`, `recover`, `demo`: the gateway itself. Imports little: every role starts through here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from gateway.cli.common import (
     read_config,
     show_json,
 )
+from gateway.errors import UsageError
 from gateway.model import Role
+
+MAX_WORKERS = 64
 
 
 def add_commands(commands: Commands) -> None:
@@ -39,6 +42,18 @@ def add_commands(commands: Commands) -> None:
         metavar="ROLE,…",
         help=f"start only these of {', '.join(Role)} (default: all)",
     )
+    worker = add_command(
+        commands,
+        "worker",
+        _worker,
+        "start workers on this host, and nothing else",
+        "gateway worker --count 4 --config /etc/gateway/gateway.yaml",
+        "Start so many workers on a host that adds CPU to a gateway, and stay in the foreground, as "
+        "`gateway run --roles worker` does. With Redis (queue.url) they are workers of RQ, which `rq info` shows. They "
+        "find their work in the ledger, so ledger.url must be PostgreSQL where they run beside other hosts.",
+    )
+    add_config(worker)
+    worker.add_argument("--count", type=_count, metavar="N", help="how many (default: processes.worker)")
     role = commands.add_parser("_role")  # how the supervisor starts a role; not for people, and not in the help
     role.add_argument("role", type=Role)
     role.add_argument("index", type=int)
@@ -73,6 +88,12 @@ def add_commands(commands: Commands) -> None:
     )
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
 def _roles(text: str) -> tuple[Role, ...]:
     try:
         roles = tuple(Role(name.strip()) for name in text.split(","))
@@ -86,10 +107,24 @@ def _run(arguments: argparse.Namespace) -> int:
     from gateway.app.host import CONSOLE_MISSING, lacks_console
 
     config = read_config(arguments)
-    if lacks_console(arguments.roles):  # to whoever starts it, also where the log's level leaves warnings out
+    if lacks_console(config, arguments.roles):  # to whoever starts it, also where the log's level leaves warnings out
         print(f"gateway: warning: {CONSOLE_MISSING}", file=sys.stderr)
     with named_in(config.rules.dir):
         return run(arguments.config, arguments.roles)
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from gateway.app import run
+
+    config = read_config(arguments)
+    if config.queue.url == "local" and config.ledger.url == "sqlite":
+        raise UsageError(
+            "these workers would share work with nobody: ledger.url is sqlite and queue.url is local, which belong to "
+            "one `gateway run`. For more workers on this host set processes.worker; for workers on other hosts set "
+            "ledger.url to postgresql://…, and queue.url to redis://… (see docs/scaling.md)"
+        )
+    with named_in(config.rules.dir):
+        return run(arguments.config, (Role.WORKER,), arguments.count)
 
 
 def _role(arguments: argparse.Namespace) -> int:

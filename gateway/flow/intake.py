@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway import telemetry
 from gateway.errors import LedgerBusy, LedgerError, LedgerFull, SpoolError
@@ -76,7 +76,7 @@ class Flushes:
 class Recorder:
     """Tells the ledger of arrivals, in batches. Make it inside the running event loop.
 
-    :param recorded: called after each commit, to wake the worker.
+    :param recorded: called after each commit with the ids of what it recorded, to wake the worker.
     :param no_room: called when the ledger found no room on its file system.
     """
 
@@ -84,7 +84,7 @@ class Recorder:
         self,
         ledger: LedgerThread,
         clock_ms: Callable[[], int],
-        recorded: Callable[[], None],
+        recorded: Callable[[Sequence[str]], None],
         no_room: Callable[[], None],
     ) -> None:
         self._ledger = ledger
@@ -173,7 +173,7 @@ class Recorder:
         for _ in batch:
             self._waiting.popleft()
         telemetry.not_ready("intake_closed", not self.open)
-        self._recorded()
+        self._recorded([arrival.instance_id for arrival in batch])
         for result in results:
             if result.duplicate is not DuplicateKind.NONE:
                 telemetry.duplicate(kind=result.duplicate, instance_id=result.instance_id)

@@ -71,7 +71,7 @@ class Router:
         history: History | None = None,
     ) -> None:
         self.draining = False
-        self._rested: Callable[[], None] = lambda: None
+        self.rested: Callable[[], None] = lambda: None
         self._history = history
         self._trouble = Trouble("routing_waits_for_ledger")
         self._history_waits = False
@@ -111,30 +111,38 @@ class Router:
         :param rested: called whenever nothing is held up by it, where it may wait for the ledger too.
         """
         watch = Watch(beat, self._time_s, rested)
-        self._rested = rested
+        self.rested = rested
         while not stopping():
             beat()
             rested()
-            try:
-                leases = self._claim()
-                self._trouble.over()
-            except (LedgerBusy, LedgerFull) as error:
-                self._trouble.tell(reason=str(error))
-                leases = []
-            if self._book is not None and leases:
-                self._route(self._book, leases, watch, stopping)
-            more_copies = False
-            try:
-                more_copies = not self.draining and self._remaker.turn(self._book, watch, stopping)
-            except (LedgerBusy, LedgerFull) as error:
-                self._trouble.tell(reason=str(error))
-            if self._failed is not None:
-                raise self._failed
-            self._remember(at_once=False)
-            if len(leases) < BATCH and not more_copies and not any(lease.attempt > 1 for lease in leases):
-                # There is hardly anything else; what came since has sent a wake-up, which is not lost. A version whose
-                # earlier one another worker had, or one for another try, waits for the next turn.
+            if not self.turn(watch, stopping):
+                # What came since has sent a wake-up, which is not lost.
                 self._queue.wait_sync(IDLE_S)
+        self.finish()
+
+    def turn(self, watch: Watch, stopping: Callable[[], bool]) -> bool:
+        """Route a batch, make copies for a while. True when there is more to do at once."""
+        try:
+            leases = self._claim()
+            self._trouble.over()
+        except (LedgerBusy, LedgerFull) as error:
+            self._trouble.tell(reason=str(error))
+            leases = []
+        if self._book is not None and leases:
+            self._route(self._book, leases, watch, stopping)
+        more_copies = False
+        try:
+            more_copies = not self.draining and self._remaker.turn(self._book, watch, stopping)
+        except (LedgerBusy, LedgerFull) as error:
+            self._trouble.tell(reason=str(error))
+        if self._failed is not None:
+            raise self._failed
+        self._remember(at_once=False)
+        # A version whose earlier one another worker had, or one for another try, waits for the next turn.
+        return len(leases) >= BATCH or more_copies or any(lease.attempt > 1 for lease in leases)
+
+    def finish(self) -> None:
+        """No more turns: what is still to be remembered is."""
         self._remember(at_once=True)
 
     def _give_way(self, watch: Watch, stopping: Callable[[], bool]) -> None:
@@ -143,7 +151,7 @@ class Router:
         if self._failed is not None or abs(now_ms - self._gave_way_at_ms) < GIVE_WAY_MS:
             return
         self._gave_way_at_ms = now_ms
-        self._rested()
+        self.rested()
         try:
             leases = self._claim()
             if self._book is not None and leases:

@@ -43,11 +43,14 @@ __all__ = [
     "instance_held",
     "instance_received",
     "instance_routed",
+    "job_done",
+    "job_refused",
     "ledger_committed",
     "not_ready",
     "problem",
     "purged",
     "quarantined",
+    "redis_link",
     "rules_reloaded",
     "serve_metrics",
     "spool_flushed",
@@ -317,6 +320,38 @@ def rules_reloaded(*, result: str, revision: str = "", problems: Sequence[object
         problem("rules_refused", revision_in_force=revision, problems=tuple(str(item) for item in problems))
     elif result == "loaded":
         event("rules_loaded", revision=revision)
+
+
+# ── Redis ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def redis_link(*, link: str, up: bool, reason: str = "") -> None:
+    """A connection to Redis was lost, which costs wake-ups and nothing else, or is there again.
+
+    `link` is one of `registry.REDIS_LINKS`.
+    """
+    link = _one_of(link, registry.REDIS_LINKS)
+    registry.redis_up.labels(link).set(int(up))
+    if up:
+        event("redis_found", link=link)
+    else:
+        problem("redis_lost", link=link, reason=reason)
+
+
+def job_done() -> None:
+    """This worker ran a job. No line."""
+    registry.jobs.inc()
+
+
+def job_refused(*, reason: str, count: int) -> None:
+    """A job in Redis was none of ours, and was not run. `reason` is one of `registry.JOB_REFUSALS`.
+
+    `count`: how many are to be told of now; 0 where the next line tells of this one too.
+    """
+    reason = _one_of(reason, registry.JOB_REFUSALS)
+    registry.jobs_refused.labels(reason).inc()
+    if count:
+        problem("job_refused", reason=reason, count=count)
 
 
 # ── delivering ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -41,6 +41,8 @@ ASSOCIATION_RESULTS = frozenset(
 )
 ROLES = frozenset(map(str, Role))
 RELOAD_RESULTS = frozenset({"loaded", "unchanged", "refused"})
+REDIS_LINKS = frozenset({"start", "sender", "listener", "jobs"})
+JOB_REFUSALS = frozenset({"id", "fields", "callbacks", "data", "function", "arguments"})
 NOT_READY_REASONS = frozenset(
     {"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules", "no_descriptors", "drained"}
 )
@@ -120,6 +122,9 @@ delivery_seconds = _histogram("delivery_seconds", "From received to delivered.",
 destination_up = _gauge("destination_up", "1 while a destination is thought to be reachable.", "destination")
 destination_window = _gauge("destination_window", "Deliveries that may be in flight at once.", "destination")
 rules_reloads = _counter("rules_reload_total", "Looks at changed rule files, by what came of them.", "result")
+jobs = _counter("jobs_total", "Jobs of RQ that this worker ran.")
+jobs_refused = _counter("jobs_refused_total", "Jobs in Redis that were none of ours, and were not run.", "reason")
+redis_up = _gauge("redis_up", "1 while this connection of a process to Redis is there.", "link")
 not_ready = _gauge("not_ready", "1 while this keeps the host from being ready.", "reason")
 problems = _counter("problems_total", "Log lines of level warning or error.")
 log_lines_lost = _counter("log_lines_lost_total", "Log lines that could not be written.")

@@ -17,6 +17,7 @@ import contextlib
 import select
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.runfolder import WAKE_SUFFIX, RunFolder, unique
@@ -44,19 +45,30 @@ class LocalQueue:
             self._receiver.setblocking(False)
             self._receiver.bind(self._run.address(self._name))
 
-    def notify(self, stage: Stage) -> None:
+    def notify(self, stage: Stage, instance_ids: Sequence[str] = ()) -> None:
         """Wake up everyone on this host who waits for `stage`."""
         if self._closed:
             return
         for name in self._names(stage):
-            try:
-                self._sender.sendto(_WAKE, self._run.address(name))
-            except BlockingIOError:
-                continue  # it has wake-ups waiting
-            except (ConnectionRefusedError, FileNotFoundError):
+            if not self._send(name):
                 self._forget(stage, name)
-            except OSError:
-                continue  # no memory for it now: the sweep of the ledger finds the work
+
+    def wake(self) -> None:
+        """Wake up who waits on this end. As `notify`, from any thread."""
+        if self._name and not self._closed:
+            self._send(self._name)
+
+    def _send(self, name: str) -> bool:
+        """False where nobody holds the socket any more."""
+        try:
+            self._sender.sendto(_WAKE, self._run.address(name))
+        except BlockingIOError:
+            return True  # it has wake-ups waiting
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True  # no memory for it now: the sweep of the ledger finds the work
+        return True
 
     def _names(self, stage: Stage) -> list[str]:
         now = time.monotonic()

@@ -75,7 +75,7 @@ def test_who_finds_no_file_waits_for_one_and_not_for_ever_and_the_event_loop_doe
 
     async def scenario() -> None:
         thread = LedgerThread(lambda: SqliteLedger.open(tmp_path / "ledger.db"))
-        recorder = Recorder(thread, lambda: NOW_MS, lambda: None, lambda: None)
+        recorder = Recorder(thread, lambda: NOW_MS, lambda ids: None, lambda: None)
         listener = Listener("main", "127.0.0.1", 0)
         receiver = Receiver(spool, GENERATION, 1, recorder, {"main": listener}, {})
         facts = _Facts(make_facts(), listener)

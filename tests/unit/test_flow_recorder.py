@@ -40,7 +40,7 @@ def test_intake_is_open_up_to_the_bound_while_the_ledger_is_busy_and_again_when_
     async def scenario() -> None:
         thread = LedgerThread(partial(SqliteLedger.open, path, busy_timeout_s=0.1))
         await thread.start()
-        recorder = Recorder(thread, lambda: 1_000, lambda: wakes.append(1), lambda: None)
+        recorder = Recorder(thread, lambda: 1_000, wakes.extend, lambda: None)
         serving = asyncio.create_task(recorder.run())
         with path.with_name("ledger.db.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -72,7 +72,7 @@ def test_when_the_last_association_ends_what_waits_is_recorded_at_once(
     async def scenario() -> None:
         thread = LedgerThread(partial(SqliteLedger.open, tmp_path / "ledger.db"))
         batches: list[None] = []
-        recorder = Recorder(thread, lambda: 1_000, lambda: batches.append(None), lambda: None)
+        recorder = Recorder(thread, lambda: 1_000, lambda ids: batches.append(None), lambda: None)
         listener = Listener("main", "127.0.0.1", 0)
         receiver = Receiver(make_spool(tmp_path / "spool"), GENERATION, 1, recorder, {"main": listener}, {})
         serving = asyncio.create_task(receiver.run())
