@@ -40,6 +40,11 @@ def home_of(state_dir: Path) -> str:
     return text
 
 
+def known_home(state_dir: Path) -> str:
+    """The id of a state folder; "" where it has none yet: nothing is made. :raises GatewayError: it cannot be read."""
+    return home_of(state_dir) if (state_dir / HOME_FILE).exists() else ""
+
+
 def _make(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

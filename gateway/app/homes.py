@@ -81,7 +81,7 @@ def refuse_other_spool(ledger: Ledger, spool: Spool, wait: Callable[[float], obj
     """:raises SpoolError: other hosts run, and none of them shows itself in this folder: it is another one."""
     for _ in range(SHOW_LOOKS if spool.home else 0):
         others = {each.session.host for each in ledger.sessions() if each.home not in ("", spool.home)}
-        if not others or others != set(unseen_hosts(ledger, spool)):
+        if not others or others != set(unseen_hosts(ledger, spool.directory, spool.home)):
             return
         wait(LOOK_STEP_S)  # one that has just opened its session shows itself in a moment
     if spool.home:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.errors import SpoolError
 from gateway.ledger.base import Ledger, OpenSession
-from gateway.spool import Spool, shared
+from gateway.spool import shared
 
 LOOK_S = 6.0  # longer than the time between two beats
 STEP_S = 0.25
@@ -30,18 +31,19 @@ class OtherHosts:
 
 
 def look_at_others(
-    ledger: Ledger, spool: Spool, home: str, clock_ms: Callable[[], int], wait: Callable[[float], object]
+    ledger: Ledger, folder: Path | None, home: str, clock_ms: Callable[[], int], wait: Callable[[float], object]
 ) -> OtherHosts:
     """Look for LOOK_S, where other hosts have open sessions; else there is nothing to find.
 
-    :param spool: a shared one, or one that is this host's: then only clocks are compared.
+    :param folder: the shared spool; None where it is this host's: then only clocks are compared.
+    :param home: of this host; "" where it has none yet.
     :raises SpoolError: the folder cannot be looked at.
     """
     if not any(each.home not in ("", home) for each in ledger.sessions()):
         return OtherHosts()
-    unseen = unseen_hosts(ledger, spool) if spool.home else []
+    unseen = [] if folder is None else unseen_hosts(ledger, folder, home)
     errors = tuple(
-        f"host {host} runs, and does not show itself in {spool.directory}: its spool is another folder, or it cannot "
+        f"host {host} runs, and does not show itself in {folder}: its spool is another folder, or it cannot "
         "write there. Mount the same one on all hosts"
         for host in unseen
     )
@@ -54,18 +56,18 @@ def look_at_others(
     return OtherHosts(errors, warnings)
 
 
-def unseen_hosts(ledger: Ledger, spool: Spool) -> list[str]:
+def unseen_hosts(ledger: Ledger, folder: Path, home: str) -> list[str]:
     """The names of other hosts of which no open session shows itself in this folder. :raises SpoolError: see above."""
     others: dict[str, list[OpenSession]] = {}
     for each in ledger.sessions():
-        if each.home not in ("", spool.home):
+        if each.home not in ("", home):
             others.setdefault(each.home, []).append(each)
     unseen: set[str] = set()
-    for home, sessions in others.items():
+    for other, sessions in others.items():
         try:
-            shown = shared.shown(spool.directory, home)
+            shown = shared.shown(folder, other)
         except OSError as error:
-            raise SpoolError(f"cannot look for other hosts in {spool.directory}: {error.strerror}") from error
+            raise SpoolError(f"cannot look for other hosts in {folder}: {error.strerror}") from error
         if shown.isdisjoint(each.session.session_id for each in sessions):
             unseen.update(each.session.host for each in sessions)
     return sorted(unseen)

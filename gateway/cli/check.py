@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from gateway import document
+from gateway.app.home import known_home
 from gateway.app.keys import read_keys
+from gateway.app.others import OtherHosts, look_at_others
 from gateway.app.reidentification import read_public_key
 from gateway.cli.common import (
     Commands,
@@ -18,13 +21,15 @@ from gateway.cli.common import (
     add_json,
     counted,
     named_in,
+    now_ms,
+    open_ledger,
     read_config,
     show_json,
     show_table,
 )
 from gateway.cli.peers import echo_all
 from gateway.config import Config
-from gateway.errors import ConfigurationError, Problem
+from gateway.errors import ConfigurationError, LedgerError, Problem, SpoolError
 from gateway.flow.reload import read_rules, validate_rules
 from gateway.transform import NO_KEYS, Keys
 from gateway.transform import load as load_rules
@@ -39,7 +44,8 @@ def add_commands(commands: Commands) -> None:
         "validate configuration, rules and their tests; echo every destination",
         "gateway check --config deploy/gateway.yaml",
         "Says everything that is wrong at once, each with file:line:column, then sends a C-ECHO to every destination. "
-        "Exit code 2: the gateway would not start; 1: a destination does not answer.",
+        "Where the spool is shared it says which of the hosts that run have another one, and whose clock differs. "
+        "Exit code 2: the gateway would not start; 1: a destination does not answer, or a host has another spool.",
     )
     add_config(check)
     add_json(check)
@@ -58,6 +64,7 @@ def _check(arguments: argparse.Namespace) -> int:
     files = read_rules(config.rules.dir)
     plan = load_rules(files, config.destinations, read_keys(config)).plan
     echoes = {} if arguments.no_echo else asyncio.run(echo_all(config))
+    others = _others(config)
     silent = [name for name, (reachable, _) in echoes.items() if not reachable]
     if arguments.json:
         show_json(
@@ -66,9 +73,10 @@ def _check(arguments: argparse.Namespace) -> int:
                 "problems": [],
                 "rules": {"files": list(files), "rules": len(plan.rules), "revision": plan.revision},
                 "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
+                "hosts": {"errors": others.errors, "warnings": others.warnings},
             }
         )
-        return 1 if silent else 0
+        return 1 if silent or others.errors else 0
     print(f"configuration  {arguments.config}: good")
     rules, tests, in_files = (
         counted(len(plan.rules), "rule"),
@@ -84,7 +92,21 @@ def _check(arguments: argparse.Namespace) -> int:
     if rows:
         print()
     show_table("", ("destination", "where", "C-ECHO", "says"), rows, "destinations   not contacted")
-    return 1 if silent else 0
+    for what, texts in (("error", others.errors), ("warning", others.warnings)):
+        for text in texts:
+            print(f"\nhosts          {what}: {text}")
+    return 1 if silent or others.errors else 0
+
+
+def _others(config: Config) -> OtherHosts:
+    """What is wrong with the other hosts, where the spool is shared."""
+    if not config.spool.shared:
+        return OtherHosts()
+    try:
+        with open_ledger(config) as ledger:
+            return look_at_others(ledger, config.spool.dir, known_home(config.state_dir), now_ms, time.sleep)
+    except (LedgerError, SpoolError) as error:
+        return OtherHosts(warnings=(f"nobody knows of other hosts: {error}",))
 
 
 def _config_and_rules(arguments: argparse.Namespace) -> Config:

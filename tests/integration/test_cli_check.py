@@ -11,6 +11,9 @@ import pytest
 import yaml
 
 from gateway.cli import main
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.model import Role
+from gateway.spool import shared
 from tests.harness.archive import ACCEPT, Admission, Behaviour, OurArchive, by_uid
 from tests.harness.archivescript import StoreFacts
 from tests.harness.data import make_instance, make_instances, write_part10
@@ -64,6 +67,25 @@ def test_a_destination_that_does_not_answer_is_exit_code_1_and_named(config: Gat
     assert report["rules"]["files"] == ["10-site.yaml"]
     unasked = on(config, "check", "--no-echo").check()
     assert "not contacted" in unasked.stdout
+
+
+def test_a_host_that_has_another_spool_is_exit_code_1_and_named(config: GatewayConfig) -> None:
+    config.document["spool"]["shared"] = True
+    config.write()
+    assert "nobody knows of other hosts" in on(config, "check").check().stdout, "there is no ledger yet"
+    config.state_dir.mkdir()
+    ledger = SqliteLedger.open(config.ledger_path)
+    ledger.open_session(Role.CONSOLE, "reading-room", 1, 1, "", "b" * 32)
+    ledger.close()
+    said = on(config, "check", "--no-echo")
+    assert said.returncode == 1
+    assert "hosts          error: host reading-room runs, and does not show itself" in said.stdout
+    report = json.loads(on(config, "check", "--no-echo", "--json").stdout)
+    assert "reading-room" in report["hosts"]["errors"][0]
+    assert not (config.state_dir / "home").exists(), "a check makes nothing"
+    shared.join(config.spool_dir, "b" * 32)
+    shared.show(config.spool_dir, "b" * 32, 1)
+    on(config, "check", "--no-echo").check()
 
 
 def test_everything_that_is_wrong_is_said_at_once_each_with_its_place(config: GatewayConfig) -> None:

@@ -213,21 +213,21 @@ def test_check_names_the_hosts_whose_spool_is_another(hosts: Hosts, tmp_path: Pa
     spool = replace(hosts.there.spool, dir=tmp_path / "elsewhere")
     other = replace(hosts.there, spool=spool)
     hosts.joined(other)
-    assert unseen_hosts(hosts.ledger, hosts.spool) == []
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == []
     session = register(other, hosts.ledger, Role.CONSOLE)
-    assert unseen_hosts(hosts.ledger, hosts.spool) == ["there"]
-    found = look_at_others(hosts.ledger, hosts.spool, hosts.home, lambda: 0, lambda _: None)
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == ["there"]
+    found = look_at_others(hosts.ledger, hosts.spool.directory, hosts.home, lambda: 0, lambda _: None)
     assert "host there" in found.errors[0]
     hosts.ledger.void_session(session.session_id, 5)
     register(hosts.there, hosts.ledger, Role.CONSOLE)
-    assert look_at_others(hosts.ledger, hosts.spool, hosts.home, lambda: 0, lambda _: None).errors == ()
+    assert look_at_others(hosts.ledger, hosts.spool.directory, hosts.home, lambda: 0, lambda _: None).errors == ()
 
 
 def test_what_an_earlier_run_has_shown_does_not_count(hosts: Hosts) -> None:
     session = register(hosts.there, hosts.ledger, Role.CONSOLE)
     hosts.ledger.void_session(session.session_id, 5)
     hosts.ledger.open_session(Role.CONSOLE, "there", 1, 6, "", home_of(hosts.there.state_dir))
-    assert unseen_hosts(hosts.ledger, hosts.spool) == ["there"]
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == ["there"]
 
 
 # ── clocks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +246,7 @@ def test_check_compares_the_clocks_of_hosts_by_their_heartbeats(hosts: Hosts, sk
 
     found = clock_skews(hosts.ledger, hosts.home, lambda: now_ms[0], wait)
     assert abs(found["there"] - skew_ms) <= 1
-    warnings = look_at_others(hosts.ledger, hosts.spool, hosts.home, lambda: now_ms[0], wait).warnings
+    warnings = look_at_others(hosts.ledger, hosts.spool.directory, hosts.home, lambda: now_ms[0], wait).warnings
     assert [told in warning for warning in warnings] == ([True] if told else [])
 
 
