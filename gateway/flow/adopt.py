@@ -14,7 +14,7 @@ too, which changes nothing. Its incomplete files go at the next start of its own
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -81,11 +81,7 @@ def adopt_at_start(spool: Spool, ledger: Ledger, home: str, now_ms: int) -> Adop
     Incomplete files are removed of those that receivers of this home have written: its sessions were voided.
     :raises SpoolError, LedgerError: as `adopt`.
     """
-    # In this order: a receiver has its session before its folder, so that a folder seen is dead, or of a session seen.
-    there = generations_of(spool)
-    alive = {each.generation for each in ledger.sessions()}
-    dead = [each for each in there if each not in alive]
-    return adopt(spool, ledger, dead, now_ms, set(ledger.dead_generations(home)))
+    return adopt(spool, ledger, _dead(spool, ledger), now_ms, set(ledger.dead_generations(home)))
 
 
 def adopt_of_others(spool: Spool, ledger: Ledger, generation: str, now_ms: int) -> Adoption:
@@ -94,6 +90,34 @@ def adopt_of_others(spool: Spool, ledger: Ledger, generation: str, now_ms: int) 
     :raises SpoolError, LedgerError: as `adopt`.
     """
     return adopt(spool, ledger, [generation], now_ms, removable=())
+
+
+class Leftovers:
+    """Adopts, each time it is asked, the complete files of all generations that no open session names.
+
+    For the watcher, once in a while: a receiver of another host that lives, cut off from the ledger, goes on to
+    acknowledge for a while after its session was voided and its files were adopted; and may then die before it can
+    record them. Each damaged file is named once.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._named: set[str] = set()
+
+    def adopt(self, ledger: Ledger, now_ms: int) -> Adoption:
+        """See above. Blocking. :raises SpoolError, LedgerError: as `adopt`."""
+        found = adopt(self._spool, ledger, _dead(self._spool, ledger), now_ms, removable=())
+        new = tuple(item for item in found.left if item.relative not in self._named)
+        self._named = {item.relative for item in found.left}
+        return replace(found, left=new)
+
+
+def _dead(spool: Spool, ledger: Ledger) -> list[str]:
+    """The generations that no open session names."""
+    # In this order: a receiver has its session before its folder, so that a folder seen is dead, or of a session seen.
+    there = generations_of(spool)
+    alive = {each.generation for each in ledger.sessions()}
+    return [each for each in there if each not in alive]
 
 
 def tell(found: Adoption) -> None:

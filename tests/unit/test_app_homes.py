@@ -25,7 +25,7 @@ from gateway.app.homes import (
 from gateway.app.others import clock_skews, look_at_others, unseen_hosts
 from gateway.config import Config, load
 from gateway.errors import AlreadyRunning, LedgerDamaged, SpoolError
-from gateway.flow.adopt import adopt_of_others
+from gateway.flow.adopt import Leftovers, adopt_of_others
 from gateway.ledger.journal import OutcomeJournal
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import DeliveryLease, DeliveryState, Outcome, Role
@@ -124,6 +124,29 @@ def test_a_start_that_nobody_watched_for_adopts_the_complete_files_of_others(hos
     found = adopt_earlier(hosts.ledger, hosts.here, hosts.spool)
     assert (found.adopted, found.removed) == (1, 0)
     assert hosts.files() == {whole, half}
+
+
+def test_what_a_receiver_acknowledges_after_it_was_taken_for_dead_is_adopted_when_it_dies(hosts: Hosts) -> None:
+    session = register(hosts.there, hosts.ledger, Role.RECEIVER, THEIRS)
+    intake = make_intake(hosts.spool, THEIRS, 4)
+    first = store(intake, b"first")
+    leftovers = Leftovers(hosts.spool)
+    assert leftovers.adopt(hosts.ledger, 4).adopted == 0, "it lives"
+    hosts.ledger.void_session(session.session_id, 5)
+    assert adopt_of_others(hosts.spool, hosts.ledger, THEIRS, 6).adopted == 1
+    second, damaged = store(intake, b"second"), store(intake, b"damaged")
+    path = hosts.spool.path(damaged.path)
+    path.write_bytes(path.read_bytes()[:-1])
+    before = hosts.files()
+    found = leftovers.adopt(hosts.ledger, 7)
+    assert (found.adopted, found.removed, [item.instance_id for item in found.left]) == (1, 0, [damaged.instance_id])
+    assert hosts.ledger.known_instances([first.instance_id, second.instance_id, damaged.instance_id]) == {
+        first.instance_id,
+        second.instance_id,
+    }
+    found = leftovers.adopt(hosts.ledger, 8)
+    assert (found.adopted, found.removed, found.left) == (0, 0, ())
+    assert hosts.files() == before
 
 
 def test_with_a_ledger_of_its_own_a_host_knows_all_to_be_dead(hosts: Hosts) -> None:
