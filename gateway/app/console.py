@@ -58,7 +58,14 @@ def host_watcher(config: Config, ledger: LedgerThread, spool: Spool) -> HostWatc
         with closing(open_ledger_of(config, create=False)) as opened:
             adopt.tell(adopt.adopt_of_others(spool, opened, found.generation, clock_ms()))
 
-    return HostWatcher(ledger, Silences(home_of(config.state_dir), config.worker.time_s), void, adopt_from)
+    left = adopt.Leftovers(spool)
+
+    def adopt_leftovers() -> None:
+        with closing(open_ledger_of(config, create=False)) as opened:
+            adopt.tell(left.adopt(opened, clock_ms()))
+
+    silences = Silences(home_of(config.state_dir), config.worker.time_s)
+    return HostWatcher(ledger, silences, void, adopt_from, adopt_leftovers)
 
 
 async def _serve(process: Process) -> None:

@@ -299,7 +299,7 @@ PROCESSES = Section(
     (
         Key("receiver", number(1, 64), "Processes that receive."),
         Key("worker", number(1, 64), "Processes that read headers and evaluate rules."),
-        Key("forwarder", number(1, 64), "Processes that send. Each destination is one's, by its name."),
+        Key("forwarder", number(1, 64), "Processes that send. Each destination is one's at a time."),
     ),
 )
 WORKER = Section(
