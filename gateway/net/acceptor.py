@@ -8,7 +8,8 @@ which a `Service` decides. Rules:
     one's place meanwhile, nothing is accepted for SHED_PAUSE_S.
   - No place left: the oldest connection that is not yet an association gives up its own, so that silent peers, however
     many, keep nobody out.
-  - `stop` accepts no more, lets messages in progress finish, aborts what is idle, and aborts the rest at its deadline.
+  - `stop` accepts what has connected already and no more, lets who is sending go on, aborts who is quiet for a moment
+    (`served.LULL_S`), and aborts the rest at its deadline.
 
 Called by the receiver role (`gateway.flow.receive`) and by the archives of `gateway demo`.
 TLS belongs in `_begin`, between the accepted socket and the driver, as a task of its own, so that a slow handshake
@@ -169,16 +170,21 @@ class Acceptor:
             self._emptied.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Accept no more; let messages in progress finish within `grace_s`; then abort what is left."""
+        """Accept no more; let who is sending finish within `grace_s`; then abort what is left.
+
+        Where others hold the listening sockets too, they are to close them now: who connects later is never served.
+        """
         self.stopping = True
         loop = asyncio.get_running_loop()
-        for sock in self._listening:
+        for sock in list(self._listening):
             loop.remove_reader(sock)
+            self._accept(sock)  # who connected a moment ago would be reset
             sock.close()
         self._listening.clear()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for association in list(self._open):
-            if association.idle and not association.driver.core.mid_message:
-                association.driver.abort("shutting down")
+            association.end_if_quiet(loop.time())
         await self._wait_empty(grace_s)
         for association in list(self._open):
             association.driver.abort("shutting down")

@@ -38,6 +38,8 @@ from gateway.net.driver import Driver, Peer
 if TYPE_CHECKING:
     from gateway.net.acceptor import Acceptor
 
+LULL_S = 2.0  # at a stop: how long a sender may pause between two instances
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptorLimits:
@@ -180,14 +182,23 @@ class ServerAssociation:
         self.acceptor.forget(self)
 
     def on_tick(self, now: float) -> None:
+        if self._result:
+            return
+        if self.acceptor.stopping:
+            self.end_if_quiet(now)
         if not self.admitted or self._result:
             return
         if not self.idle or self.driver.core.mid_message:
             self._quiet_since = now
-        elif self.acceptor.stopping:
-            self.driver.abort("shutting down")
         elif now - max(self._quiet_since, self.driver.last_byte_at) > self.limits.idle_timeout_s:
             self.driver.abort(f"idle for {self.limits.idle_timeout_s:g} s")
+
+    def end_if_quiet(self, now: float) -> None:
+        """At a stop: abort, unless the peer sends, or asked for an association, less than LULL_S ago. Between two
+        instances, and between connecting and asking, a sender is not idle."""
+        waits = self.idle and not self.driver.core.mid_message
+        if waits and now - max(self._quiet_since, self.driver.last_byte_at) > LULL_S:
+            self.driver.abort("shutting down")
 
     # ── one message at a time ─────────────────────────────────────────────────────────────────────────────────
 

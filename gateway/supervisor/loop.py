@@ -14,7 +14,8 @@ Rules:
   - **hang**: silence for a child's hang timeout ends in SIGKILL. A supervisor that finds itself late (it was frozen,
     or the machine was) first gives every child a new term;
   - **stop** (SIGTERM, SIGINT): receivers, then workers, forwarders, console; each role gets SIGTERM and its deadline,
-    then SIGKILL, before the next role's turn; its listening sockets are closed after its last process. A second
+    then SIGKILL, before the next role's turn; its listening sockets are closed as it is told, not after: who connects
+    while it finishes is refused, and goes to another host, instead of waiting in a queue to be reset. A second
     signal, a second or more after the first, kills what is left;
   - **reload** (SIGHUP): `hooks.reload` says whether there is something to read; if so the signal is passed on to every
     child that is ready, and to the others when they are.
@@ -329,13 +330,13 @@ class Supervisor:
                 elif now >= child.kill_at and not child.killed:
                     self._hooks.event("child_does_not_stop", trouble=True, child=child.spec.name)
                     child.kill()
+            self._close_sockets(role)
             if alive:
                 return
             self._roles_to_stop.pop(0)
-            self._close_sockets(role)
 
     def _close_sockets(self, role: str) -> None:
-        """Nobody accepts any more: who connects while other roles finish is refused, instead of waiting in a queue."""
+        """Our copies; the processes close theirs when they are told to stop. Done again, it does nothing."""
         for child in self._children:
             if child.spec.role == role:
                 for listening in child.spec.sockets.values():

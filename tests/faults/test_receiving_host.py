@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -185,11 +186,12 @@ def begin_store(peer: RawScu, uid: str, data: bytes) -> None:
 
 
 def test_sigterm_lets_a_transfer_end_and_aborts_what_is_idle_or_stands_still(tmp_path: Path) -> None:
-    """Three peers at SIGTERM: one goes on sending and is told Success; one is idle, one stands still in the middle of
-    a data set: both are aborted. All within 30 s, exit code 0, no partial file, nothing lost."""
+    """Three peers at SIGTERM: one goes on sending and is told Success, twice; one is idle, one stands still in the
+    middle of a data set: both are aborted. Nobody new is let in, and waits for nothing. All within 30 s, exit code 0,
+    no partial file, nothing lost."""
     archive = OurArchive()
     with scene(tmp_path, archive=archive) as served:
-        whole, half = make_instances(2, pixel_bytes=2 * MIB, seed=6)
+        whole, half, more = make_instances(3, pixel_bytes=2 * MIB, seed=6)
         going, idle, still = served.connect(), served.connect(), served.connect()
         begin_store(going, whole.sop_instance_uid, whole.data[:MIB])
         begin_store(still, half.sop_instance_uid, half.data[:MIB])
@@ -199,11 +201,17 @@ def test_sigterm_lets_a_transfer_end_and_aborts_what_is_idle_or_stands_still(tmp
         os.kill(gateway.supervisor_pid(), signal.SIGTERM)
         with pytest.raises(Aborted):
             idle.expect(wire.P_DATA_TF, 20)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((gateway.config.host, gateway.config.port), timeout=20)
         served.journal.sending(whole.sop_instance_uid, whole.sha256)
         going.send(wire.p_data(CT, whole.data[MIB:], command=False, last=True, max_pdu=16384))
         status = going.recv_store_status(1, 20)
         served.journal.told(whole.sop_instance_uid, whole.sha256, status)
         assert status == 0
+        served.journal.sending(more.sop_instance_uid, more.sha256)
+        status = going.store(CT, CT_IMAGE_STORAGE, more.sop_instance_uid, more.data)
+        served.journal.told(more.sop_instance_uid, more.sha256, status)
+        assert status == 0, "it was between two instances, and not idle"
         with pytest.raises(Aborted):
             still.expect(wire.P_DATA_TF, 30)
         assert gateway.stop() == 0
@@ -212,6 +220,6 @@ def test_sigterm_lets_a_transfer_end_and_aborts_what_is_idle_or_stands_still(tmp
         for peer in (going, idle, still):
             peer.close()
         gateway.start()
-        served.gateway.wait_delivered(1, "pacs")
+        served.gateway.wait_delivered(2, "pacs")
         served.judge()
         assert half.sop_instance_uid not in archive.contents()

@@ -7,11 +7,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,7 @@ SEED = int(os.environ.get("GATEWAY_CHAOS_SEED", "20240229"))
 # Two receivers, three workers, two forwarders.
 HOSTS = {"a": Host(processes={"worker": 2}), "b": Host()}
 INSTANCES = 10_000  # of the long campaign
+SILENT_S = 45.0
 MOST_ARRIVALS = 40  # between two kills
 
 
@@ -43,7 +46,7 @@ class Victim:
         return self.server or f"{self.host} {self.role or 'whole'}"
 
 
-SERVERS = tuple(Victim(server=name) for name in ("redis", "redis emptied", "postgres"))
+SERVERS = tuple(Victim(server=name) for name in ("redis", "redis emptied", "postgres", "postgres silent"))
 PROCESSES = tuple(Victim(host, role) for host in HOSTS for role in ROLES)
 WHOLE = tuple(Victim(host) for host in HOSTS)
 A_FEW = (
@@ -52,18 +55,22 @@ A_FEW = (
     Victim("a", "worker"),
     Victim(server="redis emptied"),
     Victim("b", "receiver"),
-    Victim("b"),
     Victim(server="redis"),
+    Victim(server="postgres silent"),
     Victim("b", "forwarder"),
     Victim("a", "console"),
 )
 
 
 class Killer:
-    """Kills one victim after the other while everyone is at work, and sees to it that each comes back."""
+    """Kills one victim after the other while everyone is at work, and sees to it that each comes back.
 
-    def __init__(self, site: Site, seed: int) -> None:
+    `acknowledged`: how many instances were taken so far.
+    """
+
+    def __init__(self, site: Site, acknowledged: Callable[[], int], seed: int) -> None:
         self.site = site
+        self.acknowledged = acknowledged
         self.random = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.in_flight = 0  # deliveries that were on their way when their forwarder, or the ledger, was killed
@@ -75,6 +82,15 @@ class Killer:
             lambda: self._copies() >= before + count,
             READY_WITHIN_S,
             lambda: f"{count} copies to arrive after {dict(self.kills)}\n{self.site.logs(3000)}",
+        )
+
+    def go_on(self, count: int) -> None:
+        """Wait until so many more instances were taken."""
+        before = self.acknowledged()
+        wait_until(
+            lambda: self.acknowledged() >= before + count,
+            RECONCILED_WITHIN_S,
+            lambda: f"{count} more to be taken after {dict(self.kills)}\n{self.site.logs(3000)}",
         )
 
     def _copies(self) -> int:
@@ -95,6 +111,9 @@ class Killer:
         elif name == "redis":
             self.site.redis.kill()
             self.site.redis.start()
+        elif name == "postgres silent":
+            with self.site.postgres.frozen():
+                self.go_on(20)
         else:
             forwarders = [pid for host in self.site.hosts.values() for pid in host.roles().get("forwarder", [])]
             with self._counted(forwarders):
@@ -142,12 +161,12 @@ def test_kills_of_anything_lose_nothing(tmp_path: Path, servers: tuple[PostgresS
     postgres, redis = servers
     with Site(tmp_path, HOSTS, redis=redis, postgres=postgres) as site:
         site.start()
-        killer = Killer(site, SEED)
         size = scaled(15, 40)
         with Load(site.door("a"), round_size=size, seed=1) as one, Load(site.door("b"), round_size=size, seed=2) as two:
+            killer = Killer(site, lambda: one.acknowledged + two.acknowledged, SEED)
             one.wait_acknowledged(20)
             two.wait_acknowledged(20)
-            campaign(killer, lambda: one.acknowledged + two.acknowledged)
+            campaign(killer)
             for gateway in site.hosts.values():
                 gateway.wait_ready(READY_WITHIN_S)
             one.wait_acknowledged(one.acknowledged + 20)
@@ -165,7 +184,47 @@ def test_kills_of_anything_lose_nothing(tmp_path: Path, servers: tuple[PostgresS
         assert ledger_problems(postgres.url(site.database)) == []
 
 
-def campaign(killer: Killer, acknowledged: Callable[[], int]) -> None:
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not LONG, reason="PostgreSQL stands still for 45 s")
+def test_a_ledger_that_stands_still_makes_nobody_take_another_for_dead(
+    tmp_path: Path, servers: tuple[PostgresServer, RedisServer]
+) -> None:
+    """For longer than a host may be silent. All take instances meanwhile, and go on after. Nobody begins anew but
+    workers, which their supervisor takes for hung while they wait for an answer."""
+    postgres, redis = servers
+    with Site(tmp_path, HOSTS, redis=redis, postgres=postgres) as site:
+        site.start()
+        slowly: dict[str, Any] = {"round_size": 8, "pause_s": 1.0}
+        with Load(site.door("a"), seed=1, **slowly) as one, Load(site.door("b"), seed=2, **slowly) as two:
+            for load in (one, two):
+                load.wait_acknowledged(30)
+            before = who_serves(site)
+            with postgres.frozen():
+                for load in (one, two):
+                    load.wait_acknowledged(load.acknowledged + 30)
+                threading.Event().wait(SILENT_S)
+            for load in (one, two):
+                load.wait_acknowledged(load.acknowledged + 30)
+        site.settle(RECONCILED_WITHIN_S)
+        report = site.judge().assert_clean(delivered=True)
+        print(f"{one.acknowledged + two.acknowledged} instances, {one.refused + two.refused} refused; {report}")
+        assert not site.log_lines(event="taken_for_dead")
+        assert who_serves(site) == before
+        assert report.duplicates.total() == 0
+
+
+def who_serves(site: Site) -> dict[tuple[str, str], list[int]]:
+    """(host, role) → pids, but for workers."""
+    return {
+        (name, role): pids
+        for name, gateway in site.hosts.items()
+        for role, pids in gateway.roles().items()
+        if role != "worker"
+    }
+
+
+def campaign(killer: Killer) -> None:
     """A few victims one after the other; or, in the long campaign, anyone at random until so many were received."""
     if not LONG:
         for victim in A_FEW:
@@ -173,7 +232,7 @@ def campaign(killer: Killer, acknowledged: Callable[[], int]) -> None:
             killer.kill(victim)
         killer.wait_at_work(MOST_ARRIVALS)
         return
-    while acknowledged() < INSTANCES:
+    while killer.acknowledged() < INSTANCES:
         killer.wait_at_work(killer.random.randint(1, MOST_ARRIVALS))
         killer.kill(killer.random.choice((*PROCESSES, *WHOLE, *SERVERS, *SERVERS)))
 
