@@ -97,11 +97,16 @@ def manifests() -> list[dict[str, Any]]:
     return [each for name in names for each in yaml.safe_load_all((folder / name).read_text())]
 
 
+def is_workload(document: Mapping[str, Any]) -> bool:
+    """Whether this object is one that makes pods."""
+    return document["kind"] in ("Deployment", "StatefulSet")
+
+
 def kubernetes_commands() -> list[Command]:
     """The container of each deployment, with the pod's name as Kubernetes would give it."""
     found = []
     for each in manifests():
-        if each["kind"] != "Deployment":
+        if not is_workload(each):
             continue
         name, (container,) = each["metadata"]["name"], each["spec"]["template"]["spec"]["containers"]
         environment = {item["name"]: item.get("value", f"{name}-5d9f8c7b6-x2x4z") for item in container["env"]}

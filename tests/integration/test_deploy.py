@@ -26,6 +26,7 @@ from tests.integration.deployed import (
     compose_commands,
     final_stage,
     instructions,
+    is_workload,
     kubernetes_commands,
     manifests,
     systemd_command,
@@ -140,12 +141,8 @@ def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
 
 def images() -> list[str]:
     services = [each["image"] for each in compose()["services"].values()]
-    pods = [each["spec"]["template"]["spec"]["containers"][0]["image"] for each in manifests() if _is_deployment(each)]
+    pods = [each["spec"]["template"]["spec"]["containers"][0]["image"] for each in manifests() if is_workload(each)]
     return [*services, *pods, *(text.split()[0] for word, text in instructions() if word == "FROM")]
-
-
-def _is_deployment(document: dict[str, Any]) -> bool:
-    return bool(document["kind"] == "Deployment")
 
 
 @pytest.mark.parametrize("image", sorted(set(images())))
@@ -160,7 +157,9 @@ def test_only_dicom_is_published_beyond_the_loopback() -> None:
 
 
 def test_no_file_holds_a_password() -> None:
-    told = re.compile(r"(?i)(password|passwd|requirepass|passphrase)\w*[ \t]*[:= ][ \t]*(?!/run/secrets)[\w'\"]{6,}$", re.M)
+    told = re.compile(
+        r"(?i)(password|passwd|requirepass|passphrase)\w*[ \t]*[:= ][ \t]*(?!/run/secrets)[\w'\"]{6,}$", re.M
+    )
     url = re.compile(r"://[^\s/$]*:[^\s/$]+@")
     for path in (path for path in DEPLOY.rglob("*") if path.is_file() and path.name != "make-secrets"):
         text = path.read_text()
@@ -181,7 +180,7 @@ def test_passwords_are_made_once_at_random_and_lie_in_a_folder_of_their_maker(co
 
 
 def test_every_pod_is_locked_up() -> None:
-    for each in filter(_is_deployment, manifests()):
+    for each in filter(is_workload, manifests()):
         pod = each["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
@@ -193,7 +192,7 @@ def test_every_pod_is_locked_up() -> None:
 
 def test_a_stop_fits_into_the_time_that_is_given_for_it() -> None:
     role_s, last_words_s = 20, 10  # gateway.app.host.STOP_S, and the supervisor's patience with its hooks
-    for each in filter(_is_deployment, manifests()):
+    for each in filter(is_workload, manifests()):
         pod = each["spec"]["template"]["spec"]
         before = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [""])[-1]
         drain_s = sum(map(int, re.findall(r"timeout (\d+)", before)))
@@ -215,7 +214,7 @@ def test_the_kustomization_names_every_manifest_and_what_pods_mount_is_there() -
     assert all((folder / name).is_file() for names in made.values() for name in names)
     mounted = {
         volume["configMap"]["name"]
-        for each in filter(_is_deployment, manifests())
+        for each in filter(is_workload, manifests())
         for volume in each["spec"]["template"]["spec"]["volumes"]
         if "configMap" in volume
     }

@@ -6,12 +6,11 @@ What compose and Kubernetes run is the same, word by word, so it is run once, as
 from __future__ import annotations
 
 import contextlib
-import json
+import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.harness.tools import Process, free_port, program, wait_until
+from tests.harness.tools import Process, free_port, program
 from tests.integration.deployed import (
     DEPLOY,
     ROOT,
@@ -24,7 +23,8 @@ from tests.integration.deployed import (
     systemd_command,
 )
 
-# prctl(2): PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, which is inherited; what MemoryDenyWriteExecute= has systemd ask for.
+# PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN (prctl(2)), which children inherit: it forbids what MemoryDenyWriteExecute=
+# forbids.
 _NO_WRITABLE_CODE = """
 import ctypes, os, sys
 if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
@@ -34,13 +34,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def see_it_run(running: list[Running]) -> None:
-    """Each becomes ready and healthy, does what comes before a stop, stops by SIGTERM, and is healthy no more."""
+    """Each becomes ready and healthy; the first does what comes before a stop; each stops in order, by SIGTERM."""
     for each in running:
         each.wait_ready()
         each.run(health_check()).check()
-    with ThreadPoolExecutor() as threads:
-        for done in threads.map(lambda each: each.run(each.command.before_stop or ["true"]), running):
-            done.check()
+    if running[0].command.before_stop:
+        said = running[0].run(running[0].command.before_stop).check().stdout
+        assert ": drained" in said and ": taking work again" in said
     for each in running:
         each.process.popen.terminate()
     for each in running:
@@ -50,7 +50,9 @@ def see_it_run(running: list[Running]) -> None:
 
 def test_the_pods_of_kubernetes_run_side_by_side_and_are_drained_before_they_stop(tmp_path: Path) -> None:
     commands = kubernetes_commands()
-    assert [bool(command.before_stop) for command in commands] == [True, True, True, False]
+    before = [" ".join(command.before_stop) for command in commands]
+    assert len({re.sub(r"timeout \d+", "timeout N", text) for text in before[:3]}) == 1  # so one is run, the receiver's
+    assert before[3] == ""
     site = Site(tmp_path, DEPLOY / "kubernetes/gateway.yaml", DEPLOY / "kubernetes/rules")
     with contextlib.ExitStack() as stack:
         running = [site.start(command) for command in commands]
@@ -78,11 +80,14 @@ def test_an_instance_of_the_systemd_template_runs_on_a_shared_ledger(tmp_path: P
 
 def test_the_service_runs_with_the_socket_of_systemd_and_without_writable_code(tmp_path: Path) -> None:
     site = Site(tmp_path, DEPLOY / "systemd/gateway.yaml", ROOT / "rules", shared=False)
-    port, (name,) = free_port(), [
-        line.partition("=")[2]
-        for line in (DEPLOY / "systemd/gateway.socket").read_text().splitlines()
-        if line.startswith("FileDescriptorName=")
-    ]
+    port, (name,) = (
+        free_port(),
+        [
+            line.partition("=")[2]
+            for line in (DEPLOY / "systemd/gateway.socket").read_text().splitlines()
+            if line.startswith("FileDescriptorName=")
+        ],
+    )
     activate = [program("systemd-socket-activate"), f"--listen=127.0.0.1:{port}", f"--fdname={name}"]
     passed = [f"--setenv={key}" for key in ("PYTHONPATH", "PATH", "GATEWAY__SPOOL__MIN_FREE")]
     ports = [f"--setenv=GATEWAY__{key}__PORT" for key in ("CONSOLE", "METRICS", "LISTENERS__MAIN")]
@@ -91,5 +96,7 @@ def test_the_service_runs_with_the_socket_of_systemd_and_without_writable_code(t
         process.wait_for_output("Listening on")
         echo = [sys.executable, "-m", "gateway", "echo", f"127.0.0.1:{port}", "--called", "GATEWAY", "--calling", "CT1"]
         with Process(echo, tmp_path / "log", "echo", env=running.environment) as sender:
-            see_it_run([running])
-            assert "rejected" in sender.output() or sender.wait() is not None
+            running.wait_ready()
+            assert sender.wait() == 1
+            assert "calling AE title not recognized" in sender.output()  # `sources` does not know this address
+        see_it_run([running])
