@@ -57,6 +57,7 @@ PACKAGES = {
     "initdb": "postgresql",
     "postgres": "postgresql",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 
 

@@ -75,6 +75,11 @@ def _entry() -> list[str]:
     return words
 
 
+def image_command() -> Command:
+    """What the image runs by itself."""
+    return Command("image", [*_entry(), *yaml.safe_load(final_stage()["CMD"])], image_environment())
+
+
 def compose() -> dict[str, Any]:
     """compose.yaml."""
     document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())

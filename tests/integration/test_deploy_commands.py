@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.harness.tools import Process, free_port, program
+from tests.harness.tools import Process, free_port, program, require
 from tests.integration.deployed import (
     DEPLOY,
     ROOT,
@@ -19,6 +19,7 @@ from tests.integration.deployed import (
     Site,
     compose_commands,
     health_check,
+    image_command,
     kubernetes_commands,
     systemd_command,
 )
@@ -99,4 +100,14 @@ def test_the_service_runs_with_the_socket_of_systemd_and_without_writable_code(t
             running.wait_ready()
             assert sender.wait() == 1
             assert "calling AE title not recognized" in sender.output()  # `sources` does not know this address
+        see_it_run([running])
+
+
+def test_the_image_runs_on_a_read_only_root_without_any_capability(tmp_path: Path) -> None:
+    require("tmpfs", "setpriv")
+    site = Site(tmp_path, DEPLOY / "systemd/gateway.yaml", ROOT / "rules", shared=False)
+    only_here = f'mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro / && ! touch /tmp/x && exec "$@"'
+    locked = [program("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+    wrapper = [program("unshare"), "--mount", "sh", "-c", only_here, "sh", *locked]
+    with (running := site.start(image_command(), wrapper)).process:
         see_it_run([running])
