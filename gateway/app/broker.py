@@ -12,7 +12,7 @@ from gateway import telemetry
 from gateway.config import Config
 from gateway.errors import QueueError
 from gateway.work.broker import Broker
-from gateway.work.redis_url import connect, is_redis, parse
+from gateway.work.redis_url import connect, is_redis, parse, require_installed
 
 if TYPE_CHECKING:
     from gateway.work.rq_jobs import Refusal
@@ -48,11 +48,10 @@ def look_at_broker(config: Config) -> Broker | None:
     """
     if not is_redis(config.queue.url):
         return None
-    address = parse(config.queue.url)
-    connect(address).close()  # installed?
+    require_installed()
     from gateway.work.redis_look import look
 
-    return look(address)
+    return look(parse(config.queue.url))
 
 
 def redis_told(link: str, why: str) -> None:

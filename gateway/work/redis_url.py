@@ -15,6 +15,7 @@ the local queue never holds it.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,12 @@ class RedisAddress:
 def is_redis(url: str) -> bool:
     """Whether `queue.url` names Redis."""
     return url != LOCAL
+
+
+def require_installed() -> None:
+    """:raises QueueError: redis-py or rq is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("redis", "rq")):
+        raise QueueError(NOT_INSTALLED)
 
 
 def parse(url: str) -> RedisAddress:

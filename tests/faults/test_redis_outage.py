@@ -12,8 +12,9 @@ from rq.serializers import JSONSerializer
 
 from tests.faults.delivering_kit import Delivering
 from tests.harness.data import make_instances
-from tests.harness.redis import RedisServer
+from tests.harness.redis import RedisSentinel, RedisServer
 from tests.harness.tools import wait_until
+from tests.unit.redis_rights import acl_line
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -138,6 +139,35 @@ def test_a_full_redis_refuses_writes_and_all_goes_on(tmp_path: Path, redis: Redi
         scene.judge_all_delivered()
         redis.set("maxmemory", "0")
         wait_until(lambda: scene.gateway.metric("gateway_redis_up", link="jobs") == 1, 30, "the worker to go on")
+
+
+def test_a_user_of_the_acl_over_tls(tmp_path: Path) -> None:
+    """With the rights that docs/scaling.md gives him, and no others."""
+    with RedisServer(user="gateway", rules=acl_line(), tls=True) as redis, scene_with(tmp_path, redis) as scene:
+        scene.start()
+        scene.send(make_instances(10, seed=1))
+        scene.judge_all_delivered()
+        wait_until(lambda: jobs(scene) >= 1, 10, "a job to be run")
+        for event in ("redis_lost", "redis_setting"):
+            assert scene.gateway.log_lines(event=event) == []
+        assert "p@ss" not in scene.gateway.log() and "p%40ss" not in scene.gateway.log()
+
+
+def test_sentinels_make_another_one_master_in_traffic(tmp_path: Path) -> None:
+    with (
+        RedisSentinel() as sentinels,
+        Delivering(tmp_path, ["pacs", "dr"], queue={"url": sentinels.url()}) as scene,
+    ):
+        scene.start()
+        scene.send(make_instances(5, seed=1))
+        new_master = sentinels.fail_over()
+        scene.send(make_instances(5, seed=2))
+        scene.judge_all_delivered()
+        wait_until(lambda: redis_workers(new_master), 30, lambda: f"the worker there\n{scene.gateway.log()[-3000:]}")
+        before = jobs(scene)
+        scene.send(make_instances(5, seed=3))
+        wait_until(lambda: jobs(scene) > before, 10, "a job by the new master")
+        scene.judge_all_delivered()
 
 
 def test_killed_workers_lose_nothing_and_redis_forgets_them(tmp_path: Path, redis: RedisServer) -> None:

@@ -35,7 +35,7 @@ def test_intake_is_open_up_to_the_bound_while_the_ledger_is_busy_and_again_when_
 ) -> None:
     path = tmp_path / "ledger.db"
     telemetry.configure("test", format="json")  # to the standard error of now, whatever a test before this one set up
-    wakes = []
+    wakes: list[str] = []
 
     async def scenario() -> None:
         thread = LedgerThread(partial(SqliteLedger.open, path, busy_timeout_s=0.1))
@@ -59,7 +59,7 @@ def test_intake_is_open_up_to_the_bound_while_the_ledger_is_busy_and_again_when_
         await thread.close()
 
     asyncio.run(scenario())
-    assert wakes
+    assert wakes == [f"{number:032x}" for number in range(MAX_UNRECORDED)], "of each it is told once, by its id"
 
 
 @pytest.mark.timeout(60)

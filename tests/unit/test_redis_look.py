@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,7 @@ from gateway.work.rq_jobs import RouteQueue, enqueue
 from gateway.work.rq_worker import RouteWorkers
 from tests.harness.redis import PASSWORD, RedisSentinel, RedisServer
 from tests.harness.tools import free_port, wait_until
-
-ROOT = Path(__file__).parents[2]
+from tests.unit.redis_rights import acl_line
 
 
 @contextmanager
@@ -73,14 +71,6 @@ def test_one_that_keeps_nothing_is_warned_of() -> None:
         assert "neither an append-only file nor snapshots" in found.warnings[0]
     with redis(appendonly=False, save="3600 1") as server:
         assert not look(parse(server.url())).warnings
-
-
-def acl_line() -> str:
-    """The rights that docs/scaling.md gives the gateway's user."""
-    document = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
-    found = re.search(r"^user gateway on >\S+ (.*)$", document, re.MULTILINE)
-    assert found
-    return found[1]
 
 
 def test_the_rights_in_the_document_are_exactly_those_that_are_tried() -> None:

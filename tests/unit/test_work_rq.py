@@ -159,6 +159,9 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path) -> None:
         "from gateway.work.redis_url import connect, parse; from gateway.errors import QueueError\n"
         "try:\n connect(parse('redis://:secret@h'))\nexcept QueueError as error:\n print(error)\n"
         "try:\n import gateway.work.rq\nexcept QueueError as error:\n print(error)\n"
+        "from gateway.work.redis_url import require_installed\n"
+        "for name in ('redis', 'rq'):\n del sys.modules[name]\n"
+        " try:\n  require_installed()\n except QueueError as error:\n  print(error)\n sys.modules[name] = None\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert ran.stdout.count("install the extra `scale`") == 2
+    assert ran.stdout.count("install the extra `scale`") == 4
