@@ -51,7 +51,7 @@ from gateway.work.rq_jobs import (
 
 UPKEEP_S = 20.0
 HEARTBEAT_S = 5.0
-WORKER_TTL_S = 30  # RQ keeps a worker that says nothing for a minute longer
+WORKER_TTL_S = 45  # that says nothing, while it runs no job: a job may take TIMEOUT_S, and a minute
 MAX_EXPIRED = 100
 
 _QUEUE_KEY = f"rq:queue:{QUEUE}"
@@ -96,7 +96,7 @@ class RouteWorker(SimpleWorker):
             self.increment_successful_job_count(pipeline)
             self.increment_total_working_time(job.ended_at - execution.created_at, pipeline)
             self.set_state(WorkerStatus.IDLE, pipeline)
-            pipeline.expire(self.key, self.worker_ttl + 60)
+            pipeline.expire(self.key, WORKER_TTL_S)
             pipeline.execute()
 
 
@@ -194,7 +194,7 @@ class RouteWorkers:
                 pipeline.hexists(worker.key, "birth")
                 known = all(pipeline.execute())
             if known:
-                worker.heartbeat()
+                worker.heartbeat(WORKER_TTL_S)
             else:  # the first time, or Redis was emptied
                 worker.connection.delete(worker.key)
                 worker.register_birth()  # type: ignore[no-untyped-call]
