@@ -14,7 +14,7 @@ from gateway.errors import UsageError
 if TYPE_CHECKING:
     from gateway.app.moving import Moved
 
-SCHEMES = ("postgresql", "postgres")
+SCHEME = "postgresql"
 
 
 def add_commands(commands: Commands) -> None:
@@ -71,7 +71,7 @@ def _url(arguments: argparse.Namespace) -> str:
             raise UsageError(f"--to-file: {path} cannot be read: {type(error).__name__}") from None
     else:
         url = arguments.to
-    if urlsplit(url).scheme not in SCHEMES:
+    if urlsplit(url).scheme != SCHEME:
         raise UsageError("--to: not a URL of PostgreSQL: postgresql://USER@HOST/DATABASE")
     if arguments.to_file is None and _has_password(url):
         raise UsageError(
