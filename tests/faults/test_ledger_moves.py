@@ -11,11 +11,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from gateway.app import moving
 from gateway.app.common import open_ledger_of
+from gateway.app.moved import Mark, write_mark
 from gateway.app.moving import move_ledger
 from gateway.app.recover import recover
 from gateway.config import load
-from gateway.errors import LedgerError
+from gateway.errors import LedgerAway, LedgerError, LedgerUnsure
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite import SqliteLedger
@@ -23,6 +25,7 @@ from gateway.model import InstanceState, Role
 from tests.contract.ledger_scene import Scene
 from tests.harness.gatewayprocess import GatewayConfig
 from tests.harness.ledgers import postgres_server
+from tests.harness.postgres import PostgresServer
 from tests.harness.tools import Completed, run
 from tests.integration.cli_site import command
 from tests.unit.spool_kit import make_intake, make_meta, make_spool, store
@@ -104,6 +107,28 @@ def test_a_copy_killed_about_its_commit_keeps_both_from_being_used(config: Gatew
     moved(config, url)
     with pytest.raises(LedgerError, match="was moved to PostgreSQL"):
         open_ledger_of(load(config.path, os.environ), create=True)
+
+
+def test_a_server_that_is_lost_with_the_commit_is_asked_by_the_next_call(
+    config: GatewayConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PostgresServer() as server:
+        url = server.url(server.create_database())
+
+        def mark_and_lose(ledger: Path, mark: Mark) -> None:
+            write_mark(ledger, mark)
+            server.kill()
+
+        monkeypatch.setattr(moving, "write_mark", mark_and_lose)
+        with pytest.raises(LedgerUnsure, match=r"Call this again when the server is back"):
+            moving.move_ledger(load(config.path, os.environ), url, lambda done, of: None)
+        monkeypatch.undo()
+        with pytest.raises(LedgerError, match="the copy may be complete"):
+            open_ledger_of(load(config.path, os.environ), create=False)
+        with pytest.raises(LedgerAway):
+            moving.move_ledger(load(config.path, os.environ), url, lambda done, of: None)
+        server.start()
+        moved(config, url)
 
 
 # ── recover ───────────────────────────────────────────────────────────────────────────────────────────────────────

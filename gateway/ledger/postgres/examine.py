@@ -49,8 +49,8 @@ _FACTS = """
 _CONNECTIONS = """
     SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                - (SELECT count(*) FROM pg_stat_activity
-                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-                    AND application_name NOT LIKE %s),
+                  WHERE datid IS NOT NULL AND pid <> pg_backend_pid()  -- of what others do a role sees little more
+                    AND coalesce(application_name, '') NOT LIKE %s),
            (SELECT datconnlimit FROM pg_database WHERE datname = current_database()),
            (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user)
 """
