@@ -46,11 +46,11 @@ def add_commands(commands: Commands) -> None:
         _check,
         "validate configuration, rules and their tests; echo every destination",
         "gateway check --config deploy/gateway.yaml",
-        "Says everything that is wrong at once, each with file:line:column, looks at Redis where queue.url names one and "
-        "at PostgreSQL where ledger.url does, then sends a C-ECHO to every destination. Where the spool is shared it "
-        "says which of the hosts that run have another one, and whose clock differs. Exit code 2: the gateway would not "
-        "start; 1: a destination, Redis or PostgreSQL does not answer, one of these cannot do all that is needed, or a "
-        "host has another spool.",
+        "Says everything that is wrong at once, each with file:line:column, looks at Redis where queue.url names one, "
+        "and at PostgreSQL where ledger.url does, then sends a C-ECHO to every destination. Where the spool is shared "
+        "it says which of the hosts that run have another one, and whose clock differs. Exit code 2: the gateway would "
+        "not start; 1: a destination, Redis or PostgreSQL does not answer, one of these cannot do all that is needed, "
+        "or a host has another spool.",
     )
     add_config(check)
     add_json(check)

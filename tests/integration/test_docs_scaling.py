@@ -116,7 +116,7 @@ def test_a_host_is_moved_step_by_step(url: str, archives: tuple[OurArchive, OurA
     command(*words(copy, file), cwd=tmp_path, env=env).check()
     env["GATEWAY__LEDGER__URL_FILE"] = str(file)
     said = command(*words(check, file), cwd=tmp_path, env=env).check()
-    assert re.search(r"^ledger +PostgreSQL .*, gateway, good$", said.stdout, re.MULTILINE)
+    assert re.search(r"^ledger +PostgreSQL .*, gateway: answers$", said.stdout, re.MULTILINE)
     assert start == "gateway run"
     with GatewayProcess(config, env=env):
         send(config, "second", 2)
