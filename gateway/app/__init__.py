@@ -1,7 +1,8 @@
 """The composition root: configuration in, running roles out. The only place where the parts are put together.
 
 `host` is the supervisor's side (`gateway run`), `receiver`, `worker`, `forwarder` and `console` are the roles, `common`
-is what they share, `recover` rebuilds a ledger. `gateway.cli` calls the functions that stand here.
+is what they share, `recover` rebuilds a ledger, `moving` moves one to PostgreSQL. `gateway.cli` calls the functions
+that stand here.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway import telemetry
 from gateway.app.home import home_of
+from gateway.app.moved import refuse_moved
 from gateway.config import Config, load
 from gateway.control import Control
 from gateway.errors import ConfigurationError, UsageError
@@ -63,6 +64,7 @@ def open_ledger_of(config: Config, create: bool) -> Ledger:
     :raises LedgerError: see `SqliteLedger.open` and `PostgresLedger.open`. UsageError: a package is missing.
     """
     if not shares_ledger(config):
+        refuse_moved(ledger_path(config))
         return SqliteLedger.open(ledger_path(config), create=create, committed=telemetry.ledger_committed)
     with needed_packages("ledger.url"):
         from gateway.ledger.postgres import PostgresLedger

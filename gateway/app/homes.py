@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from gateway.app.common import clock_ms, journal_dir, left_behind, shares_ledger
 from gateway.app.home import home_of
 from gateway.app.others import unseen_hosts
 from gateway.config import Config
-from gateway.errors import AlreadyRunning, LedgerDamaged, SpoolError
+from gateway.errors import AlreadyRunning, LedgerDamaged, LedgerError, SpoolError
 from gateway.flow.adopt import Adoption, adopt, adopt_at_start
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, OpenSession
@@ -34,6 +35,15 @@ def refuse_new_ledger(ledger: Ledger, spool: Spool) -> None:
     unknown = ledger.unknown_generations(generations_of(spool))
     if any(found.state is not FoundState.EMPTY for found in scan(spool, unknown)):
         raise LedgerDamaged(no_ledger("the ledger is new", spool))
+
+
+def refuse_left_ledger(ledger: Ledger, left: Path) -> None:
+    """:raises LedgerError: the shared ledger is new, while this host has one of SQLite at `left`."""
+    if left.exists() and ledger.is_empty():
+        raise LedgerError(
+            f"ledger.url names a ledger that is new, but this host has one at {left}. Move that there by `gateway "
+            "ledger copy`, while ledger.url is `sqlite`; or, if nothing of it is needed, rename it"
+        )
 
 
 def no_ledger(what: str, spool: Spool) -> str:

@@ -33,6 +33,7 @@ from gateway.app.home import home_of
 from gateway.app.homes import (
     adopt_earlier,
     no_ledger,
+    refuse_left_ledger,
     refuse_new_ledger,
     refuse_other_spool,
     refuse_twin,
@@ -40,6 +41,7 @@ from gateway.app.homes import (
     void_earlier,
 )
 from gateway.app.keys import KEYS_VARIABLE, fingerprints, read_keys
+from gateway.app.moved import refuse_moved
 from gateway.app.reidentification import PUBLIC_KEY_VARIABLE, name_of, read_public_key
 from gateway.config import Config, Duplicates, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
@@ -122,6 +124,8 @@ def _write_snapshot(config: Config, text: str) -> None:
 def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
     path = ledger_path(config)
     is_shared = shares_ledger(config)
+    if not is_shared:
+        refuse_moved(path)
     if not is_shared and not path.exists() and any(found.state is not FoundState.EMPTY for found in scan(spool)):
         raise LedgerDamaged(no_ledger(f"there is no ledger at {path}", spool))
     ledger = open_ledger_of(config, create=True)
@@ -130,6 +134,8 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
             raise LedgerDamaged(
                 f"the ledger {path} is damaged; run `gateway recover`. It says: {'; '.join(problems[:3])}"
             )
+        if is_shared:
+            refuse_left_ledger(ledger, path)
         refuse_new_ledger(ledger, spool)
         if is_shared:
             refuse_twin(ledger, config)

@@ -5,16 +5,21 @@ recorded as held (recovered): what of it was delivered already is no longer know
 is named, and left by every later start too; what was never acknowledged is left to the next start, which removes it.
 
 The new ledger takes its name only when it is complete. A recovery that was cut short leaves none: a start that found
-half of one would take the other half for new arrivals, and send it.
+half of one would take the other half for new arrivals, and send it. Where the ledger is on a PostgreSQL server, it is
+made in a file first, beside the state, and comes there in one transaction. On a server nothing is put aside: one that
+knows instances is refused, and so is one that hosts work with.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import count, islice
 from pathlib import Path
 from typing import TypedDict
 
-from gateway.app.common import clock_ms, ledger_path, open_spool
+from gateway.app.common import clock_ms, ledger_path, open_ledger_of, open_spool, shares_ledger
+from gateway.app.home import home_of
+from gateway.app.moved import holds_log, put_aside, refuse_moved
 from gateway.config import Config
 from gateway.errors import LedgerError
 from gateway.ledger.sqlite import SqliteLedger
@@ -24,7 +29,6 @@ from gateway.supervisor import StateLock
 
 BATCH = 500
 CHECKPOINT_BATCHES = 8  # some MiB of log
-LEDGER_SUFFIXES = ("", "-wal", "-shm")
 LOCK_SUFFIX = ".lock"
 
 
@@ -44,24 +48,65 @@ def recover(config: Config) -> Recovered:
     """
     lock = StateLock(config.state_dir)
     try:
+        if shares_ledger(config):
+            return _recover_to_server(config)
         return _recover(config)
     finally:
         lock.release()
 
 
 def _recover(config: Config) -> Recovered:
-    spool = open_spool(config)
-    spool.prepare(join=True)
     path = ledger_path(config)
-    unfinished = path.with_name(path.name + ".recovering")
-    for part in unfinished.parent.glob(unfinished.name + "*"):
-        part.unlink()  # of a recovery that was cut short
-    found = _record_all(spool, unfinished)
-    found["put_aside"] = _put_aside(path)
+    refuse_moved(path)
+    unfinished = _unfinished(path)
+    found = _record_all(_spool(config), unfinished)
+    found["put_aside"] = put_aside(path, f"{path.name}.aside-{clock_ms()}")
     unfinished.rename(path)
     fsync_folder(str(path.parent))
     unfinished.with_name(unfinished.name + LOCK_SUFFIX).unlink(missing_ok=True)
     return found
+
+
+def _recover_to_server(config: Config) -> Recovered:
+    _require_new(config)
+    from gateway.ledger.postgres.copying import copy_ledger
+
+    unfinished = _unfinished(ledger_path(config))
+    found = _record_all(_spool(config), unfinished)
+    copy_ledger(unfinished, config.ledger.url, f"recovered {clock_ms()}", name="gateway recover", partly=True)
+    _unfinished(ledger_path(config))
+    return found
+
+
+def _require_new(config: Config) -> None:
+    """See that the server's ledger knows no instance, and that nobody uses it: before the spool is read for hours.
+
+    :raises LedgerError: it does; or somebody does.
+    """
+    with closing(open_ledger_of(config, create=True)) as ledger:
+        ledger.void_all(clock_ms(), {}, home_of(config.state_dir))  # this host is stopped
+        if hosts := sorted({each.session.host for each in ledger.sessions()}):
+            raise LedgerError(f"the ledger is in use by {', '.join(hosts)}: stop the gateway on all hosts first")
+        if not ledger.is_empty():
+            raise LedgerError(
+                "the ledger that ledger.url names knows instances already. On a server nothing is put aside: make a "
+                "new database (CREATE DATABASE), let ledger.url of all hosts name that, and call `gateway recover` "
+                "again. The old one stays as it is"
+            )
+
+
+def _spool(config: Config) -> Spool:
+    spool = open_spool(config)
+    spool.prepare(join=True)
+    return spool
+
+
+def _unfinished(path: Path) -> Path:
+    """Where a ledger is until it is complete, without what was cut short there."""
+    unfinished = path.with_name(path.name + ".recovering")
+    for part in unfinished.parent.glob(unfinished.name + "*"):
+        part.unlink()
+    return unfinished
 
 
 def _record_all(spool: Spool, path: Path) -> Recovered:
@@ -99,21 +144,8 @@ def _require_no_log(path: Path) -> None:
 
     :raises LedgerError: the log of the closed database at `path` still holds something.
     """
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:
+    if holds_log(path):
         raise LedgerError(
             f"ledger {path}: its log was not moved into it when it was closed; look at the disk of {path.parent}, make "
             "room, and call `gateway recover` again: the old ledger is where it was"
         )
-
-
-def _put_aside(path: Path) -> str:
-    """Rename the ledger, its log last: a database without its log must not be taken for the ledger, a log without its
-    database is not."""
-    parts = [path.with_name(path.name + suffix) for suffix in LEDGER_SUFFIXES]
-    aside = path.with_name(f"{path.name}.aside-{clock_ms()}")
-    there = [part for part in parts if part.exists()]
-    for part in there:
-        part.rename(aside.with_name(aside.name + part.name.removeprefix(path.name)))
-    fsync_folder(str(path.parent))
-    return str(aside) if there else ""

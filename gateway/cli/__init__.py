@@ -30,6 +30,7 @@ MODULES = {
     "operate": ("hold", "release", "resend", "cancel", "pause", "resume"),
     "hosts": ("hosts", "drain"),
     "reidentify": ("reidentify",),
+    "ledger": ("ledger",),
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway import document
 from gateway.app.broker import look_at_broker
+from gateway.app.examined import ExaminedLedger, examine_ledger
 from gateway.app.home import known_home
 from gateway.app.keys import read_keys
 from gateway.app.others import OtherHosts, look_at_others
@@ -46,9 +47,10 @@ def add_commands(commands: Commands) -> None:
         "validate configuration, rules and their tests; echo every destination",
         "gateway check --config deploy/gateway.yaml",
         "Says everything that is wrong at once, each with file:line:column, looks at Redis where queue.url names one, "
-        "then sends a C-ECHO to every destination. Where the spool is shared it says which of the hosts that run have "
-        "another one, and whose clock differs. Exit code 2: the gateway would not start; 1: a destination or Redis "
-        "does not answer, Redis cannot do all that is needed, or a host has another spool.",
+        "and at PostgreSQL where ledger.url does, then sends a C-ECHO to every destination. Where the spool is shared "
+        "it says which of the hosts that run have another one, and whose clock differs. Exit code 2: the gateway would "
+        "not start; 1: a destination, Redis or PostgreSQL does not answer, one of these cannot do all that is needed, "
+        "or a host has another spool.",
     )
     add_config(check)
     add_json(check)
@@ -68,9 +70,10 @@ def _check(arguments: argparse.Namespace) -> int:
     files = read_rules(config.rules.dir)
     plan = load_rules(files, config.destinations, read_keys(config)).plan
     echoes = {} if arguments.no_echo else asyncio.run(echo_all(config))
+    ledger = examine_ledger(config)
     others = _others(config)
     silent = [name for name, (reachable, _) in echoes.items() if not reachable]
-    not_well = bool(silent or others.errors or (broker is not None and (broker.away or broker.errors)))
+    not_well = bool(silent or ledger.errors or others.errors or (broker is not None and (broker.away or broker.errors)))
     if arguments.json:
         show_json(
             {
@@ -79,6 +82,7 @@ def _check(arguments: argparse.Namespace) -> int:
                 "rules": {"files": list(files), "rules": len(plan.rules), "revision": plan.revision},
                 "redis": None if broker is None else dataclasses.asdict(broker),
                 "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
+                "ledger": {"errors": ledger.errors, "warnings": ledger.warnings},
                 "hosts": {"errors": others.errors, "warnings": others.warnings},
             }
         )
@@ -92,6 +96,7 @@ def _check(arguments: argparse.Namespace) -> int:
     print(f"rules          {config.rules.dir}: {rules} and {tests} in {in_files}, good; revision {plan.revision}")
     if broker is not None:
         _show_broker(broker)
+    _show_ledger(ledger)
     rows = []
     for name, (ok, text) in echoes.items():
         destination = config.destinations[name]
@@ -104,6 +109,15 @@ def _check(arguments: argparse.Namespace) -> int:
         for text in texts:
             print(f"\nhosts          {what}: {text}")
     return int(not_well)
+
+
+def _show_ledger(ledger: ExaminedLedger) -> None:
+    if ledger.server:
+        print(f"ledger         {ledger.server}: answers")
+    for error in ledger.errors:
+        print(f"ledger         error: {error}")
+    for warning in ledger.warnings:
+        print(f"ledger         warning: {warning}")
 
 
 def _show_broker(broker: Broker) -> None:

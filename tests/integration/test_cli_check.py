@@ -69,6 +69,21 @@ def test_a_destination_that_does_not_answer_is_exit_code_1_and_named(config: Gat
     assert "not contacted" in unasked.stdout
 
 
+def test_a_ledger_on_a_server_that_does_not_fit_is_exit_code_1_and_named(config: GatewayConfig) -> None:
+    config.document["ledger"] = {"url": f"postgresql://gateway:secret-word@127.0.0.1:{free_port()}/gateway"}
+    config.document["spool"]["shared"] = False
+    config.write()
+    said = on(config, "check", "--no-echo")
+    assert said.returncode == 1
+    (line,) = [line for line in said.stdout.splitlines() if line.startswith("ledger ")]
+    assert line.startswith("ledger         error: ")
+    assert line.endswith("no server listens there: look at host and port, and at the server")
+    report = on(config, "check", "--no-echo", "--json")
+    assert report.returncode == 1
+    assert len(json.loads(report.stdout)["ledger"]["errors"]) == 1
+    assert "secret-word" not in said.stdout + said.stderr + report.stdout
+
+
 def test_a_host_that_has_another_spool_is_exit_code_1_and_named(config: GatewayConfig) -> None:
     config.document["spool"]["shared"] = True
     config.write()

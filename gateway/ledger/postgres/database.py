@@ -104,6 +104,11 @@ class _Transaction(Transaction):
         self._connection.execute(_LOCK_WAITING_FOR, (list(delivery_ids),))
 
 
+def transaction_on(connection: psycopg.Connection[Any]) -> Transaction:
+    """The logic's transaction, where the caller has begun one and will end it."""
+    return _Transaction(connection, {})
+
+
 class Database:
     """One connection, used by the thread that opened it.
 

@@ -26,19 +26,29 @@ def prepare(connection: psycopg.Connection[Any], *, create: bool) -> None:
 
     :raises LedgerError: it is older, or missing, and `create` is False. LedgerDamaged: it is too new.
     """
-    steps = queries.migrations("postgres")
     connection.execute("BEGIN")
     try:
-        if create:
-            connection.execute(_LOCK)
-        version, readable_from = _version(connection)
-        require(version, readable_from=readable_from, known=len(steps), create=create)
-        if version < len(steps):
-            _migrate(connection, steps, version)
+        prepare_within(connection, create=create)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def prepare_within(connection: psycopg.Connection[Any], *, create: bool) -> None:
+    """`prepare` inside the caller's transaction: until that ends, nobody else makes or migrates a schema here."""
+    steps = queries.migrations("postgres")
+    if create:
+        lock(connection)
+    version, readable_from = version_of(connection)
+    require(version, readable_from=readable_from, known=len(steps), create=create)
+    if version < len(steps):
+        _migrate(connection, steps, version)
+
+
+def lock(connection: psycopg.Connection[Any]) -> None:
+    """Be the only one that makes, migrates or fills a schema here, until the transaction ends."""
+    connection.execute(_LOCK)
 
 
 def require(version: int, *, readable_from: int, known: int, create: bool) -> None:
@@ -58,7 +68,8 @@ def _older(version: int, known: int) -> str:
     )
 
 
-def _version(connection: psycopg.Connection[Any]) -> tuple[int, int]:
+def version_of(connection: psycopg.Connection[Any]) -> tuple[int, int]:
+    """The schema's version, and from which one on a gateway can work with it; (0, 0) where there is none."""
     there = connection.execute(_THERE).fetchone()
     if there is None or not there[0]:
         return 0, 0
