@@ -31,9 +31,10 @@ def refuse_new_ledger(ledger: Ledger, spool: Spool) -> None:
     """:raises LedgerDamaged: the ledger has just been made, and the spool holds what it does not know."""
     if not ledger.is_empty():
         return
-    # What a receiver of this ledger wrote before anything was recorded is no sign of another ledger.
+    # What a receiver of this ledger wrote before anything was recorded is no sign of another ledger; what is not whole
+    # would not be sent, and is there after a recovery too.
     unknown = ledger.unknown_generations(generations_of(spool))
-    if any(found.state is not FoundState.EMPTY for found in scan(spool, unknown)):
+    if any(found.state is FoundState.COMPLETE for found in scan(spool, unknown)):
         raise LedgerDamaged(no_ledger("the ledger is new", spool))
 
 
