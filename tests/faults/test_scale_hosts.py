@@ -167,7 +167,7 @@ def test_kills_of_anything_lose_nothing(tmp_path: Path, servers: tuple[PostgresS
     postgres, redis = servers
     with Site(tmp_path, HOSTS, redis=redis, postgres=postgres) as site:
         site.start()
-        size = scaled(15, 40)
+        size = scaled(15, 20)
         with Load(site.door("a"), round_size=size, seed=1) as one, Load(site.door("b"), round_size=size, seed=2) as two:
             killer = Killer(site, lambda: one.acknowledged + two.acknowledged, SEED)
             one.wait_acknowledged(20)
