@@ -254,12 +254,17 @@ def register(config: Config, ledger: Ledger, role: Role, generation: str = "") -
     return session
 
 
-def void_session(config: Config, ledger: Ledger, session_id: int, home: str = "") -> Voided:
+def void_session(
+    config: Config, ledger: Ledger, session_id: int, home: str = "", beats: int | None = None
+) -> Voided | None:
     """End the session of a process that is dead, or ends: what it had delivered is recorded, what it held is freed.
 
     :param home: that of the session, where it is another host's.
+    :param beats: see `Ledger.void_session`. Returns None, as that does, where it lives after all.
     """
-    voided = ledger.void_session(session_id, clock_ms(), left_behind(config, session_id, home))
+    voided = ledger.void_session(session_id, clock_ms(), left_behind(config, session_id, home), beats)
+    if voided is None:
+        return None
     journal.forget(journal_dir(config, home), session_id)
     if config.spool.shared:
         shared.hide(config.spool.dir, home or home_of(config.state_dir), session_id)

@@ -51,8 +51,8 @@ def main(index: int, config_path: Path) -> int:
 def host_watcher(config: Config, ledger: LedgerThread, spool: Spool) -> HostWatcher:
     """The watch over the processes of other hosts."""
 
-    def void(opened: Ledger, found: OpenSession) -> Voided:
-        return void_session(config, opened, found.session.session_id, found.home)
+    def void(opened: Ledger, found: OpenSession) -> Voided | None:
+        return void_session(config, opened, found.session.session_id, found.home, found.beats)
 
     def adopt_from(found: OpenSession) -> None:
         with closing(open_ledger_of(config, create=False)) as opened:

@@ -255,7 +255,7 @@ class HostHooks:
         """Free what a dead process held."""
         with closing(open_ledger_of(self._config, create=False)) as ledger:
             voided = void_session(self._config, ledger, session_id)
-        if voided.instances or voided.deliveries:
+        if voided is not None and (voided.instances or voided.deliveries):
             telemetry.event("leases_voided", instances=voided.instances, deliveries=voided.deliveries)
         for path, error in remove_half_made(self._spool, session_id).items():
             telemetry.problem("spool_file_not_removed", file=path, reason=str(error))

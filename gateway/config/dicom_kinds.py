@@ -116,6 +116,8 @@ def _url(word: str, schemes: tuple[str, ...], form: str) -> Callable[[str], str]
             raise ValueError(f"must be {word!r} or {form}")
         if not rest.rpartition("@")[2].partition("?")[0].strip("/"):
             raise ValueError(f"names no host; it must be {form}")
+        if rest.partition("?")[0].count("@") > 1 or any(each in text for each in "# \t"):
+            raise ValueError("has @, # or a space in a name or a password; write them as %40, %23 and %20")
         return text
 
     return convert

@@ -8,7 +8,8 @@ receiver what lies complete in the spool is adopted first.
 Rules:
   - Beats are compared with those of the look before, never with a clock of another host.
   - A watcher that was away itself (frozen, suspended, without the ledger) begins anew: it has not seen the others be
-    silent. Neither could they beat where it was the ledger that was away.
+    silent. Neither could they beat where it was the ledger that was away; nor where that can be read and takes no
+    beats (full, read-only, busy with one long order): then those of this host stand still too.
   - A worker may be at one thing for `worker.time` without a word, and has so much longer.
   - A receiver that was voided and lives, cut off from the ledger, may acknowledge for a while what it then cannot
     record: for WARY_S what lies complete in the spool, and is no living receiver's, is adopted every LEFTOVERS_S.
@@ -59,12 +60,16 @@ class Silences:
         self._worker_s = worker_s
         self._looked_at_s: float | None = None
         self._silences: dict[int, _Silence] = {}
+        self._own_beats: dict[int, int] = {}
+        self._stuck_looks = 0
 
     def look(self, sessions: Sequence[OpenSession], now_s: float) -> list[tuple[OpenSession, float]]:
         """Those that are to be taken for dead, each with how long it was silent."""
         if self._looked_at_s is None or not 0 <= now_s - self._looked_at_s <= AWAY_S:
             self._silences.clear()
         self._looked_at_s = now_s
+        if self._nobody_beats(sessions):
+            self._silences.clear()
         before, self._silences = self._silences, {}
         dead = []
         for each in sessions:
@@ -82,11 +87,18 @@ class Silences:
                 dead.append((each, silent_s))
         return dead
 
+    def _nobody_beats(self, sessions: Sequence[OpenSession]) -> bool:
+        """Whether the ledger has taken no beat of this host's own processes for two looks: they live, as this one."""
+        own = {each.session.session_id: each.beats for each in sessions if each.home == self._home}
+        self._stuck_looks = self._stuck_looks + 1 if own and own == self._own_beats else 0
+        self._own_beats = own
+        return self._stuck_looks >= 2
+
 
 class HostWatcher:
     """See the module's docstring.
 
-    :param void: ends a session, in the ledger's thread.
+    :param void: ends a session, in the ledger's thread, unless it has beaten since: then None.
     :param adopt: adopts what a receiver has left complete in the spool; called in a thread, before `void`.
     :param leftovers: adopts what receivers that have no open session have left so; called in a thread.
     """
@@ -95,7 +107,7 @@ class HostWatcher:
         self,
         ledger: LedgerThread,
         silences: Silences,
-        void: Callable[[Ledger, OpenSession], Voided],
+        void: Callable[[Ledger, OpenSession], Voided | None],
         adopt: Callable[[OpenSession], None],
         leftovers: Callable[[], None],
         clock_s: Callable[[], float] = uptime_s,
@@ -140,6 +152,8 @@ class HostWatcher:
             now_s = self._clock_s()
             self._leftovers_at_s, self._wary_until_s = now_s + LEFTOVERS_S, now_s + WARY_S
         voided = await self._ledger.call(lambda ledger: self._void(ledger, found))
+        if voided is None:
+            return  # it has beaten since
         session = found.session
         telemetry.taken_for_dead(
             host=session.host,

@@ -330,7 +330,9 @@ class Ledger(Protocol):
             what is leased to it. None: it works.
         """
 
-    def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
+    def void_session(
+        self, session_id: int, now_ms: int, left: LeftBehind | None = None, beats: int | None = None
+    ) -> Voided | None:
         """End a session whose process is known to be dead (or that ends in order) and free what it claimed.
 
         Instances return to `received`, deliveries to `ready`, marked uncertain and alone. The destinations it owned are
@@ -338,6 +340,8 @@ class Ledger(Protocol):
 
         :param left: what the process left behind (`gateway.ledger.journal`): recorded first, if it is of this session,
             and as far as its leases hold.
+        :param beats: how many it had when it was found silent. One that has beaten since lives, and nothing is done.
+        :returns: None where it has beaten since.
         """
 
     def unknown_generations(self, generations: Iterable[str]) -> set[str]:

@@ -25,6 +25,16 @@ from tests.contract.ledger_scene import FACTS, Scene, arrival, decision
 # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_who_has_beaten_since_it_was_found_silent_is_not_voided(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.claim_instances()
+    scene.ledger.beat(scene.worker, 5)
+    assert scene.ledger.void_session(scene.worker.session_id, 6, beats=0) is None
+    assert scene.claim_instances() == []
+    voided = scene.ledger.void_session(scene.worker.session_id, 6, beats=1)
+    assert voided is not None and voided.instances == 1
+
+
 def test_a_session_beats_until_it_is_voided(scene: Scene) -> None:
     assert scene.ledger.beat(scene.worker, 1) is Beat.GO_ON
     assert scene.ledger.void_session(scene.worker.session_id, 2) == Voided(0, 0)

@@ -57,6 +57,15 @@ def test_who_beats_lives_and_who_is_silent_for_half_a_minute_does_not() -> None:
     assert PATIENCE_S <= (quiet + 1) * LOOK_S <= PATIENCE_S + LOOK_S
 
 
+def test_nobody_is_taken_for_dead_while_the_ledger_takes_no_beats_of_ours_either() -> None:
+    looks = Looks()
+    for _ in range(40):
+        assert looks.look(session(1, 7), session(2, 5, home=HERE)) == []
+    for beats in range(6, 5 + int(PATIENCE_S / LOOK_S)):
+        assert looks.look(session(1, 7), session(2, beats, home=HERE)) == []
+    assert 1 in [dead for beats in range(20, 24) for dead in looks.look(session(1, 7), session(2, beats, home=HERE))]
+
+
 def test_a_worker_may_be_at_one_instance_for_as_long_as_it_may_take() -> None:
     assert Looks(worker_s=60.0).until_dead(session(1, 1)) == PATIENCE_S
     assert Looks(worker_s=60.0).until_dead(session(1, 1, Role.WORKER)) == PATIENCE_S + 60.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -10,7 +12,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from gateway.errors import LeaseLost, LedgerAway, LedgerDamaged, LedgerError, LedgerUnsure
+from gateway.errors import LeaseLost, LedgerAway, LedgerBusy, LedgerDamaged, LedgerError, LedgerUnsure
 from gateway.ledger import queries
 from gateway.ledger.logic import arrivals, deliveries, routing
 from gateway.ledger.logic.transaction import Transaction, Turn
@@ -322,3 +324,33 @@ def test_who_stands_still_inside_a_transaction_holds_up_nobody_for_ever(
     beside.write(stand_still)
     assert len(tries) == 2
     assert scene.state("a") is InstanceState.RECEIVED
+
+
+def test_who_stands_still_in_the_middle_of_what_it_sends_is_ended_when_it_is_in_the_way(
+    scene: Scene, beside: Database, url: str
+) -> None:
+    ended = contextlib.suppress(psycopg.Error)
+    with ended, psycopg.connect(url, autocommit=True) as still, still.pipeline():
+        still.execute("BEGIN")
+        still.execute("SELECT pg_advisory_xact_lock_shared(4474700, 1)")
+        still.pgconn.send_flush_request()  # and no more: the server waits for the rest, in the middle of a statement
+        still.pgconn.flush()
+        holds = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 4474700 AND granted"
+        wait_until(lambda: bool(told(url, holds)), 20, lambda: "the lock to be held")
+        beside.end_stuck(after_s=60.0)
+        assert told(url, holds)
+        beside.end_stuck(after_s=0.0)
+        wait_until(lambda: not told(url, holds), 20, lambda: "the lock to be free")
+    scene.arrive("a")
+
+
+@pytest.mark.parametrize("secret", ["100%secure", "se:cret%", "a%zz"])
+def test_a_url_that_cannot_be_read_is_not_repeated(secret: str) -> None:
+    with pytest.raises(LedgerError) as caught:
+        PostgresLedger.open(f"postgresql://gw:{secret}@127.0.0.1:1/d")
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_order_that_is_interrupted_may_be_tried_again(beside: Database) -> None:
+    with pytest.raises(LedgerBusy, match="it is tried again"):
+        beside.write(lambda tx: tx.value("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(20)"))

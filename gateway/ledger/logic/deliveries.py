@@ -70,7 +70,9 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
     """See `Ledger.record_outcomes`."""
     if not is_open(tx, session_id):
         return []
-    tx.lock_destinations_of([outcome.delivery_id for outcome in outcomes])
+    delivery_ids = [outcome.delivery_id for outcome in outcomes]
+    tx.lock_destinations_of(delivery_ids)
+    tx.lock_instances_of(delivery_ids)
     recorded: list[int] = []
     delivered: dict[int, int] = {}  # delivery → instance
     rows = [_arguments(outcome, session_id, now_ms) for outcome in outcomes]

@@ -148,8 +148,12 @@ class SqlLedger:
             lambda tx: _sessions.beat(tx, session, now_ms, in_hand), turn=Turn.FREE, fleeting=True
         )
 
-    def void_session(self, session_id: int, now_ms: int, left: LeftBehind | None = None) -> Voided:
-        def void(tx: Transaction) -> Voided:
+    def void_session(
+        self, session_id: int, now_ms: int, left: LeftBehind | None = None, beats: int | None = None
+    ) -> Voided | None:
+        def void(tx: Transaction) -> Voided | None:
+            if beats is not None and _sessions.beats_of(tx, session_id) != beats:
+                return None
             if left is not None and _sessions.opened_at(tx, session_id) == left.opened_at_ms:
                 _deliveries.record(tx, session_id, left.delivered, now_ms)
             return _sessions.void(tx, session_id, now_ms)
@@ -221,8 +225,9 @@ class SqlLedger:
 
     def claim_deliveries(self, session: Session, destination: str, limit: int, now_ms: int) -> list[DeliveryLease]:
         with _claiming():
+            # Not fleeting: what is forgotten is claimed again, while the process that had it sends it.
             return self._database.write(
-                lambda tx: _deliveries.claim(tx, session, destination, limit, now_ms), turn=Turn.BESIDE, fleeting=True
+                lambda tx: _deliveries.claim(tx, session, destination, limit, now_ms), turn=Turn.BESIDE
             )
 
     def release_deliveries(self, session: Session, leases: Sequence[DeliveryLease], now_ms: int) -> int:
@@ -384,4 +389,4 @@ class SqlLedger:
         try:
             return found + self._database.read(_check.problems)
         except LedgerDamaged as error:
-            return [*found, f"damaged: {error.__cause__}"]
+            return [*found, f"damaged: {error}"]

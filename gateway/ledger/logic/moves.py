@@ -54,7 +54,6 @@ def route_owners(tx: Transaction, from_state: InstanceState) -> None:
 
 def settle(tx: Transaction, seqs: Sequence[int], now_ms: int) -> None:
     """Settle those of the instances that are routed, and whose last delivery is settled."""
-    tx.lock_instances(seqs)
     settled = tx.executemany(_SQL["settle_one"], [{"seq": seq, "now_ms": now_ms} for seq in seqs]).rowcount
     _move_instances(tx, InstanceState.ROUTED, InstanceState.SETTLED, max(0, settled))
 

@@ -47,6 +47,12 @@ def is_open(tx: Transaction, session_id: int) -> bool:
     return tx.value(_SQL["is_open"], (session_id,)) is not None
 
 
+def beats_of(tx: Transaction, session_id: int) -> int | None:
+    """How often a session has beaten; it does not beat again before this transaction has ended."""
+    beats: int | None = tx.value(_SQL["beats_of"], (session_id,))
+    return beats
+
+
 def opened_at(tx: Transaction, session_id: int) -> int | None:
     """When a session was opened, in milliseconds; None where there is none of this number."""
     at_ms: int | None = tx.value(_SQL["opened_at"], (session_id,))

@@ -9,7 +9,7 @@ Where a database runs its writers one after the other (SQLite), the `lock_` meth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -95,8 +95,8 @@ class Transaction:
     def lock_destination(self, destination_key: int) -> None:
         """The same for one destination."""
 
-    def lock_instances(self, seqs: Iterable[int]) -> None:
-        """Be the only one that moves these instances; what is read of them from now on is as it is."""
+    def lock_instances_of(self, delivery_ids: Sequence[int]) -> None:
+        """Be the only one that moves the instances of these; what is read of them from now on is as it is."""
 
     def lock_waiting_for(self, delivery_ids: Sequence[int]) -> None:
         """The same for exact duplicates that these deliveries stand for."""

@@ -29,12 +29,23 @@ IDLE_S = 15
 LOCK_S = 10
 UNSENT_MS = 10_000
 
+UNREADABLE = (
+    "ledger.url cannot be read as a URL of PostgreSQL: in a user's name and a password write each of : / ? # [ ] @ % "
+    "as %3A %2F %3F %23 %5B %5D %40 %25"
+)
+
 _SETTINGS = (
     "SET synchronous_commit TO on",
     f"SET idle_in_transaction_session_timeout TO '{IDLE_S}s'",
     f"SET lock_timeout TO '{LOCK_S}s'",
     "SET statement_timeout TO 0",
     "SET TimeZone TO 'UTC'",
+    # The server's side of the line: of a host that lost its power in the middle of a pipeline it hears nothing more,
+    # and no timeout of its own would end that.
+    "SET tcp_keepalives_idle TO 5",
+    "SET tcp_keepalives_interval TO 3",
+    "SET tcp_keepalives_count TO 3",
+    f"SET tcp_user_timeout TO {UNSENT_MS}",
 )
 _KEEPALIVES: dict[str, Any] = {
     "connect_timeout": CONNECT_S,
@@ -80,7 +91,10 @@ def adapt(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) ->
 def connect(url: str, name: str) -> psycopg.Connection[Any]:
     """A connection, ready for transactions. Raises what `translated_errors` makes of psycopg's."""
     with translated_errors():
-        connection = psycopg.connect(url, **parameters(name))
+        try:
+            connection = psycopg.connect(url, **parameters(name))
+        except psycopg.ProgrammingError:  # its words repeat parts of the URL, where a password may be
+            raise LedgerError(UNREADABLE) from None
         try:
             adapt(connection)
             connection.execute("; ".join(_SETTINGS))
@@ -110,7 +124,9 @@ def told(error: psycopg.Error) -> LedgerError:
         return LedgerFull(f"the ledger's PostgreSQL has no room: {words}; make room there")
     if isinstance(error, errors.DataCorrupted | errors.IndexCorrupted):
         return LedgerDamaged(f"the ledger's PostgreSQL is damaged: {words}; restore it, or see `gateway recover`")
-    return LedgerError(f"the ledger's PostgreSQL: {words}")
+    if isinstance(error, psycopg.DataError | psycopg.ProgrammingError | psycopg.IntegrityError):
+        return LedgerError(f"the ledger's PostgreSQL: {words}")
+    return LedgerBusy(f"the ledger's PostgreSQL: {words}; it is tried again")
 
 
 def is_away(error: psycopg.Error) -> bool:

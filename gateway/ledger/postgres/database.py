@@ -14,7 +14,8 @@ So what is not hot runs as if it were alone, as in SQLite, and of what is hot ea
   - claims pass over rows that others are claiming (SKIP LOCKED); to find a twin still received that was just routed
     means to wait for the next claim;
   - routing and arrivals lock the instance they share, so that a twin's deliveries know that they have one;
-  - two that settle one instance by its last two deliveries lock it first: one of them sees both;
+  - two that settle one instance by its last two deliveries lock it first, before the deliveries, as arrivals of twins
+    do: one of them sees both;
   - a delivery that is to stand for a duplicate is locked until that is written down;
   - a parked twin and what it waits for are of one destination, so of one lock.
 Counters are written last, in one order.
@@ -36,7 +37,7 @@ from psycopg import errors
 from gateway.errors import LedgerBusy, LedgerError, LedgerUnsure
 from gateway.ledger.logic.transaction import Cursor, Transaction, Turn
 from gateway.ledger.postgres import schema
-from gateway.ledger.postgres.connection import connect, is_away, told, translated_errors
+from gateway.ledger.postgres.connection import IDLE_S, connect, is_away, told, translated_errors
 from gateway.ledger.postgres.dialect import translated
 
 T = TypeVar("T")
@@ -56,13 +57,25 @@ _BEGIN = {
 _FLEETING = "; SET LOCAL synchronous_commit TO off"
 _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
+# A process that stands still while the server waits for the rest of what it sends (a pipeline): no timeout of the
+# server runs then, and its locks stay.
+_END_STUCK = f"""
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid
+WHERE l.locktype = 'advisory' AND l.classid IN ({_LOCKS}, {_LOCKS_OF_DESTINATIONS}) AND l.granted
+  AND a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid()
+  AND a.state = 'active' AND a.wait_event IN ('ClientRead', 'ClientWrite')
+  AND a.query_start < clock_timestamp() - make_interval(secs => %s)
+"""  # noqa: S608 - numbers of ours
 _PICKED = "CREATE TEMPORARY TABLE picked (key BIGINT PRIMARY KEY) ON COMMIT DELETE ROWS"
 _LOCK_DESTINATION = f"SELECT pg_advisory_xact_lock({_LOCKS_OF_DESTINATIONS}, %s::int)"
 _LOCK_DESTINATIONS_OF = (
     f"SELECT pg_advisory_xact_lock({_LOCKS_OF_DESTINATIONS}, each.key::int) FROM ("  # noqa: S608 - a number of ours
     "SELECT DISTINCT destination_key AS key FROM delivery WHERE delivery_id = ANY(%s) ORDER BY 1) each"
 )
-_LOCK_INSTANCES = "SELECT FROM instance WHERE seq = ANY(%s) ORDER BY seq FOR NO KEY UPDATE"
+_LOCK_INSTANCES_OF = (
+    "SELECT FROM instance WHERE seq IN (SELECT instance_seq FROM delivery WHERE delivery_id = ANY(%s)) "
+    "ORDER BY seq FOR NO KEY UPDATE"
+)
 _LOCK_WAITING_FOR = (
     "SELECT FROM instance WHERE seq IN (SELECT instance_seq FROM skipped WHERE delivery_id = ANY(%s)) "
     "ORDER BY seq FOR NO KEY UPDATE"
@@ -97,8 +110,8 @@ class _Transaction(Transaction):
     def lock_destination(self, destination_key: int) -> None:
         self._connection.execute(_LOCK_DESTINATION, (destination_key,))
 
-    def lock_instances(self, seqs: Iterable[int]) -> None:
-        self._connection.execute(_LOCK_INSTANCES, (list(seqs),))
+    def lock_instances_of(self, delivery_ids: Sequence[int]) -> None:
+        self._connection.execute(_LOCK_INSTANCES_OF, (list(delivery_ids),))
 
     def lock_waiting_for(self, delivery_ids: Sequence[int]) -> None:
         self._connection.execute(_LOCK_WAITING_FOR, (list(delivery_ids),))
@@ -179,6 +192,8 @@ class Database:
                 result = work(connection)
             except psycopg.Error as error:
                 self._roll_back(connection)
+                if isinstance(error, errors.LockNotAvailable):
+                    self.end_stuck()
                 if not last and (isinstance(error, _AGAIN) or (is_away(error) and not fresh)):
                     continue
                 if isinstance(error, _AGAIN):
@@ -190,6 +205,12 @@ class Database:
             self._commit(connection)
             return result
         raise AssertionError("the last try returns or raises")
+
+    def end_stuck(self, after_s: float = IDLE_S) -> None:
+        """Free the next call of locks that a process holds which stands still for so long: the server ends it by itself
+        only where it stands still between two statements."""
+        with contextlib.suppress(psycopg.Error):
+            self._usable().execute(_END_STUCK, (after_s,))
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
         try:

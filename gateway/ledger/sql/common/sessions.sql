@@ -10,6 +10,9 @@ WHERE session_id = :session_id AND voided_at_ms IS NULL;
 -- name: is_open
 SELECT 1 FROM session WHERE session_id = ? AND voided_at_ms IS NULL;
 
+-- name: beats_of
+SELECT beats FROM session WHERE session_id = ?;
+
 -- name: opened_at
 SELECT opened_at_ms FROM session WHERE session_id = ?;
 
