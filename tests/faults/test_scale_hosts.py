@@ -174,14 +174,14 @@ def test_a_rolling_restart_refuses_nobody(site: Site) -> None:
     with TcpProxy(first.port, also=[(door.host, door.port) for door in others]) as balancer:
         restarts = 0
         door = Door("127.0.0.1", balancer.port, site.journal)
-        with Load(door, round_size=12, associations=3, per_association=4, seed=3) as load:
+        with Load(door, round_size=8, associations=2, per_association=4, seed=3) as load:
             for name in tuple(HOSTS) * scaled(1, 10):
-                load.wait_acknowledged(load.acknowledged + 30)
+                load.wait_acknowledged(load.acknowledged + 16)
                 assert site.hosts[name].stop() == 0
-                load.wait_acknowledged(load.acknowledged + 30)
+                load.wait_acknowledged(load.acknowledged + 16)
                 site.start(name)
                 restarts += 1
-            load.wait_acknowledged(load.acknowledged + 30)
+            load.wait_acknowledged(load.acknowledged + 16)
     site.settle(RECONCILED_WITHIN_S)
     report = site.judge().assert_clean(delivered=True)
     print(f"{restarts} restarts, {load.acknowledged} instances; {report}")
@@ -197,7 +197,7 @@ def test_kills_of_anything_lose_nothing(site: Site) -> None:
     """Both hosts take instances. Whatever was acknowledged is everywhere within a minute, unaltered; no more was sent
     twice than was on its way at the kills; nothing names a patient, neither Redis nor PostgreSQL's log."""
     before = site.judge()
-    size = scaled(15, 20)
+    size = scaled(8, 20)
     with Load(site.door("a"), round_size=size, seed=1) as one, Load(site.door("b"), round_size=size, seed=2) as two:
         killer = Killer(site, lambda: one.acknowledged + two.acknowledged, SEED)
         one.wait_acknowledged(20)
@@ -234,10 +234,10 @@ def test_a_ledger_that_stands_still_makes_nobody_take_another_for_dead(site: Sit
         before = who_serves(site)
         with site.postgres.frozen():
             for load in (one, two):
-                load.wait_acknowledged(load.acknowledged + 30)
+                load.wait_acknowledged(load.acknowledged + 16)
             threading.Event().wait(SILENT_S)
         for load in (one, two):
-            load.wait_acknowledged(load.acknowledged + 30)
+            load.wait_acknowledged(load.acknowledged + 16)
     site.settle(RECONCILED_WITHIN_S)
     report = site.judge().assert_clean(delivered=True)
     print(f"{one.acknowledged + two.acknowledged} instances, {one.refused + two.refused} refused; {report}")
