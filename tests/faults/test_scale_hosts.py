@@ -73,27 +73,44 @@ class Killer:
         self.acknowledged = acknowledged
         self.random = random.Random(seed)
         self.kills: Counter[str] = Counter()
+        self.refused_starts = 0  # a host does not start while the ledger is away
         self.in_flight = 0  # deliveries that were on their way when their forwarder, or the ledger, was killed
 
     def wait_at_work(self, count: int) -> None:
         """Wait until so many more copies have come to the archives."""
         before = self._copies()
         wait_until(
-            lambda: self._copies() >= before + count,
+            lambda: self.keep_running() and self._copies() >= before + count,
             READY_WITHIN_S,
             lambda: f"{count} copies to arrive after {dict(self.kills)}\n{self.site.logs(3000)}",
         )
 
     def wait_ready(self) -> None:
-        """Wait until every host is."""
+        """Wait until every host is, after as many starts as that takes."""
+        hosts = self.site.hosts.values()
+        wait_until(
+            lambda: self.keep_running() and all(gateway.readiness()[0] == 200 for gateway in hosts),
+            READY_WITHIN_S,
+            lambda: f"every host to be ready after {dict(self.kills)}\n{self.site.logs(3000)}",
+        )
+
+    def keep_running(self) -> bool:
+        """What a service manager does: start a host again that could not start. Always True."""
         for gateway in self.site.hosts.values():
-            gateway.wait_ready(READY_WITHIN_S)
+            process = gateway.process
+            assert process is not None
+            if not process.running:
+                said = gateway.log(this_start=True)
+                assert "PostgreSQL cannot be reached" in said, f"exit {process.returncode}: {said[-3000:]}"
+                self.refused_starts += 1
+                gateway.start(ready=False)
+        return True
 
     def go_on(self, count: int) -> None:
         """Wait until so many more instances were taken."""
         before = self.acknowledged()
         wait_until(
-            lambda: self.acknowledged() >= before + count,
+            lambda: self.keep_running() and self.acknowledged() >= before + count,
             RECONCILED_WITHIN_S,
             lambda: f"{count} more to be taken after {dict(self.kills)}\n{self.site.logs(3000)}",
         )
@@ -212,7 +229,8 @@ def test_kills_of_anything_lose_nothing(site: Site) -> None:
     duplicates = report.duplicates.total() - before.duplicates.total()
     unanswered = one.unanswered + two.unanswered
     print(
-        f"{killer.acknowledged()} instances, kills {dict(killer.kills)}; in flight at the kills {killer.in_flight}; "
+        f"{killer.acknowledged()} instances, {killer.kills.total()} kills {dict(killer.kills)}, "
+        f"{killer.refused_starts} starts refused; in flight at the kills {killer.in_flight}; "
         f"sent twice {duplicates}; {unanswered} stores unanswered, {one.refused + two.refused} refused; {report}"
     )
     assert by_forwarder <= killer.in_flight
