@@ -1,5 +1,5 @@
-"""kill -9 of anything, with Redis and PostgreSQL and several hosts: any role's process, a whole host, Redis (which is
-emptied, too) and PostgreSQL, under load.
+"""Two hosts with Redis and PostgreSQL, under load: restarted one after the other behind a balancer, which nobody
+notices; and kill -9 of anything: any role's process, a whole host, Redis (which is emptied, too) and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.ledger.postgres import PostgresLedger
-from tests.faults.crash_kit import LONG, READY_WITHIN_S, Load, scaled
+from tests.faults.crash_kit import LONG, READY_WITHIN_S, Door, Load, scaled
 from tests.faults.scale_kit import RECONCILED_WITHIN_S, Host, Site, frozen
 from tests.harness.gatewayprocess import ROLES, GatewayProcess
 from tests.harness.ledgerrows import rows
 from tests.harness.postgres import PostgresServer
+from tests.harness.proxy import TcpProxy
 from tests.harness.redis import RedisServer
 from tests.harness.tools import wait_until
 
@@ -73,27 +73,44 @@ class Killer:
         self.acknowledged = acknowledged
         self.random = random.Random(seed)
         self.kills: Counter[str] = Counter()
+        self.refused_starts = 0  # a host does not start while the ledger is away
         self.in_flight = 0  # deliveries that were on their way when their forwarder, or the ledger, was killed
 
     def wait_at_work(self, count: int) -> None:
         """Wait until so many more copies have come to the archives."""
         before = self._copies()
         wait_until(
-            lambda: self._copies() >= before + count,
+            lambda: self.keep_running() and self._copies() >= before + count,
             READY_WITHIN_S,
             lambda: f"{count} copies to arrive after {dict(self.kills)}\n{self.site.logs(3000)}",
         )
 
     def wait_ready(self) -> None:
-        """Wait until every host is."""
+        """Wait until every host is, after as many starts as that takes."""
+        hosts = self.site.hosts.values()
+        wait_until(
+            lambda: self.keep_running() and all(gateway.readiness()[0] == 200 for gateway in hosts),
+            READY_WITHIN_S,
+            lambda: f"every host to be ready after {dict(self.kills)}\n{self.site.logs(3000)}",
+        )
+
+    def keep_running(self) -> bool:
+        """What a service manager does: start a host again that could not start. Always True."""
         for gateway in self.site.hosts.values():
-            gateway.wait_ready(READY_WITHIN_S)
+            process = gateway.process
+            assert process is not None
+            if not process.running:
+                said = gateway.log(this_start=True)
+                assert "PostgreSQL cannot be reached" in said, f"exit {process.returncode}: {said[-3000:]}"
+                self.refused_starts += 1
+                gateway.start(ready=False)
+        return True
 
     def go_on(self, count: int) -> None:
         """Wait until so many more instances were taken."""
         before = self.acknowledged()
         wait_until(
-            lambda: self.acknowledged() >= before + count,
+            lambda: self.keep_running() and self.acknowledged() >= before + count,
             RECONCILED_WITHIN_S,
             lambda: f"{count} more to be taken after {dict(self.kills)}\n{self.site.logs(3000)}",
         )
@@ -152,71 +169,99 @@ def leased_by(site: Site, pids: list[int]) -> int:
     return sum(pid in pids for (pid,) in rows(site.source, query))
 
 
-@pytest.fixture
-def servers() -> Iterator[tuple[PostgresServer, RedisServer]]:
-    with PostgresServer() as postgres, RedisServer() as redis:
-        yield postgres, redis
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Both hosts, for all tests: they are as well after each as before. A verdict is on all that was sent so far."""
+    with (
+        PostgresServer() as postgres,
+        RedisServer() as redis,
+        Site(tmp_path_factory.mktemp("site"), HOSTS, redis=redis, postgres=postgres) as found,
+    ):
+        yield found.start()
+        found.stop()
+        assert ledger_problems(postgres.url(found.database)) == []
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(scaled(300, 1800))
+def test_a_rolling_restart_refuses_nobody(site: Site) -> None:
+    """Every role of every host, stopped in order and started again: each association is served, each instance is
+    taken at its first try, nothing is lost, and no more than one instance is sent twice a restart."""
+    first, *others = [site.door(name) for name in HOSTS]
+    with TcpProxy(first.port, also=[(door.host, door.port) for door in others]) as balancer:
+        restarts = 0
+        door = Door("127.0.0.1", balancer.port, site.journal)
+        with Load(door, round_size=8, associations=2, per_association=4, seed=3) as load:
+            for name in tuple(HOSTS) * scaled(1, 10):
+                load.wait_acknowledged(load.acknowledged + 16)
+                assert site.hosts[name].stop() == 0
+                load.wait_acknowledged(load.acknowledged + 16)
+                site.start(name)
+                restarts += 1
+            load.wait_acknowledged(load.acknowledged + 16)
+    site.settle(RECONCILED_WITHIN_S)
+    report = site.judge().assert_clean(delivered=True)
+    print(f"{restarts} restarts, {load.acknowledged} instances; {report}")
+    assert balancer.unserved == 0
+    assert not load.problems, load.problems
+    assert (load.refused, load.unanswered) == (0, 0)
+    assert report.duplicates.total() <= restarts
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(scaled(300, 7200))
-def test_kills_of_anything_lose_nothing(tmp_path: Path, servers: tuple[PostgresServer, RedisServer]) -> None:
-    """Two hosts take instances. Whatever was acknowledged is everywhere within a minute, unaltered; no more was sent
-    twice than was on its way at the kills; nothing names a patient, neither Redis nor PostgreSQL's log; the ledger is
-    whole, and both hosts end in order."""
-    postgres, redis = servers
-    with Site(tmp_path, HOSTS, redis=redis, postgres=postgres) as site:
-        site.start()
-        size = scaled(15, 20)
-        with Load(site.door("a"), round_size=size, seed=1) as one, Load(site.door("b"), round_size=size, seed=2) as two:
-            killer = Killer(site, lambda: one.acknowledged + two.acknowledged, SEED)
-            one.wait_acknowledged(20)
-            two.wait_acknowledged(20)
-            campaign(killer)
-            killer.wait_ready()
-            one.wait_acknowledged(one.acknowledged + 20)
-            two.wait_acknowledged(two.acknowledged + 20)
-        site.settle(RECONCILED_WITHIN_S)
-        report = site.judge().assert_clean(delivered=True)
-        unanswered = one.unanswered + two.unanswered
-        print(
-            f"{one.acknowledged + two.acknowledged} instances, kills {dict(killer.kills)}; in flight at the kills "
-            f"{killer.in_flight}; {unanswered} stores unanswered, {one.refused + two.refused} refused; {report}"
-        )
-        assert report.forwarder_duplicates.total() <= killer.in_flight
-        assert report.duplicates.total() <= killer.in_flight + unanswered * len(site.archives)
-        site.stop()
-        assert ledger_problems(postgres.url(site.database)) == []
+def test_kills_of_anything_lose_nothing(site: Site) -> None:
+    """Both hosts take instances. Whatever was acknowledged is everywhere within a minute, unaltered; no more was sent
+    twice than was on its way at the kills; nothing names a patient, neither Redis nor PostgreSQL's log."""
+    before = site.judge()
+    size = scaled(8, 20)
+    with Load(site.door("a"), round_size=size, seed=1) as one, Load(site.door("b"), round_size=size, seed=2) as two:
+        killer = Killer(site, lambda: one.acknowledged + two.acknowledged, SEED)
+        one.wait_acknowledged(20)
+        two.wait_acknowledged(20)
+        campaign(killer)
+        killer.wait_ready()
+        one.wait_acknowledged(one.acknowledged + 20)
+        two.wait_acknowledged(two.acknowledged + 20)
+    site.settle(RECONCILED_WITHIN_S)
+    report = site.judge().assert_clean(delivered=True)
+    by_forwarder = report.forwarder_duplicates.total() - before.forwarder_duplicates.total()
+    duplicates = report.duplicates.total() - before.duplicates.total()
+    unanswered = one.unanswered + two.unanswered
+    print(
+        f"{killer.acknowledged()} instances, {killer.kills.total()} kills {dict(killer.kills)}, "
+        f"{killer.refused_starts} starts refused; in flight at the kills {killer.in_flight}; "
+        f"sent twice {duplicates}; {unanswered} stores unanswered, {one.refused + two.refused} refused; {report}"
+    )
+    assert by_forwarder <= killer.in_flight
+    assert duplicates <= killer.in_flight + unanswered * len(site.archives)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not LONG, reason="PostgreSQL stands still for 45 s")
-def test_a_ledger_that_stands_still_makes_nobody_take_another_for_dead(
-    tmp_path: Path, servers: tuple[PostgresServer, RedisServer]
-) -> None:
+def test_a_ledger_that_stands_still_makes_nobody_take_another_for_dead(site: Site) -> None:
     """For longer than a host may be silent. All take instances meanwhile, and go on after. Nobody begins anew but
     workers, which their supervisor takes for hung while they wait for an answer."""
-    postgres, redis = servers
-    with Site(tmp_path, HOSTS, redis=redis, postgres=postgres) as site:
-        site.start()
-        slowly: dict[str, Any] = {"round_size": 8, "pause_s": 1.0}
-        with Load(site.door("a"), seed=1, **slowly) as one, Load(site.door("b"), seed=2, **slowly) as two:
+    assert site.postgres is not None
+    earlier, taken_for_dead = site.judge(), site.log_lines(event="taken_for_dead")
+    slowly: dict[str, Any] = {"round_size": 8, "pause_s": 1.0}
+    with Load(site.door("a"), seed=4, **slowly) as one, Load(site.door("b"), seed=5, **slowly) as two:
+        for load in (one, two):
+            load.wait_acknowledged(30)
+        before = who_serves(site)
+        with site.postgres.frozen():
             for load in (one, two):
-                load.wait_acknowledged(30)
-            before = who_serves(site)
-            with postgres.frozen():
-                for load in (one, two):
-                    load.wait_acknowledged(load.acknowledged + 30)
-                threading.Event().wait(SILENT_S)
-            for load in (one, two):
-                load.wait_acknowledged(load.acknowledged + 30)
-        site.settle(RECONCILED_WITHIN_S)
-        report = site.judge().assert_clean(delivered=True)
-        print(f"{one.acknowledged + two.acknowledged} instances, {one.refused + two.refused} refused; {report}")
-        assert not site.log_lines(event="taken_for_dead")
-        assert who_serves(site) == before
-        assert report.duplicates.total() == 0
+                load.wait_acknowledged(load.acknowledged + 16)
+            threading.Event().wait(SILENT_S)
+        for load in (one, two):
+            load.wait_acknowledged(load.acknowledged + 16)
+    site.settle(RECONCILED_WITHIN_S)
+    report = site.judge().assert_clean(delivered=True)
+    print(f"{one.acknowledged + two.acknowledged} instances, {one.refused + two.refused} refused; {report}")
+    assert site.log_lines(event="taken_for_dead") == taken_for_dead
+    assert who_serves(site) == before
+    assert report.duplicates.total() == earlier.duplicates.total()
 
 
 def who_serves(site: Site) -> dict[tuple[str, str], list[int]]:

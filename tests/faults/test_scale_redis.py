@@ -27,10 +27,18 @@ MOST_ATTEMPTS = 5
 SILENT_S = 600.0 if LONG else 0.0  # how long Redis is unreachable, besides the work done meanwhile
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Site]:
+    """One gateway for all that does not end it. The verdict of each test is on all that was sent so far."""
+    with Site(tmp_path_factory.mktemp("site"), {"one": Host()}, redis=redis) as found:
+        yield found.start()
+        found.stop()
 
 
 def send(site: Site, instances: list[Instance]) -> None:
@@ -81,26 +89,24 @@ TROUBLES: tuple[Callable[[RedisServer], AbstractContextManager[None]], ...] = (k
 
 @pytest.mark.chaos
 @pytest.mark.timeout(120 + int(SILENT_S))
-def test_whatever_becomes_of_redis_intake_and_delivery_go_on(tmp_path: Path, redis: RedisServer) -> None:
+def test_whatever_becomes_of_redis_intake_and_delivery_go_on(site: Site, redis: RedisServer) -> None:
     """Nobody is refused or sent twice, everything is everywhere, and at the end RQ routes again. Redis never held a
     name."""
-    with Site(tmp_path, {"one": Host()}, redis=redis) as site:
-        site.start()
-        with Load(site.door(), round_size=15, associations=3) as load:
-            load.wait_acknowledged(30)
-            for trouble in TROUBLES:
-                with trouble(redis):
-                    load.wait_acknowledged(load.acknowledged + 30)
-                    arrive(site, 30)
-                load.wait_acknowledged(load.acknowledged + 15)
-        site.settle()
-        redis.flush_all()
-        routed_by_rq(site, redis)
-        site.settle()
-        report = site.judge().assert_clean(delivered=True)
-        assert (load.refused, load.unanswered) == (0, 0)
-        assert report.duplicates.total() == 0, report
-        print(f"{load.acknowledged} instances; {report}")
+    with Load(site.door(), round_size=15, associations=3) as load:
+        load.wait_acknowledged(30)
+        for trouble in TROUBLES:
+            with trouble(redis):
+                load.wait_acknowledged(load.acknowledged + 30)
+                arrive(site, 30)
+            load.wait_acknowledged(load.acknowledged + 15)
+    site.settle()
+    redis.flush_all()
+    routed_by_rq(site, redis)
+    site.settle()
+    report = site.judge().assert_clean(delivered=True)
+    assert (load.refused, load.unanswered) == (0, 0)
+    assert report.duplicates.total() == 0, report
+    print(f"{load.acknowledged} instances; {report}")
 
 
 def arrive(site: Site, count: int) -> None:
@@ -128,18 +134,11 @@ def routed_by_rq(site: Site, redis: RedisServer) -> None:
 
 
 @pytest.mark.chaos
-def test_a_worker_that_dies_between_taking_a_job_and_starting_it_loses_nothing(
-    tmp_path: Path, redis: RedisServer
-) -> None:
+def test_a_worker_that_dies_between_taking_a_job_and_starting_it_loses_nothing(site: Site, redis: RedisServer) -> None:
     """Redis has given the job to a worker that stands still, and is then killed."""
-    instances = list(make_instances(30, seed=5, pixel_bytes=500))
-    with Site(tmp_path, {"one": Host()}, redis=redis) as site, redis.client() as client:
-        site.start()
-        send(site, instances[:5])
-        for name in site.archives:
-            site.one.wait_delivered(5, name)
-        worker = site.one.pid_of("worker")
-        for instance in instances[5:]:
+    worker = site.one.pid_of("worker")
+    with redis.client() as client:
+        for instance in make_instances(30, seed=5, pixel_bytes=500):
             with frozen([worker]):
                 send(site, [instance])
                 if taken_within(client, 1.0):
@@ -148,10 +147,10 @@ def test_a_worker_that_dies_between_taking_a_job_and_starting_it_loses_nothing(
             site.settle()  # it did not wait for a job just then
         else:
             raise AssertionError("the worker never waited for a job")
-        site.one.wait_replaced("worker", worker)
-        site.settle()
-        report = site.judge().assert_clean(delivered=True)
-        assert report.duplicates.total() == 0
+    site.one.wait_replaced("worker", worker)
+    site.settle()
+    report = site.judge().assert_clean(delivered=True)
+    assert report.duplicates.total() == 0
 
 
 def taken_within(client: Any, timeout_s: float) -> bool:
@@ -226,20 +225,21 @@ def put_foreign_jobs(redis: RedisServer, marker: Path) -> int:
 
 
 @pytest.mark.chaos
-def test_jobs_that_are_not_ours_are_refused_and_told_and_nothing_runs(tmp_path: Path, redis: RedisServer) -> None:
+def test_jobs_that_are_not_ours_are_refused_and_told_and_nothing_runs(
+    tmp_path: Path, site: Site, redis: RedisServer
+) -> None:
     """What comes meanwhile and after is routed."""
     instances = list(make_instances(20, seed=3, pixel_bytes=500))
-    with Site(tmp_path, {"one": Host()}, redis=redis) as site, redis.client() as client:
-        site.start()
-        send(site, instances[:10])
-        worker = site.one.pid_of("worker")
-        put_foreign_jobs(redis, tmp_path / "executed")
-        send(site, instances[10:])
+    worker = site.one.pid_of("worker")
+    send(site, instances[:10])
+    put_foreign_jobs(redis, tmp_path / "executed")
+    send(site, instances[10:])
+    with redis.client() as client:
         wait_until(lambda: client.llen(f"rq:queue:{QUEUE}") == 0, 30, lambda: f"the queue to be empty\n{site.logs()}")
-        wait_until(lambda: site.one.metric("gateway_jobs_refused_total") >= 6, 30, "the refusals to be counted")
-        site.settle()
-        site.judge().assert_clean(delivered=True)
-        assert site.log_lines(event="job_refused")
-        assert "touch" not in site.one.log(), "a log repeats what a stranger wrote"
-        assert site.one.pid_of("worker") == worker
-        assert not (tmp_path / "executed").exists()
+    wait_until(lambda: site.one.metric("gateway_jobs_refused_total") >= 6, 30, "the refusals to be counted")
+    site.settle()
+    site.judge().assert_clean(delivered=True)
+    assert site.log_lines(event="job_refused")
+    assert "touch" not in site.one.log(), "a log repeats what a stranger wrote"
+    assert site.one.pid_of("worker") == worker
+    assert not (tmp_path / "executed").exists()

@@ -14,6 +14,7 @@
 `proxy`             a TCP proxy that throttles, stalls, cuts and flips
 `data`              instances with canary values, Part 10 files, pydicom's sample files
 `sender`            many associations that write down what they were told
+`backends`          the ledger and queue of all test gateways: GATEWAY_TEST_LEDGER, GATEWAY_TEST_QUEUE
 `gatewayprocess`    `gateway run` as a child, its configuration, roles, metrics and logs
 `evidence`          what the spool, the ledger and text sinks say, as the checker reads them
 `ledgerrows`        SQL on a ledger of either kind, read-only
