@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway import telemetry
-from gateway.app.beat import LedgerBeat
+from gateway.app.beat import VOIDED, LedgerBeat
 from gateway.app.common import (
     Process,
     Signals,
@@ -24,6 +24,7 @@ from gateway.app.common import (
     work_queue,
 )
 from gateway.config import Config
+from gateway.errors import LeaseLost, LedgerUnsure
 from gateway.flow.destination import Tools
 from gateway.flow.forward import Forwarder
 from gateway.flow.outcomes import OutcomeRecorder
@@ -55,8 +56,11 @@ async def _serve(process: Process) -> None:
     changed = asyncio.Event()
     signals = Signals(changed.set)
 
-    def give_up(reason: str) -> None:
-        telemetry.problem("session_given_up", reason=reason)
+    def give_up(error: LeaseLost) -> None:
+        if isinstance(error.__cause__, LedgerUnsure):
+            telemetry.problem("session_given_up", reason=str(error))
+        else:
+            telemetry.problem("session_voided", reason=VOIDED)
         signals.stop.set()
 
     tools = Tools(ledger, session, spool, outcomes, Ticker(), executor, Buffers(), clock_ms, give_up)

@@ -73,7 +73,7 @@ class Tools:
     executor: Executor
     buffers: Buffers
     clock_ms: Callable[[], int]
-    give_up: Callable[[str], None]  # ends this process, for a reason: what it has is given back
+    give_up: Callable[[LeaseLost], None]  # ends this process: what it has is given back
 
 
 class DestinationQueue:
@@ -212,7 +212,7 @@ class DestinationQueue:
         try:
             leases = await self._tools.ledger.call(claim, undo=give_back)
         except LeaseLost as error:
-            self._tools.give_up(str(error))
+            self._tools.give_up(error)
             return
         except LedgerError as error:
             self._claim_trouble.tell(destination=name, reason=str(error))
