@@ -557,7 +557,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*TOP_KEYS, "x"]), TREES, max_size=6),
     st.dictionaries(

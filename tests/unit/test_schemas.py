@@ -157,7 +157,7 @@ def test_the_example_configuration_is_taken() -> None:
     assert told("configuration", native(text)) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(RULES)
 def test_rules_that_the_gateway_takes_are_taken(drawn: list[tuple[Any, dict[str, Any]]]) -> None:
     plan_of(drawn)
