@@ -107,6 +107,11 @@ class DestinationQueue:
         self._last_calling = ""
         self._brought_in: set[int] = set()  # old deliveries whose files are in memory, or were a moment ago
 
+    @property
+    def name(self) -> str:
+        """The destination's."""
+        return self._destination.name
+
     # ── from outside ──────────────────────────────────────────────────────────────────────────────────────────
 
     def wake(self) -> None:

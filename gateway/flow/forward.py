@@ -146,8 +146,12 @@ class Forwarder:
             return owned
         session = self._tools.session
 
+        pending, now_ms = self._tools.outcomes.pending, self._tools.clock_ms()
+
         def tell(ledger: Ledger) -> frozenset[str] | None:
             if done_with:
+                # What a queue could not give back, or was cut off from while it sent it, nobody else could claim.
+                ledger.free_leases(session, done_with, pending, now_ms)
                 ledger.disown_destinations(session, done_with)
             if step.ask:
                 ledger.ask_for_destinations(session, step.ask)
@@ -197,7 +201,24 @@ class Forwarder:
             if late:
                 before[1].cancel()
                 await asyncio.wait(late)
+            await self._free_leases(queue.name)
         await queue.run()
+
+    async def _free_leases(self, name: str) -> None:
+        """What a queue that has ended may still have leased is there for the next."""
+        session, clock_ms = self._tools.session, self._tools.clock_ms
+
+        def free(ledger: Ledger) -> int:
+            return ledger.free_leases(session, [name], self._tools.outcomes.pending, clock_ms())
+
+        while True:
+            try:
+                await self._tools.ledger.call(free)
+            except LedgerError as error:
+                self._trouble.tell(reason=str(error))
+                await asyncio.sleep(LOOK_S)
+            else:
+                return
 
 
 def _forwarding(ledger: Ledger) -> Forwarding:

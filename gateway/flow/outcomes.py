@@ -82,6 +82,11 @@ class OutcomeRecorder:
         self._journal_failing = False
         return True
 
+    @property
+    def pending(self) -> frozenset[int]:
+        """The deliveries whose outcomes the ledger is still to be told of."""
+        return frozenset(outcome.delivery_id for outcome, _ in self._outcomes)
+
     def quarantine(self, verdict: Quarantine) -> None:
         """Have an instance quarantined: its bytes in the spool are not what arrived."""
         self._quarantines.append(verdict)

@@ -501,6 +501,13 @@ class Ledger(Protocol):
         """Give up those of these destinations that the session owns: whoever asked for one owns it from now on; where
         nobody did, it is free."""
 
+    def free_leases(self, session: Session, names: Collection[str], pending: Collection[int], now_ms: int) -> int:
+        """Whatever a session still has leased to these destinations is ready again, marked uncertain and alone: nothing
+        of it is being sent any more, and it may have been begun. For whoever could not give it back in order.
+
+        :param pending: delivery_ids whose outcomes are on their way: they stay. Returns how many were freed.
+        """
+
     # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:

@@ -5,7 +5,7 @@ Rules:
     their calls.
   - Once submitted, a callable runs, whatever becomes of its caller. A caller that is cancelled gets its
     CancelledError at once; what it asked for still happens. Where that must not stand (a claim that nobody knows
-    of), the caller gives `undo`, which then runs behind it with the result.
+    of), the caller gives `undo`, which then runs behind it with the result; again, while the ledger is busy or away.
   - An error that no caller is left to receive goes to the event loop's exception handler.
   - `close` lets everything submitted before it finish.
 """
@@ -13,17 +13,27 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
-from gateway.errors import LedgerError
+from gateway.errors import LedgerBusy, LedgerError
 from gateway.ledger.base import Ledger
 
+AGAIN_S = 1.0
+
 T = TypeVar("T")
+
+
+class _Job(Protocol):
+    """What the thread does; it returns what is to be done again."""
+
+    def __call__(self, ledger: Future[Ledger], /) -> _Job | None: ...
 
 
 class _Call(Generic[T]):
@@ -45,8 +55,8 @@ class _Call(Generic[T]):
         self.result: T | None = None
         self.error: BaseException | None = None
 
-    def run(self, ledger: Future[Ledger]) -> None:
-        """In the thread: do the work and hand over what came of it."""
+    def run(self, ledger: Future[Ledger]) -> _Job | None:
+        """In the thread: do the work and hand over what came of it. Returns what is to be done again."""
         try:
             self.result = self._work(ledger.result())
         except BaseException as error:  # noqa: BLE001 - handed to the caller, or reported
@@ -59,8 +69,7 @@ class _Call(Generic[T]):
                     self._loop.call_soon_threadsafe(self._wake)
                 except RuntimeError:  # the loop is closed: the process is ending, and its session with it
                     abandoned = True
-        if abandoned:
-            self.settle(ledger)
+        return self.settle(ledger) if abandoned else None
 
     def _wake(self) -> None:
         if not self.waiter.done():
@@ -72,15 +81,21 @@ class _Call(Generic[T]):
             self._abandoned = True
             return self._answered
 
-    def settle(self, ledger: Future[Ledger]) -> None:
-        """In the thread: undo what nobody learned of, or report an error that nobody heard."""
+    def settle(self, ledger: Future[Ledger]) -> _Job | None:
+        """In the thread: undo what nobody learned of, or report an error that nobody heard.
+
+        Returns itself where the ledger is busy or away: it is to be done again.
+        """
         if self.error is not None:
             _report(self._loop, self.error)
         elif self._undo is not None:
             try:
                 self._undo(ledger.result(), cast(T, self.result))
+            except LedgerBusy:
+                return self.settle
             except BaseException as failure:  # noqa: BLE001 - reported: there is no caller
                 _report(self._loop, failure)
+        return None
 
 
 class LedgerThread:
@@ -91,7 +106,9 @@ class LedgerThread:
 
     def __init__(self, open_ledger: Callable[[], Ledger], name: str = "ledger") -> None:
         self._open = open_ledger
-        self._jobs: queue.SimpleQueue[Callable[[Future[Ledger]], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._again: list[_Job] = []
+        self._tried_at_s = 0.0
         self._opened: Future[Ledger] = Future()
         self._ended: Future[None] = Future()
         self._closing = False
@@ -129,13 +146,25 @@ class LedgerThread:
             self._jobs.put(None)
         await asyncio.shield(asyncio.wrap_future(self._ended))
 
+    def _next(self) -> _Job | None:
+        """What comes next: a call, or once in AGAIN_S what is to be done again; None at the end."""
+        while self._again:
+            left_s = self._tried_at_s + AGAIN_S - time.monotonic()
+            if left_s <= 0:
+                self._tried_at_s = time.monotonic()
+                return self._again.pop(0)
+            with contextlib.suppress(queue.Empty):
+                return self._jobs.get(timeout=left_s)
+        return self._jobs.get()
+
     def _run(self) -> None:
         try:
             self._opened.set_result(self._open())
         except BaseException as error:  # noqa: BLE001 - handed to whoever starts or calls
             self._opened.set_exception(error)
-        while (job := self._jobs.get()) is not None:
-            job(self._opened)
+        while (job := self._next()) is not None:
+            if (again := job(self._opened)) is not None:
+                self._again.append(again)
             del job  # hold nothing while there is nothing to do
         while not self._jobs.empty():  # what the last callers left to be undone
             job = self._jobs.get()

@@ -202,3 +202,20 @@ def test_the_gauges_count_the_processes_of_each_host(scene: Scene) -> None:
     ]
     scene.ledger.own_destinations(scene.forwarder, ["pacs"])
     assert [state.owner for state in scene.ledger.gauges().destinations] == [None, of(scene.forwarder)]
+
+
+def test_what_nobody_gave_back_is_there_for_the_next_owner(scene: Scene) -> None:
+    scene.ledger.own_destinations(scene.forwarder, ["pacs", "dr"])
+    scene.arrive("a", "b", "c")
+    scene.route(decision("pacs", "dr"))
+    leases = {lease.instance_id: lease for lease in scene.claim("pacs")}
+    scene.claim("dr")
+    on_its_way = leases["b"].delivery_id
+    assert scene.ledger.free_leases(scene.forwarder, ["pacs"], {on_its_way}, scene.now_ms) == 2
+    scene.ledger.disown_destinations(scene.forwarder, ["pacs"])
+    other = scene.session()
+    scene.ledger.own_destinations(other, ["pacs"])
+    assert scene.conclude(leases["a"]) == []
+    assert scene.conclude(leases["b"]) == [on_its_way]
+    (again,) = scene.claim("pacs", session=other)
+    assert (again.instance_id, again.alone, again.uncertain) == ("a", True, True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import LedgerDamaged, LedgerError
+from gateway.errors import LedgerAway, LedgerDamaged, LedgerError
 from gateway.ledger.base import Ledger
 from gateway.ledger.reader import LedgerReader
 from gateway.ledger.sqlite import SqliteLedger
@@ -142,6 +142,41 @@ def test_a_claim_nobody_learned_of_is_undone(opener: Callable[[], SqliteLedger],
 
     asyncio.run(scenario())
     assert [(lease.instance_id, lease.attempt) for lease in scene.claim()] == [("a", 1)]
+    scene.close()
+
+
+def test_what_cannot_be_undone_while_the_ledger_is_away_is_undone_when_it_is_back(
+    opener: Callable[[], SqliteLedger],
+) -> None:
+    scene = Scene(opener)
+    scene.arrive("a")
+    scene.route(decision("pacs"))
+    gate, tries, undone = Gate(), [], threading.Event()
+
+    def claim(ledger: Ledger) -> list[DeliveryLease]:
+        gate.wait(ledger)
+        return ledger.claim_deliveries(scene.forwarder, "pacs", 10, 2)
+
+    def undo(ledger: Ledger, leases: list[DeliveryLease]) -> None:
+        tries.append(len(leases))
+        if len(tries) < 3:
+            raise LedgerAway("not there")
+        ledger.release_deliveries(scene.forwarder, leases, 3)
+        undone.set()
+
+    async def scenario() -> None:
+        thread = LedgerThread(opener)
+        caller = asyncio.create_task(thread.call(claim, undo))
+        await gate.until_entered()
+        caller.cancel()
+        gate.open.set()
+        assert await asyncio.to_thread(undone.wait, 30)
+        assert await thread.call(lambda ledger: ledger.known_instances(["a"])) == {"a"}
+        await thread.close()
+
+    asyncio.run(scenario())
+    assert tries == [1, 1, 1]
+    assert [lease.instance_id for lease in scene.claim()] == ["a"]
     scene.close()
 
 

@@ -275,6 +275,9 @@ class SqlLedger:
     def disown_destinations(self, session: Session, names: Collection[str]) -> None:
         self._database.write(lambda tx: _owners.disown(tx, session, names))
 
+    def free_leases(self, session: Session, names: Collection[str], pending: Collection[int], now_ms: int) -> int:
+        return self._database.write(lambda tx: _owners.free_leases(tx, session, names, pending, now_ms))
+
     # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:

@@ -40,3 +40,22 @@ def ask_for(tx: Transaction, session: Session, names: Collection[str]) -> None:
 def disown(tx: Transaction, session: Session, names: Collection[str]) -> None:
     """See `Ledger.disown_destinations`."""
     tx.executemany(_SQL["disown"], [{"session_id": session.session_id, "name": name} for name in names])
+
+
+def free_leases(
+    tx: Transaction, session: Session, names: Collection[str], pending: Collection[int], now_ms: int
+) -> int:
+    """See `Ledger.free_leases`."""
+    freed = 0
+    for name in names:
+        found = tx.execute(_SQL["leased_to"], {"session_id": session.session_id, "name": name}).fetchall()
+        left = [(delivery_id, key) for delivery_id, key in found if delivery_id not in pending]
+        for delivery_id, key in left:
+            tx.execute(
+                _SQL["free_leased"],
+                {"delivery_id": delivery_id, "session_id": session.session_id, "now_ms": now_ms},
+            )
+            tx.count_deliveries(key, "leased", -1)
+            tx.count_deliveries(key, "ready", 1)
+        freed += len(left)
+    return freed

@@ -31,3 +31,13 @@ WHERE owner_session_id = :session_id;
 
 -- name: forget_wishes
 UPDATE destination SET wanted_by_session_id = NULL WHERE wanted_by_session_id = :session_id;
+
+-- name: leased_to
+SELECT delivery_id, destination_key FROM delivery
+WHERE state = 'leased' AND session_id = :session_id
+  AND destination_key = (SELECT destination_key FROM destination WHERE name = :name)
+ORDER BY delivery_id;
+
+-- name: free_leased
+UPDATE delivery SET state = 'ready', session_id = NULL, uncertain = 1, alone = 1, updated_at_ms = :now_ms
+WHERE delivery_id = :delivery_id AND state = 'leased' AND session_id = :session_id;
