@@ -6,8 +6,9 @@ One process a host watches (the console). A change is taken only when two looks 
 time of change), so that a half-saved folder is never used; the set must be valid for the configured destinations, and
 its own tests must pass. Workers load by revision from the ledger, so each instance is routed by exactly one.
 
-Of several hosts on one ledger each has a folder. Whichever changes while its console runs is taken. One that is found
-at a start, and holds what was in force before, is not (`is_behind`): that host was away when the others got new rules.
+Of several hosts on one ledger each has a folder. Whichever changes while its console runs is taken. One that has not
+changed since a start or since it was taken, and holds what was in force before, is not (`is_behind`): the others got
+new rules since.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class RuleWatcher:
         self._keys = keys
         self._home = home
         self._host = host
-        self._first: Signature | None = None  # what this process found
+        self._known: Signature | None = None  # what this process found at its start, or took last
         self._taken: Signature | None = None
 
     def look_again(self) -> None:
@@ -179,18 +180,16 @@ class RuleWatcher:
         before: Signature | None = None
         while True:
             seen = await asyncio.to_thread(signature, self._folder)
-            if self._first is None:
-                self._first = seen
-            if seen != self._taken and seen == before and await self._take(as_found=seen == self._first):
+            if self._known is None:
+                self._known = seen
+            if seen != self._taken and seen == before and await self._take(seen):
                 self._taken = seen
             before = seen
             await asyncio.sleep(LOOK_S)
 
-    async def _take(self, as_found: bool) -> bool:
-        """Try the files once; True when they were taken or refused, False to try again.
-
-        :param as_found: they have not changed since this process began.
-        """
+    async def _take(self, seen: Signature) -> bool:
+        """Try the files once; True when they were taken or refused, False to try again."""
+        as_found = seen == self._known
         try:
             files = await asyncio.to_thread(read_rules, self._folder)
             book = await asyncio.to_thread(validate_rules, files, self.destinations, self._keys)
@@ -214,6 +213,7 @@ class RuleWatcher:
             return False
         if changed is None:
             return True
+        self._known = seen  # whatever comes from another host is newer from now on
         telemetry.rules_reloaded(result="loaded" if changed else "unchanged", revision=book.revision)
         self._loaded(book.plan)
         return True

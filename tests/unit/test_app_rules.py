@@ -57,6 +57,7 @@ def test_a_start_names_what_is_wrong_with_the_set_in_force_when_that_of_the_fold
 
 OLD = "rules: [{name: old, send_to: [pacs]}]\n"
 NEW = "rules: [{name: new, send_to: [pacs]}]\n"
+NEWEST = "rules: [{name: newest, send_to: [pacs]}]\n"
 HOME, OTHER_HOME = "a" * 32, "b" * 32
 
 
@@ -131,6 +132,11 @@ def test_the_watch_over_a_folder_that_was_found_old_waits_for_a_change(tmp_path:
         os.utime(config.rules.dir / "10.yaml", ns=(1, 1))  # somebody has saved it again
         await until(lambda: bool(loaded))
         assert (loaded, in_force(ledger)) == (["old"], OLD)
+        ledger.store_rules(RuleSet("of-the-other", {"10.yaml": NEWEST}), clock_ms())
+        await until(lambda: watcher._taken is not None)
+        watcher.look_again()  # what this host has taken is what the other has replaced
+        await until(lambda: watcher._taken is not None)
+        assert (loaded, in_force(ledger)) == (["old"], NEWEST)
         running.cancel()
         await asyncio.wait([running])
         await thread.close()
