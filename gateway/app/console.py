@@ -24,6 +24,7 @@ from gateway.app.common import (
     void_session,
     work_queue,
 )
+from gateway.app.configured import keep_configured
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
 from gateway.app.leftovers import adopt_leftovers
@@ -58,14 +59,8 @@ def host_watcher(config: Config, ledger: LedgerThread, spool: Spool) -> HostWatc
         with closing(open_ledger_of(config, create=False)) as opened:
             adopt.tell(adopt.adopt_of_others(spool, opened, found.generation, clock_ms()))
 
-    left = adopt.Leftovers(spool)
-
-    def adopt_leftovers() -> None:
-        with closing(open_ledger_of(config, create=False)) as opened:
-            adopt.tell(left.adopt(opened, clock_ms()))
-
     silences = Silences(home_of(config.state_dir), config.worker.time_s)
-    return HostWatcher(ledger, silences, void, adopt_from, adopt_leftovers)
+    return HostWatcher(ledger, silences, void, adopt_from)
 
 
 async def _serve(process: Process) -> None:
@@ -115,6 +110,7 @@ async def _serve(process: Process) -> None:
         ]
         if shares_ledger(config):
             serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
+            serving.append(tasks.create_task(keep_configured(process, ledger), name="own destinations"))
         process.ready()
         await signals.stop.wait()
         await serving[0]

@@ -29,6 +29,7 @@ from gateway.app.common import (
     snapshot_path,
     void_session,
 )
+from gateway.app.configured import sync_destinations
 from gateway.app.home import home_of
 from gateway.app.homes import (
     adopt_earlier,
@@ -43,7 +44,7 @@ from gateway.app.homes import (
 from gateway.app.keys import KEYS_VARIABLE, fingerprints, read_keys
 from gateway.app.moved import refuse_moved
 from gateway.app.reidentification import PUBLIC_KEY_VARIABLE, name_of, read_public_key
-from gateway.config import Config, Duplicates, load, reloadable_changes
+from gateway.config import Config, load, reloadable_changes
 from gateway.errors import ConfigurationError, LedgerDamaged
 from gateway.flow import adopt
 from gateway.flow.in_force import turn_waiting
@@ -143,7 +144,7 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
         void_earlier(ledger, config)
         if config.spool.shared:
             spool.prepare(join=True)
-        _sync_destinations(ledger, config)
+        sync_destinations(ledger, config)
         adopt.tell(adopt_earlier(ledger, config, spool))
         for stray, error in remove_earlier_copies(ledger, config, spool).items():
             telemetry.problem("spool_file_not_removed", file=stray, reason=str(error))
@@ -159,15 +160,6 @@ def _tell_drained(ledger: Ledger, config: Config) -> None:
     if roles:
         reason = f"these roles take no work here until `gateway drain {config.host} --undo`"
         telemetry.problem("host_drained", host=config.host, roles=roles, reason=reason)
-
-
-def _sync_destinations(ledger: Ledger, config: Config) -> None:
-    skipping = {name: item.duplicates is Duplicates.SKIP for name, item in config.destinations.items()}
-    held, returned = ledger.sync_destinations(skipping, clock_ms(), home_of(config.state_dir))
-    if held:
-        telemetry.problem("deliveries_held", reason="their destination was removed from the configuration", count=held)
-    if returned:
-        telemetry.event("deliveries_returned", reason="their destination is configured again", count=returned)
 
 
 def _store_rules(ledger: Ledger, config: Config, keys: Keys) -> None:
@@ -288,7 +280,7 @@ class HostHooks:
             )
         ledger = open_ledger_of(self._config, create=False)
         try:
-            _sync_destinations(ledger, config)
+            sync_destinations(ledger, config)
         finally:
             ledger.close()
         _write_snapshot(self._config, text)

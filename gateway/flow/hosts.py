@@ -12,7 +12,7 @@ Rules:
     beats (full, read-only, busy with one long order): then those of this host stand still too.
   - A worker may be at one thing for `worker.time` without a word, and has so much longer.
   - A receiver that was voided and lives, cut off from the ledger, may acknowledge for a while what it then cannot
-    record: for WARY_S what lies complete in the spool, and is no living receiver's, is adopted every LEFTOVERS_S.
+    record: that is looked for as long as consoles run (`gateway.app.leftovers`).
   - Two that watch do the same twice, which changes nothing. Who was voided and lives all the same learns it by its next
     beat, claim or outcome, ends, and is started again.
 """
@@ -20,7 +20,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,8 +33,6 @@ from gateway.model import Role
 LOOK_S = 5.0
 PATIENCE_S = 30.0
 AWAY_S = 3 * LOOK_S  # between two looks: then this process was away itself
-LEFTOVERS_S = 60.0
-WARY_S = 3600.0
 LOOKS = 4  # in a row, at which nothing new was seen
 
 
@@ -100,7 +97,6 @@ class HostWatcher:
 
     :param void: ends a session, in the ledger's thread, unless it has beaten since: then None.
     :param adopt: adopts what a receiver has left complete in the spool; called in a thread, before `void`.
-    :param leftovers: adopts what receivers that have no open session have left so; called in a thread.
     """
 
     def __init__(
@@ -109,16 +105,13 @@ class HostWatcher:
         silences: Silences,
         void: Callable[[Ledger, OpenSession], Voided | None],
         adopt: Callable[[OpenSession], None],
-        leftovers: Callable[[], None],
         clock_s: Callable[[], float] = uptime_s,
     ) -> None:
         self._ledger = ledger
         self._silences = silences
         self._void = void
         self._adopt = adopt
-        self._leftovers = leftovers
         self._clock_s = clock_s
-        self._wary_until_s = self._leftovers_at_s = -math.inf
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -139,18 +132,10 @@ class HostWatcher:
                 await self._end(each, silent_s)
             except (LedgerError, SpoolError) as error:
                 telemetry.problem("session_not_voided", host=each.session.host, reason=str(error))
-        if self._leftovers_at_s <= now_s < self._wary_until_s:
-            self._leftovers_at_s = now_s + LEFTOVERS_S
-            try:
-                await asyncio.to_thread(self._leftovers)
-            except (LedgerError, SpoolError) as error:
-                telemetry.problem("leftovers_not_adopted", reason=str(error))
 
     async def _end(self, found: OpenSession, silent_s: float) -> None:
         if found.generation:
             await asyncio.to_thread(self._adopt, found)
-            now_s = self._clock_s()
-            self._leftovers_at_s, self._wary_until_s = now_s + LEFTOVERS_S, now_s + WARY_S
         voided = await self._ledger.call(lambda ledger: self._void(ledger, found))
         if voided is None:
             return  # it has beaten since

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway import telemetry
 from gateway.errors import SpoolError
-from gateway.flow.hosts import AWAY_S, LEFTOVERS_S, LOOK_S, LOOKS, PATIENCE_S, WARY_S, HostWatcher, Silences
+from gateway.flow.hosts import AWAY_S, LOOK_S, LOOKS, PATIENCE_S, HostWatcher, Silences
 from gateway.ledger.base import Ledger, OpenSession, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
@@ -123,7 +123,6 @@ class World:
         self.ledger.sync_destinations({"pacs": False}, 1)
         self.now_s = 0.0
         self.adopted: list[str] = []
-        self.looked_for_leftovers_s: list[float] = []
         self.spool_away = False
 
     def open(self, role: Role, generation: str = "") -> Session:
@@ -138,14 +137,10 @@ class World:
 
     def watcher(self, thread: LedgerThread) -> HostWatcher:
         """A console's."""
-
-        def leftovers() -> None:
-            self.looked_for_leftovers_s.append(self.now_s)
-
-        return HostWatcher(thread, Silences(HERE, 0.0), self.void, self.adopt, leftovers, lambda: self.now_s)
+        return HostWatcher(thread, Silences(HERE, 0.0), self.void, self.adopt, lambda: self.now_s)
 
     @staticmethod
-    def void(ledger: Ledger, found: OpenSession) -> Voided:
+    def void(ledger: Ledger, found: OpenSession) -> Voided | None:
         """As a console does it."""
         return ledger.void_session(found.session.session_id, 2)
 
@@ -207,16 +202,4 @@ def test_a_receiver_is_not_voided_before_its_files_are_adopted(
 
     asyncio.run(scenario())
     assert world.adopted == ["generation-1"]
-    world.ledger.close()
-
-
-@pytest.mark.parametrize("role", [Role.RECEIVER, Role.FORWARDER])
-def test_what_a_receiver_may_still_acknowledge_is_looked_for_for_an_hour(tmp_path: Path, role: Role) -> None:
-    world = World(tmp_path)
-    world.open(role, "generation-1" if role is Role.RECEIVER else "")
-    asyncio.run(world.watch(int((PATIENCE_S + 2 * WARY_S) / LOOK_S)))
-    assert world.ledger.sessions() == []
-    began_s = LOOK_S + PATIENCE_S
-    expected = [began_s + LEFTOVERS_S * n for n in range(1, int(WARY_S / LEFTOVERS_S))]
-    assert world.looked_for_leftovers_s == (expected if role is Role.RECEIVER else [])
     world.ledger.close()
