@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gateway.errors import SpoolError, SpoolMissing
+from gateway.errors import SpoolCorrupt, SpoolError, SpoolMissing
 from gateway.spool import Spool, SpoolFile, shared
+from gateway.spool.reader import UnreadableFile
 from gateway.spool.shared import PATIENCE_S, Missing
 from tests.unit.spool_kit import make_intake, payload_of, store
 
 HERE, THERE = "a" * 32, "b" * 32
+TROUBLE = [errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EACCES, errno.EHOSTDOWN, errno.EREMOTEIO]
 
 
 def spool_of(folder: Path, home: str, ballast_bytes: int = 0) -> Spool:
@@ -134,3 +138,42 @@ def test_a_session_shows_itself_until_it_is_over_or_its_host_starts_again(tmp_pa
     spool_of(tmp_path, HERE)
     assert (shared.shown(tmp_path, HERE), shared.shown(tmp_path, THERE)) == (set(), {9})
     assert shared.shown(tmp_path, "c" * 32) == set()
+
+
+@pytest.mark.parametrize("number", TROUBLE, ids=errno.errorcode.get)
+def test_trouble_of_the_mount_says_nothing_of_a_file_and_of_a_disk_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    alone = Spool(tmp_path / "alone", 0, 0)
+    alone.prepare()
+    for spool in (spool_of(tmp_path / "shared", HERE), alone):
+        payload = payload_of(store(make_intake(spool), b"content"))
+        kinds = []
+        with SpoolFile.open(spool, payload) as file:
+            for function, read in (
+                ("pread", lambda file=file: file.pread(0, 7)),
+                ("preadv", lambda file=file: file.read_cached(memoryview(bytearray(7)))),
+                ("fstat", lambda spool=spool, payload=payload: SpoolFile.open(spool, payload)),
+                ("open", lambda spool=spool, payload=payload: SpoolFile.open(spool, payload)),
+            ):
+                with monkeypatch.context() as patch, pytest.raises(SpoolError) as raised:
+                    patch.setattr(os, function, refuse)
+                    read()
+                kinds.append(type(raised.value))
+        assert kinds == [UnreadableFile if spool is alone else SpoolError] * 4
+
+
+def test_what_was_read_of_a_shared_spool_still_condemns_a_file(tmp_path: Path) -> None:
+    here = spool_of(tmp_path, HERE)
+    intake = make_intake(here)
+    short, linked = store(intake, b"content"), store(intake, b"content")
+    path = here.path(short.path)
+    path.write_bytes(path.read_bytes()[:-1])
+    here.path(linked.path).unlink()
+    here.path(linked.path).symlink_to(path)
+    for arrival in (short, linked):
+        with pytest.raises(SpoolCorrupt):
+            SpoolFile.open(here, payload_of(arrival))
