@@ -187,7 +187,8 @@ class SqlLedger:
         return self._database.read(lambda tx: _derivations.copies_of(tx, ids))
 
     def known_instances(self, instance_ids: Iterable[str]) -> set[str]:
-        return self._database.read(lambda tx: _arrivals.known(tx, instance_ids))
+        ids = list(instance_ids)  # the database may begin again, and an iterator would not
+        return self._database.read(lambda tx: _arrivals.known(tx, ids))
 
     def is_empty(self) -> bool:
         return self._database.read(_arrivals.none)
