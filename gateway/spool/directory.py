@@ -208,12 +208,13 @@ class Spool:
         return self._missing.is_lost(relative)
 
     def try_unlink(self, paths: Iterable[str], *, keep: bool = False) -> dict[str, SpoolError]:
-        """Remove files (a missing one is fine) and the folders left empty, durably: none comes back with a power cut.
+        """Remove files (a missing one is fine, where the spool is there) and the folders left empty, durably: none comes back with a power cut.
 
         With `keep` a file may be emptied and kept for a pool instead. Returns what was not removed, or not durably, and
         why: by the path that was given.
         """
         failed: dict[str, SpoolError] = {}
+        missing: list[str] = []
         folders: dict[str, list[str]] = {}
         places = self.free.places() if keep and not self.home and not self.room(ROOM_MAX_AGE_S).few_inodes else 0
         for relative in paths:
@@ -225,7 +226,7 @@ class Spool:
                 else:
                     os.unlink(full)
             except FileNotFoundError:
-                pass
+                missing.append(relative)
             except SpoolError as error:
                 failed[relative] = error
                 continue
@@ -242,6 +243,11 @@ class Spool:
             except OSError as error:
                 reason = system.spool_error(error, f"cannot make the removal in {folder} durable")
                 failed |= dict.fromkeys(removed, reason)
+        if missing:
+            try:
+                self._require_joined()  # else they are missing because all is
+            except SpoolError as error:
+                failed |= dict.fromkeys(missing, error)
         return failed
 
     def _nearest(self, folder: str) -> str:

@@ -58,6 +58,17 @@ def test_what_was_one_hosts_is_put_away_when_it_becomes_shared(tmp_path: Path) -
     assert "ballast" not in names(tmp_path)
 
 
+def test_nothing_is_taken_for_removed_while_the_spool_itself_is_gone(tmp_path: Path) -> None:
+    here = spool_of(tmp_path / "spool", HERE)
+    arrival = store(make_intake(here), b"content")
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+    (tmp_path / "spool").mkdir()  # the mount point without its mount
+    assert list(here.try_unlink([arrival.path])) == [arrival.path]
+    (tmp_path / "spool").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "spool")
+    assert here.try_unlink([arrival.path, "incoming/never/there.dcm"]) == {}
+
+
 def test_no_purged_file_is_used_again(tmp_path: Path) -> None:
     here, there = spool_of(tmp_path, HERE), spool_of(tmp_path, THERE)
     arrival = store(make_intake(here), b"content")
