@@ -34,7 +34,7 @@ def refuse_new_ledger(ledger: Ledger, spool: Spool) -> None:
     # What a receiver of this ledger wrote before anything was recorded is no sign of another ledger; what is not whole
     # would not be sent, and is there after a recovery too.
     unknown = ledger.unknown_generations(generations_of(spool))
-    if any(found.state is FoundState.COMPLETE for found in scan(spool, unknown)):
+    if any(found.state is FoundState.COMPLETE for found in scan(spool, unknown, verify=True)):  # ends at the first
         raise LedgerDamaged(no_ledger("the ledger is new", spool))
 
 

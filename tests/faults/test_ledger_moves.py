@@ -23,7 +23,7 @@ from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import InstanceState, Role
 from tests.contract.ledger_scene import Scene
-from tests.harness.gatewayprocess import GatewayConfig
+from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.ledgers import postgres_server
 from tests.harness.postgres import PostgresServer
 from tests.harness.tools import Completed, run
@@ -182,6 +182,16 @@ def test_a_recovery_that_was_killed_leaves_no_part_of_a_ledger(lost: GatewayConf
     assert refused.returncode == 2
     assert "gateway recover" in refused.stderr
     recovered(lost)
+
+
+def test_a_host_starts_after_a_recovery_that_found_nothing_whole(lost: GatewayConfig) -> None:
+    for path in lost.spool_dir.rglob("*.dcm"):
+        if path.stat().st_size:
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
+    found = recover(load(lost.path, os.environ))
+    assert (found["recovered"], len(found["damaged"])) == (0, COUNT + 1)
+    with GatewayProcess(lost) as gateway:
+        assert len({said["file"] for said in gateway.log_lines(event="damaged_file_left")}) == COUNT + 1
 
 
 def test_a_ledger_that_another_host_uses_is_not_recovered(lost: GatewayConfig) -> None:
