@@ -19,8 +19,8 @@ from gateway.errors import AlreadyRunning, LedgerDamaged, LedgerError, SpoolErro
 from gateway.flow.adopt import Adoption, adopt, adopt_at_start
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, OpenSession
-from gateway.model import Role
-from gateway.spool import FoundState, Spool, generations_of, remove_strays, scan
+from gateway.model import InstanceState, Role
+from gateway.spool import FoundState, Spool, generations_of, remove_strays, scan, shared
 
 TWIN_LOOK_S = 6.0  # longer than the time between two beats
 LOOK_STEP_S = 0.25
@@ -86,6 +86,19 @@ def _twin(config: Config, other: OpenSession, home: str) -> str:
         f"another machine on this ledger is called {config.host!r} too, and it runs. Give each host a name of its own "
         "(`host` in the configuration)"
     )
+
+
+def refuse_empty_spool(ledger: Ledger, spool: Spool) -> None:
+    """:raises SpoolError: the ledger has instances whose files should be there, and the folder has never been a spool:
+    it is where one will be mounted."""
+    if not spool.home or (spool.directory / shared.HOSTS).is_dir() or generations_of(spool):
+        return
+    waiting = sum(n for state, n in ledger.gauges().instances.items() if state is not InstanceState.PURGED)
+    if waiting:
+        raise SpoolError(
+            f"{spool.directory} is empty, but the ledger has {waiting} instances whose files should be in it: mount "
+            "the shared spool there, or set `spool.dir` to it. If the spool is lost, put the newest backup of it there"
+        )
 
 
 def refuse_other_spool(ledger: Ledger, spool: Spool, wait: Callable[[float], object] = time.sleep) -> None:

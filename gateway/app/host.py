@@ -34,6 +34,7 @@ from gateway.app.home import home_of
 from gateway.app.homes import (
     adopt_earlier,
     no_ledger,
+    refuse_empty_spool,
     refuse_left_ledger,
     refuse_new_ledger,
     refuse_other_spool,
@@ -139,6 +140,7 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
             refuse_left_ledger(ledger, path)
         refuse_new_ledger(ledger, spool)
         if is_shared:
+            refuse_empty_spool(ledger, spool)
             refuse_twin(ledger, config)
             refuse_other_spool(ledger, spool)
         void_earlier(ledger, config)

@@ -208,7 +208,8 @@ class Spool:
         return self._missing.is_lost(relative)
 
     def try_unlink(self, paths: Iterable[str], *, keep: bool = False) -> dict[str, SpoolError]:
-        """Remove files (a missing one is fine, where the spool is there) and the folders left empty, durably: none comes back with a power cut.
+        """Remove files (a missing one is fine, where the spool is there) and the folders left empty, durably: none
+        comes back with a power cut.
 
         With `keep` a file may be emptied and kept for a pool instead. Returns what was not removed, or not durably, and
         why: by the path that was given.

@@ -16,6 +16,7 @@ from gateway.app.common import journal_dir, open_spool, register, void_session
 from gateway.app.home import home_of
 from gateway.app.homes import (
     adopt_earlier,
+    refuse_empty_spool,
     refuse_new_ledger,
     refuse_other_spool,
     refuse_twin,
@@ -30,7 +31,7 @@ from gateway.ledger.journal import OutcomeJournal
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import DeliveryLease, DeliveryState, Outcome, Role
 from gateway.spool import Spool, derive
-from tests.contract.ledger_scene import Scene
+from tests.contract.ledger_scene import Scene, arrival
 from tests.unit.spool_kit import make_intake, make_meta, store
 
 CONFIG = """\
@@ -230,6 +231,16 @@ def test_a_start_in_another_folder_than_the_hosts_that_run_is_refused(hosts: Hos
     with pytest.raises(SpoolError, match="that there work in"):
         refuse_other_spool(hosts.ledger, elsewhere, lambda _: None)
     refuse_other_spool(hosts.ledger, hosts.spool)
+
+
+def test_a_start_in_the_place_where_the_spool_is_to_be_mounted_is_refused(hosts: Hosts, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    unmounted = Spool(tmp_path / "mount", 0, 0, hosts.home)
+    refuse_empty_spool(hosts.ledger, unmounted)  # nothing is missing there
+    hosts.ledger.record_arrivals([arrival("a")], 1)
+    with pytest.raises(SpoolError, match="the ledger has 1 instances whose files should be in it: mount"):
+        refuse_empty_spool(hosts.ledger, unmounted)
+    refuse_empty_spool(hosts.ledger, hosts.spool)
 
 
 def test_check_names_the_hosts_whose_spool_is_another(hosts: Hosts, tmp_path: Path) -> None:
