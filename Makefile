@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PEER_PACKAGES := chromium dcmtk dicom3tools libgdcm-tools orthanc socat strace iproute2 prometheus e2fsprogs \
   redis-server redis-sentinel postgresql pgbouncer docker-compose systemd
 
-.PHONY: help demo run test check lint bench bench-smoke chaos fuzz install install-tests install-peers clean
+.PHONY: help demo run test check lint bench bench-scale bench-smoke chaos fuzz install install-tests install-peers clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ bench-smoke: install-tests  ## every workload of the benchmark, once and small: 
 
 bench: install-tests  ## measure beside peers; ONLY=name runs one
 	$(BIN)/python -m bench $(ONLY)
+
+bench-scale: install-tests  ## workers, Redis and PostgreSQL beside the defaults: what docs/scaling.md has its figures from
+	$(BIN)/python -m bench scale queue database
 
 chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call of an acknowledgement (an hour)
 	GATEWAY_CHAOS=long $(BIN)/pytest -m chaos --numprocesses 2 --dist load --timeout 7200 -p no:cacheprovider -rP

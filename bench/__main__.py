@@ -1,8 +1,9 @@
 """Benchmarks: `make bench` runs every workload, `make bench ONLY=ct` one.
 
 Workloads (`bench.workloads`) compare the gateway with its peers and have goals: `python -m bench ct small` runs two,
-`--smoke` all or some of them once and small, without a word on goals. Parts are measured for those who work on them,
-with options of their own: `python -m bench ledger --waiting 1000`.
+`--smoke` all or some of them once and small, without a word on goals, `--rounds=3 --part=4` three rounds of a quarter
+of each. Parts are measured for those who work on them, with options of their own: `python -m bench ledger --waiting
+1000`.
 
 ==============  ========================================================================================
 `spool`         what an acknowledgement costs the spool
@@ -25,7 +26,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bench.measure import SMOKE, Scale
+from bench.measure import scale_of
 from bench.report import heading
 from bench.workloads import WORKLOADS, run
 
@@ -39,11 +40,16 @@ def main(words: Sequence[str]) -> int:
         heading(words[0])
         importlib.import_module(f"bench.{words[0]}").main(words[1:])
         return 0
-    names = [word for word in words if word != "--smoke"]
+    names = [word for word in words if not word.startswith("--")]
+    try:
+        size = scale_of([word for word in words if word.startswith("--")])
+    except ValueError as error:
+        print(f"{error}; there are: --smoke, --rounds=N, --part=N", file=sys.stderr)
+        return 2
     if unknown := set(names) - set(WORKLOADS):
         print(f"no benchmark {', '.join(unknown)}; there are: {', '.join((*WORKLOADS, *PARTS))}", file=sys.stderr)
         return 2
-    run(names or list(WORKLOADS), SMOKE if "--smoke" in words else Scale())
+    run(names or list(WORKLOADS), size)
     return 0
 
 

@@ -39,6 +39,19 @@ class Scale:
 SMOKE = Scale(rounds=1, divisor=20, waiting=500)
 
 
+def scale_of(options: Sequence[str]) -> Scale:
+    """How much is asked for: `--smoke`, or `--rounds=N` and `--part=N`, the N-th part. :raises ValueError: else."""
+    if "--smoke" in options:
+        return SMOKE
+    given = {"--rounds": Scale().rounds, "--part": Scale().divisor}
+    for option in options:
+        name, _, number = option.partition("=")
+        if name not in given or not number.isdecimal() or not int(number):
+            raise ValueError(f"no option {option}")
+        given[name] = int(number)
+    return Scale(rounds=given["--rounds"], divisor=given["--part"])
+
+
 class Meter:
     """What a side uses from now on, once it has nothing left to do."""
 

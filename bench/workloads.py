@@ -18,6 +18,9 @@ workload      what                                                              
 `cpu`         CPU of `ct` and `small`                                                 Orthanc
 `idle`        CPU and memory when there is nothing to do
 `queue`       CPU of `ct` and `small` with Redis and RQ as the work queue            the gateway, with the local one
+`scale`       2,000 CTs that wait, de-identified by 1 to 4 workers, with the          the gateway, with one worker
+              defaults, and with Redis and PostgreSQL
+`database`    `ct` and `small` with a ledger in PostgreSQL                            the gateway, with SQLite
 `deidentify`  files de-identified, and the memory that 1 GiB takes                    dicom-anonymizer, dicognito
 ============  ======================================================================  =================================
 
@@ -43,10 +46,12 @@ from bench.plot import picture
 from bench.queues import queue
 from bench.receiving import churn, receive, stock
 from bench.report import heading, keep, rounded, save, show, spread
+from bench.scaling import database, scale
 
 Workload = Callable[[Scale], list[Verdict]]
 
-_ALL = (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, queue, deidentify)
+_BESIDE_PEERS = (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, deidentify)
+_ALL = (*_BESIDE_PEERS, queue, scale, database)
 WORKLOADS: Mapping[str, Workload] = {each.__name__: each for each in _ALL}
 
 

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from bench.__main__ import PARTS
 from bench.dcmsend import make_files
 from bench.goals import Goal, Verdict, judge
-from bench.measure import Scale
+from bench.measure import SMOKE, Scale, scale_of
 from bench.plot import picture
 from bench.scu import Load
 from bench.workloads import WORKLOADS
@@ -122,3 +122,13 @@ def test_a_load_can_be_stopped_in_its_middle() -> None:
         load.go()
         sent = load.stop()
     assert len(sent.all_latencies_ms) < 20_000
+
+
+def test_how_much_is_measured_can_be_asked_for() -> None:
+    """So many rounds, a part of each workload; anything else is refused."""
+    size = scale_of(["--rounds=3", "--part=4"])
+    assert (size.rounds, size(2_000)) == (3, 500)
+    assert (scale_of(["--smoke"]), scale_of([])) == (SMOKE, Scale())
+    for wrong in ("--rounds=0", "--part", "--part=half", "--loud"):
+        with pytest.raises(ValueError, match=wrong):
+            scale_of([wrong])
