@@ -88,6 +88,17 @@ def _twin(config: Config, other: OpenSession, home: str) -> str:
     )
 
 
+def refuse_unshared_spool(ledger: Ledger, config: Config) -> None:
+    """:raises SpoolError: other hosts run on the ledger, and this one says that it has its spool for itself."""
+    home = home_of(config.state_dir)
+    others = sorted({each.session.host for each in ledger.sessions() if each.home not in ("", home)})
+    if others and not config.spool.shared:
+        raise SpoolError(
+            f"{', '.join(others)} run on the same ledger, and `spool.shared` is false here: each would take what the "
+            "other has received for lost. Mount one spool on all hosts, and leave `spool.shared` out"
+        )
+
+
 def refuse_empty_spool(ledger: Ledger, spool: Spool) -> None:
     """:raises SpoolError: the ledger has instances whose files should be there, and the folder has never been a spool:
     it is where one will be mounted."""

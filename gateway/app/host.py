@@ -39,6 +39,7 @@ from gateway.app.homes import (
     refuse_new_ledger,
     refuse_other_spool,
     refuse_twin,
+    refuse_unshared_spool,
     remove_earlier_copies,
     void_earlier,
 )
@@ -140,6 +141,7 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
             refuse_left_ledger(ledger, path)
         refuse_new_ledger(ledger, spool)
         if is_shared:
+            refuse_unshared_spool(ledger, config)
             refuse_empty_spool(ledger, spool)
             refuse_twin(ledger, config)
             refuse_other_spool(ledger, spool)

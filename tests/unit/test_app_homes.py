@@ -20,6 +20,7 @@ from gateway.app.homes import (
     refuse_new_ledger,
     refuse_other_spool,
     refuse_twin,
+    refuse_unshared_spool,
     remove_earlier_copies,
     void_earlier,
 )
@@ -231,6 +232,15 @@ def test_a_start_in_another_folder_than_the_hosts_that_run_is_refused(hosts: Hos
     with pytest.raises(SpoolError, match="that there work in"):
         refuse_other_spool(hosts.ledger, elsewhere, lambda _: None)
     refuse_other_spool(hosts.ledger, hosts.spool)
+
+
+def test_a_host_with_a_spool_of_its_own_is_refused_beside_others(hosts: Hosts) -> None:
+    alone = replace(hosts.here, spool=replace(hosts.here.spool, shared=False))
+    refuse_unshared_spool(hosts.ledger, alone)
+    register(hosts.there, hosts.ledger, Role.CONSOLE)
+    with pytest.raises(SpoolError, match="there run on the same ledger, and `spool.shared` is false here"):
+        refuse_unshared_spool(hosts.ledger, alone)
+    refuse_unshared_spool(hosts.ledger, hosts.here)
 
 
 def test_a_start_in_the_place_where_the_spool_is_to_be_mounted_is_refused(hosts: Hosts, tmp_path: Path) -> None:
