@@ -110,7 +110,7 @@ async def _serve(process: Process) -> None:
         ]
         if shares_ledger(config):
             serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
-            serving.append(tasks.create_task(keep_configured(process, ledger), name="own destinations"))
+            serving.append(tasks.create_task(keep_configured(ledger), name="own destinations"))
         process.ready()
         await signals.stop.wait()
         await serving[0]

@@ -468,6 +468,11 @@ class Ledger(Protocol):
         that reason return to ready when the name is back. Returns (newly held, returned).
         """
 
+    def restore_destinations(self, now_ms: int) -> int:
+        """Configure again what a home that runs names, and another home's sync found nobody to name: its processes had
+        not registered yet, or were taken for dead. Returns how many deliveries returned to ready. Mostly a read.
+        """
+
     def destinations(self) -> list[DestinationState]:
         """All destination rows by name."""
 

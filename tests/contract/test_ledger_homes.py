@@ -118,3 +118,19 @@ def test_where_hosts_differ_about_duplicates_whoever_was_told_last_counts(scene:
     scene.arrive("c", uid="1.2.3")
     (third,) = scene.record(scene.claim_instances(), BOTH)
     assert (third.destinations, third.skipped_duplicates) == (("pacs",), ("dr",))
+
+
+def test_what_a_host_names_is_configured_again_when_it_turns_out_to_run(scene: Scene) -> None:
+    ledger = scene.ledger
+    ledger.sync_destinations({"third": False}, 1, HERE)
+    scene.arrive("a")
+    scene.route(decision("third"))
+    ledger.sync_destinations({"other": False}, 2, THERE)  # no process of the first has registered
+    assert scene.deliveries("a") == [("a", "third", "held")]
+    assert ledger.restore_destinations(3) == 0
+    ledger.open_session(Role.CONSOLE, "here", 1, 4, "", HERE)
+    assert ledger.restore_destinations(5) == 1
+    assert scene.deliveries("a") == [("a", "third", "ready")]
+    ledger.sync_destinations({}, 6, HERE)  # a person has taken it out
+    assert ledger.restore_destinations(7) == 0
+    assert scene.deliveries("a") == [("a", "third", "held")]

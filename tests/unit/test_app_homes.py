@@ -238,7 +238,7 @@ def test_a_host_with_a_spool_of_its_own_is_refused_beside_others(hosts: Hosts) -
     alone = replace(hosts.here, spool=replace(hosts.here.spool, shared=False))
     refuse_unshared_spool(hosts.ledger, alone)
     register(hosts.there, hosts.ledger, Role.CONSOLE)
-    with pytest.raises(SpoolError, match="there run on the same ledger, and `spool.shared` is false here"):
+    with pytest.raises(SpoolError, match=r"there run on the same ledger, and `spool\.shared` is false here"):
         refuse_unshared_spool(hosts.ledger, alone)
     refuse_unshared_spool(hosts.ledger, hosts.here)
 

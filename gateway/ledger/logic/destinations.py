@@ -41,6 +41,21 @@ def sync(tx: Transaction, own: Mapping[str, bool], now_ms: int, home: str) -> tu
     return held, returned
 
 
+def lapsed(tx: Transaction) -> dict[str, bool]:
+    """What a home that runs names, and is not configured all the same: name → whether exact duplicates are skipped."""
+    return {name: bool(skip) for name, skip in tx.execute(SQL["lapsed"])}
+
+
+def restore(tx: Transaction, now_ms: int) -> int:
+    """See `Ledger.restore_destinations`."""
+    returned = 0
+    for name, skip in lapsed(tx).items():
+        tx.execute(SQL["configure"], {"name": name, "skip": int(skip), "now_ms": now_ms})
+        pick(tx, SQL["pick_unconfigured"], {"name": name})
+        returned += start_picked(tx, now_ms)
+    return returned
+
+
 def _named_elsewhere(tx: Transaction, home: str) -> dict[str, bool]:
     """What other homes have in their configurations, as far as any process of theirs is open."""
     return {name: bool(skip) for name, skip in tx.execute(SQL["named_elsewhere"], (home,))}

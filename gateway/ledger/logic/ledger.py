@@ -247,6 +247,11 @@ class SqlLedger:
     def sync_destinations(self, skip_duplicates: Mapping[str, bool], now_ms: int, home: str = "") -> tuple[int, int]:
         return self._database.write(lambda tx: _destinations.sync(tx, skip_duplicates, now_ms, home))
 
+    def restore_destinations(self, now_ms: int) -> int:
+        if not self._database.read(_destinations.lapsed):
+            return 0
+        return self._database.write(lambda tx: _destinations.restore(tx, now_ms))
+
     def destinations(self) -> list[DestinationState]:
         return self._database.read(_destinations.states)
 

@@ -15,6 +15,12 @@ SELECT name, min(skip_duplicates) FROM home_destination
 WHERE home <> ? AND home IN (SELECT home FROM session WHERE voided_at_ms IS NULL)
 GROUP BY name ORDER BY name;
 
+-- name: lapsed
+SELECT h.name, min(h.skip_duplicates) FROM home_destination h
+LEFT JOIN destination n ON n.name = h.name
+WHERE coalesce(n.configured, 0) = 0 AND h.home IN (SELECT home FROM session WHERE voided_at_ms IS NULL)
+GROUP BY h.name ORDER BY h.name;
+
 -- name: configure
 INSERT INTO destination (name, configured, skip_duplicates, updated_at_ms) VALUES (:name, 1, :skip, :now_ms)
 ON CONFLICT (name) DO UPDATE SET configured = 1, skip_duplicates = :skip, updated_at_ms = :now_ms;
