@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crash_kit import LONG, Load, scaled
-from tests.faults.scale_kit import RECONCILED_WITHIN_S, Host, Site
+from tests.faults.scale_kit import RECONCILED_WITHIN_S, Host, Site, frozen
 from tests.harness.lan import Lan
 from tests.harness.postgres import PostgresServer
 from tests.harness.redis import RedisServer
@@ -40,7 +41,7 @@ def test_a_host_parted_from_redis_then_from_the_ledger_then_killed_loses_nothing
         site.start()
         with ExitStack() as stack:
             loads = {
-                name: stack.enter_context(Load(site.door(name), round_size=8, associations=2, seed=number))
+                name: stack.enter_context(Load(site.door(name), round_size=8, associations=2, timeout_s=5, seed=number))
                 for number, name in enumerate(HOSTS)
             }
             go_on(site, loads, *HOSTS)
@@ -54,15 +55,23 @@ def test_a_host_parted_from_redis_then_from_the_ledger_then_killed_loses_nothing
                 threading.Event().wait(PARTED_S if LONG else 0.0)
             loads["a"].wait_acknowledged(loads["a"].acknowledged + 10, RECONCILED_WITHIN_S)
             go_on(site, loads, *HOSTS)
-            loads.pop("a").stop()
-            in_flight += site.leased()
-            site.hosts["a"].kill_all()
+            with frozen(site.hosts["a"].roles()["forwarder"]):
+                in_flight += site.leased()
+                site.hosts["a"].kill_all()
             go_on(site, loads, "b", "c")
-        if not LONG:  # else it stays dead, and the others do without it
-            site.start("a")
+            if LONG:  # it stays dead, and the others do without it
+                loads.pop("a").stop()
+            else:
+                for name in ("b", "c"):
+                    loads.pop(name).stop()
+                site.start("a")
+                go_on(site, loads, "a")
         site.settle()
         report = site.judge().assert_clean(delivered=True)
-        print(f"{in_flight} in flight; {report}")
+        taken = Counter(line["role"] for line in site.log_lines(event="taken_for_dead", host="a"))
+        print(f"{in_flight} in flight; taken for dead on a: {dict(taken)}; {report}")
+        if LONG:
+            assert taken["receiver"] and taken["forwarder"]
         assert report.forwarder_duplicates.total() <= in_flight
 
 
