@@ -2,8 +2,9 @@
 
 `sql/common/<group>.sql` holds named statements, each under a line `-- name: <intent>`, as SQLite takes them and as
 nearly any database would. `sql/<dialect>/<group>.sql` has those that a dialect wants to say in another way, under the
-same names. `sql/<dialect>/migrations/<number>_<what>.sql` holds the schema's steps, applied in order. Only the ledger
-calls this, once at import.
+same names; one that begins with AS_COMMON is the common one with something behind it.
+`sql/<dialect>/migrations/<number>_<what>.sql` holds the schema's steps, applied in order. Only the ledger calls this,
+once at import.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib import resources
 
 _NAME = re.compile(r"^-- name: ([a-z_]+)$", re.MULTILINE)
 _MIGRATION = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+AS_COMMON = "..."
 _ROOT = resources.files(__package__) / "sql"
 
 
@@ -27,8 +29,16 @@ def load(group: str, dialect: str = "common") -> dict[str, str]:
     for name, statement in zip(rest[::2], rest[1::2], strict=True):
         if name in statements:
             raise ValueError(f"{group}.sql: {name} is defined twice")
-        statements[name] = statement.strip().rstrip(";")
+        statements[name] = _without_what_follows(statement)
     return statements
+
+
+def _without_what_follows(text: str) -> str:
+    """A statement without the comment on the next one, and without its semicolon."""
+    lines = text.strip().splitlines()
+    while lines and (not lines[-1].strip() or lines[-1].startswith("--")):
+        lines.pop()
+    return "\n".join(lines).rstrip(";")
 
 
 def overrides(dialect: str) -> Iterator[tuple[str, str]]:
@@ -43,7 +53,8 @@ def overrides(dialect: str) -> Iterator[tuple[str, str]]:
             for name, text in load(group, dialect).items():
                 if name not in common:
                     raise ValueError(f"{dialect}/{group}.sql: there is no common {name}")
-                yield common[name], text
+                as_common = text.startswith(AS_COMMON)
+                yield common[name], text.replace(AS_COMMON, common[name], 1) if as_common else text
 
 
 def migrations(dialect: str) -> tuple[str, ...]:
