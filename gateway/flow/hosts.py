@@ -10,7 +10,8 @@ Rules:
   - A watcher that was away itself (frozen, suspended, without the ledger) begins anew: it has not seen the others be
     silent. Neither could they beat where it was the ledger that was away; nor where that can be read and takes no
     beats (full, read-only, busy with one long order): then those of this host stand still too.
-  - A worker may be at one thing for `worker.time` without a word, and has so much longer.
+  - A worker may be at one thing for `worker.time` without a word, and has WORKER_MARGIN_S more, if that is longer: not
+    both, for what it had claimed is to be everywhere a minute after its host is gone.
   - A receiver that was voided and lives, cut off from the ledger, may acknowledge for a while what it then cannot
     record: that is looked for as long as consoles run (`gateway.app.leftovers`).
   - Two that watch do the same twice, which changes nothing. Who was voided and lives all the same learns it by its next
@@ -32,6 +33,7 @@ from gateway.model import Role
 
 LOOK_S = 5.0
 PATIENCE_S = 30.0
+WORKER_MARGIN_S = 10.0  # past `worker.time`, at which a worker ends itself: two beats
 AWAY_S = 3 * LOOK_S  # between two looks: then this process was away itself
 LOOKS = 4  # in a row, at which nothing new was seen
 
@@ -49,12 +51,12 @@ class Silences:
     """Whom nothing was heard of, and for how long. Knows no clock but the one handed in.
 
     :param home: whose sessions are somebody else's to judge.
-    :param worker_s: how much longer a worker may be silent.
+    :param worker_s: how long a worker may be at one thing.
     """
 
     def __init__(self, home: str, worker_s: float) -> None:
         self._home = home
-        self._worker_s = worker_s
+        self._worker_patience_s = max(PATIENCE_S, worker_s + WORKER_MARGIN_S)
         self._looked_at_s: float | None = None
         self._silences: dict[int, _Silence] = {}
         self._own_beats: dict[int, int] = {}
@@ -78,7 +80,7 @@ class Silences:
             else:
                 silence.looks += 1
             self._silences[each.session.session_id] = silence
-            patience_s = PATIENCE_S + (self._worker_s if each.session.role is Role.WORKER else 0.0)
+            patience_s = self._worker_patience_s if each.session.role is Role.WORKER else PATIENCE_S
             silent_s = now_s - silence.since_s
             if silence.looks >= LOOKS and silent_s >= patience_s:
                 dead.append((each, silent_s))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway import telemetry
 from gateway.errors import SpoolError
-from gateway.flow.hosts import AWAY_S, LOOK_S, LOOKS, PATIENCE_S, HostWatcher, Silences
+from gateway.flow.hosts import AWAY_S, LOOK_S, LOOKS, PATIENCE_S, WORKER_MARGIN_S, HostWatcher, Silences
 from gateway.ledger.base import Ledger, OpenSession, Voided
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
@@ -68,7 +68,8 @@ def test_nobody_is_taken_for_dead_while_the_ledger_takes_no_beats_of_ours_either
 
 def test_a_worker_may_be_at_one_instance_for_as_long_as_it_may_take() -> None:
     assert Looks(worker_s=60.0).until_dead(session(1, 1)) == PATIENCE_S
-    assert Looks(worker_s=60.0).until_dead(session(1, 1, Role.WORKER)) == PATIENCE_S + 60.0
+    assert Looks(worker_s=60.0).until_dead(session(1, 1, Role.WORKER)) == 60.0 + WORKER_MARGIN_S
+    assert Looks(worker_s=5.0).until_dead(session(1, 1, Role.WORKER)) == PATIENCE_S
 
 
 def test_sessions_of_ones_own_home_are_the_supervisors() -> None:
