@@ -19,6 +19,7 @@ from typing import Protocol
 from gateway import telemetry
 from gateway.app.common import clock_ms
 from gateway.errors import LedgerBusy, LedgerError, LedgerFull
+from gateway.flow.trouble import Trouble
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Beat, Session
@@ -51,12 +52,14 @@ class LedgerBeat:
         self._work = work
         self._draining = False
         self._left: int | None = None
+        self._trouble = Trouble("beat_not_counted")
 
     async def once(self) -> Beat:
         """Beat, and have the work know what was answered. Raises `LedgerError`."""
         left = self._work.in_hand if self._work is not None and self._draining else None
         answer = await self._ledger.call(lambda opened: opened.beat(self._session, clock_ms(), left))
         self._left = left
+        self._trouble.over()
         draining = answer is Beat.DRAIN
         if self._work is not None and answer is not Beat.VOIDED and draining != self._draining:
             self._draining = draining
@@ -76,7 +79,7 @@ class LedgerBeat:
                     voided()
                     return
             except LedgerError as error:
-                telemetry.problem("beat_not_counted", reason=str(error))
+                self._trouble.tell(reason=str(error))
                 if failed is not None and not isinstance(error, LedgerBusy | LedgerFull):
                     failed(error)
             await asyncio.sleep(DRAINING_BEAT_S if self._draining and self._left != 0 else LEDGER_BEAT_S)
@@ -96,6 +99,7 @@ class WorkerBeat:
         self._drain = drain
         self._draining = False
         self._at_s = 0.0
+        self._trouble = Trouble("beat_not_counted")
         self.voided = False
 
     def turn(self) -> None:
@@ -107,8 +111,9 @@ class WorkerBeat:
         try:
             answer = self._ledger.beat(self._session, clock_ms(), 0 if self._draining else None)
         except LedgerError as error:
-            telemetry.problem("beat_not_counted", reason=str(error))
+            self._trouble.tell(reason=str(error))
             return
+        self._trouble.over()
         if answer is Beat.VOIDED:
             self.voided = True
             telemetry.problem("session_voided", reason=VOIDED)
