@@ -39,7 +39,10 @@ _ESTABLISHED = 1  # TCP_ESTABLISHED of tcp(7)
 def _is_open(sock: socket.socket) -> bool:
     """Whether the other end still has it: what a killed process had is closed by the kernel, though nobody here has
     looked at it yet."""
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+    except OSError:  # closed by the conversation that had it, just now
+        return False
 
 
 @dataclass(slots=True)
