@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from gateway.ledger.base import Ledger
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.spool import FoundState, Spool, scan
 from tests.harness.archive import OurArchive
@@ -143,7 +144,14 @@ class Scene:
 
     def ledger_problems(self) -> list[str]:
         """What the ledger's own integrity check finds."""
-        ledger = SqliteLedger.open(self.config.ledger_path, create=False)
+        source = self.config.ledger_source
+        ledger: Ledger
+        if isinstance(source, Path):
+            ledger = SqliteLedger.open(source, create=False)
+        else:
+            from gateway.ledger.postgres import PostgresLedger
+
+            ledger = PostgresLedger.open(source, create=False)
         try:
             return ledger.check()
         finally:
