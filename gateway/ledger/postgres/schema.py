@@ -15,7 +15,8 @@ import psycopg
 from gateway.errors import LedgerDamaged, LedgerError
 from gateway.ledger import queries
 
-_LOCK = "SELECT pg_advisory_xact_lock(4474701, 3)"
+_LOCK = "SELECT pg_advisory_xact_lock(4474700, 3)"  # of the class of `database`'s
+_ALONE = "SELECT pg_advisory_xact_lock(4474700, 1)"
 _THERE = "SELECT to_regclass('ledger_schema') IS NOT NULL"
 _MAKE = "CREATE TABLE ledger_schema (version BIGINT NOT NULL, readable_from BIGINT NOT NULL)"
 _READABLE_FROM = re.compile(r"\A-- readable_from: (\d+)$", re.MULTILINE)
@@ -81,6 +82,7 @@ def _migrate(connection: psycopg.Connection[Any], steps: tuple[str, ...], versio
     if version == 0:
         connection.execute(_MAKE)
         connection.execute("INSERT INTO ledger_schema (version, readable_from) VALUES (0, 1)")
+    connection.execute(_ALONE)  # of hosts that run: what they are about is over first
     for number, step in enumerate(steps[version:], version + 1):
         connection.execute(step.encode())
         connection.execute("UPDATE ledger_schema SET version = %s", (number,))
