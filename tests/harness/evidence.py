@@ -150,7 +150,9 @@ def read_spool(directory: Path) -> list[SpoolCopy]:
     out: a purge empties a file, and then takes its name away."""
     problems = _not_adoptable(directory)
     found = []
-    for path in sorted((directory / "incoming").rglob("*.dcm")):
+    # os.walk goes on where a purge has just taken a folder away; rglob does not.
+    folders = [(folder, names) for folder, _, names in os.walk(directory / "incoming")]
+    for path in sorted(Path(folder, name) for folder, names in folders for name in names if name.endswith(".dcm")):
         relative = path.relative_to(directory).as_posix()
         try:
             meta, offset = split_dataset(path)
