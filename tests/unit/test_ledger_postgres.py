@@ -19,6 +19,7 @@ from gateway.ledger.logic.transaction import Transaction, Turn
 from gateway.ledger.postgres import PostgresLedger, schema
 from gateway.ledger.postgres.database import Database
 from gateway.ledger.postgres.dialect import translated
+from gateway.ledger.postgres.examine import examine
 from gateway.model import DeliveryState, InstanceState, Outcome, Routing, StudyFacts
 from tests.contract.ledger_scene import Scene, arrival, decision
 from tests.harness.ledgers import postgres_server, postgres_url
@@ -349,6 +350,7 @@ def test_a_url_that_cannot_be_read_is_not_repeated(secret: str) -> None:
     with pytest.raises(LedgerError) as caught:
         PostgresLedger.open(f"postgresql://gw:{secret}@127.0.0.1:1/d")
     assert secret not in "".join(traceback.format_exception(caught.value))
+    assert secret not in repr(examine(f"postgresql://gw:{secret}@127.0.0.1:1/d", "127.0.0.1", 1))
 
 
 def test_an_order_that_is_interrupted_may_be_tried_again(beside: Database) -> None:

@@ -113,9 +113,16 @@ def translated_errors() -> Iterator[None]:
         raise told(error) from error
 
 
+def words_of(error: psycopg.Error) -> str:
+    """What an error says, without values. Of a URL that cannot be read nothing is repeated: there may be a password."""
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        return UNREADABLE
+    return error.diag.message_primary or " ".join(str(error).split())
+
+
 def told(error: psycopg.Error) -> LedgerError:
     """An error of psycopg as the ledger's."""
-    words = error.diag.message_primary or " ".join(str(error).split())
+    words = words_of(error)
     if is_away(error):
         return LedgerAway(f"the ledger's PostgreSQL cannot be reached: {words}")
     if isinstance(error, errors.LockNotAvailable):

@@ -21,7 +21,7 @@ import psycopg
 from gateway.errors import LedgerError
 from gateway.ledger import queries
 from gateway.ledger.postgres import schema
-from gateway.ledger.postgres.connection import parameters
+from gateway.ledger.postgres.connection import parameters, words_of
 
 OLDEST_VERSION = 13
 SKEW_S = 2.0
@@ -185,7 +185,7 @@ def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _unreachable(error: psycopg.Error) -> str:
-    words = error.diag.message_primary or " ".join(str(error).split())
+    words = words_of(error)
     for part, what_to_do in _REASONS:
         if part in words.lower():
             return f"{words}; {what_to_do}"
