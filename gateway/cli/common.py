@@ -11,7 +11,6 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,37 @@ from rich.cells import cell_len
 from gateway.config import Config, load
 from gateway.errors import ConfigurationError, Problem, UsageError
 from gateway.ledger.base import Ledger
+from gateway.words import age, counted, plain, size, when
+
+__all__ = [
+    "Command",
+    "Commands",
+    "Unspoken",
+    "add_command",
+    "add_config",
+    "add_json",
+    "age",
+    "ask",
+    "can_ask",
+    "counted",
+    "in_folder",
+    "named_in",
+    "now_ms",
+    "open_ledger",
+    "plain",
+    "read_config",
+    "read_line",
+    "read_unspoken",
+    "show_facts",
+    "show_json",
+    "show_table",
+    "size",
+    "when",
+    "without_empty",
+]
 
 Command = Callable[[argparse.Namespace], int]
 Commands = Any  # argparse's sub-parser collection has no public type
-TEXT_LIMIT = 500
 HELP_WIDTH = 79
 
 
@@ -103,36 +129,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def when(at_ms: int) -> str:
-    """A wall-clock time for people, local, to the second; "" for 0."""
-    if not at_ms:
-        return ""
-    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def age(seconds: float) -> str:
-    """A duration for people: two places at most."""
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    left = max(0, int(seconds))
-    parts: list[str] = []
-    for name, size in units:
-        if left >= size or (name == "s" and not parts):
-            parts.append(f"{left // size} {name}")
-            left %= size
-        if len(parts) == 2:
-            break
-    return " ".join(parts)
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def can_ask() -> bool:
     """Whether a person sits at standard input, who can be asked."""
     return sys.stdin is not None and sys.stdin.isatty()
@@ -196,21 +192,6 @@ def show_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=True, default=str))
 
 
-def plain(value: object, limit: int = TEXT_LIMIT) -> str:
-    """Text as a person may see it: on one line, unable to move the cursor or colour the screen, cut at `limit`.
-
-    Letters of every script stay; control and format characters, line breaks and backslashes become escapes (`\\x1b`).
-    """
-    text = str(value)
-    cut = text[: limit - 3] + "..." if len(text) > limit else text
-    if cut.isprintable() and "\\" not in cut:
-        return cut
-    return "".join(
-        char if char.isprintable() and char != "\\" else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in cut
-    )
-
-
 def show_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str, *, gap: int = 2
 ) -> None:
@@ -260,8 +241,3 @@ def show_facts(title: str, facts: Mapping[str, object]) -> None:
 def without_empty(value: Mapping[str, object]) -> dict[str, object]:
     """A mapping without what is empty, for JSON and lists."""
     return {key: item for key, item in value.items() if item not in ("", None, (), [])}
-
-
-def counted(number: int, what: str) -> str:
-    """`1 rule`, `2 rules`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
