@@ -27,7 +27,9 @@
         │       └── LedgerUnsure  it was lost while a commit was on its way, which may hold or not
         ├── LedgerFull          no room for the ledger; try again when there is
         ├── LedgerDamaged       the database is not a ledger, or is corrupt
-        └── LeaseLost           the session that claimed this work is no longer its owner
+        ├── LeaseLost           the session that claimed this work is no longer its owner
+        ├── LookTooWide         a look would take longer than it may: narrow the search
+        └── LookRefused         a look was asked for what cannot be: a cursor or a limit of nobody's making
 
 Every message says what, where and what to do. Messages carry no attribute value of a patient: they may be
 logged, stored by a broker or shown on a page.
@@ -191,3 +193,11 @@ class LedgerDamaged(LedgerError):
 
 class LeaseLost(LedgerError):
     """The session that claimed this work is no longer its owner: what it did must not be recorded."""
+
+
+class LookTooWide(LedgerError):
+    """A look at the ledger would take longer than it may, and was given up: the search is to be narrowed."""
+
+
+class LookRefused(LedgerError):
+    """A look at the ledger was asked for what cannot be: a page behind a cursor, or of a size, of nobody's making."""
