@@ -29,8 +29,10 @@ from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
 from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
-from gateway.console.app import console_app, metrics_app, serve
+from gateway.console.app import metrics_app, serve
+from gateway.console.context import Context
 from gateway.console.metrics import HostMetrics, SpoolFigures
+from gateway.console.site import site
 from gateway.flow import adopt
 from gateway.flow.hosts import HostWatcher, Silences
 from gateway.flow.reload import RuleWatcher
@@ -95,8 +97,19 @@ async def _serve(process: Process) -> None:
     signals = Signals(reload)
     host = HostMetrics(run_dir(config), reader.gauges, look_at_spool, clock_ms)
     sockets = process.control.sockets()
+    context = Context(
+        config=lambda: process.config,
+        look=None,
+        ledger=ledger,
+        spool=spool,
+        host=host,
+        clock_ms=clock_ms,
+        wake=queue.notify,
+        keys=keys,
+        config_path=process.config_path,
+    )
     apps = [
-        (console_app(host.reasons_not_ready), sockets["http-console"]),
+        (site(context), sockets["http-console"]),
         (metrics_app(host.exposition), sockets["http-metrics"]),
     ]
     async with asyncio.TaskGroup() as tasks:

@@ -28,6 +28,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway import __version__, telemetry
+from gateway.console.access.guard import public
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,20 +47,23 @@ _HEADERS = (
 )
 
 
-def console_app(reasons_not_ready: Callable[[], Awaitable[Sequence[str]]]) -> ASGIApp:
-    """The console's application. `reasons_not_ready` says why the host is not ready; empty when it is."""
+def health_routes(reasons_not_ready: Callable[[], Awaitable[Sequence[str]]]) -> list[Route]:
+    """Health and version. `reasons_not_ready` says why the host is not ready; empty when it is."""
 
+    @public
     async def livez(_request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
+    @public
     async def readyz(_request: Request) -> Response:
         reasons = list(await reasons_not_ready())
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
 
+    @public
     async def version(_request: Request) -> Response:
         return JSONResponse({"name": "dicom-gateway", "version": __version__})
 
-    return Guard(Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/version", version)]))
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/version", version)]
 
 
 def metrics_app(exposition: Callable[[], Awaitable[bytes]]) -> ASGIApp:

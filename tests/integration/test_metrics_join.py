@@ -12,16 +12,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
 
 from gateway import __version__
-from gateway.console.app import console_app, metrics_app, serve, serving
+from gateway.console.app import Guard, health_routes, metrics_app, serve, serving
 from gateway.console.metrics import HostMetrics, SpoolFigures, join
 from gateway.errors import LedgerBusy
 from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges
@@ -206,6 +207,10 @@ def test_reasons_not_ready_come_from_every_side(processes: Processes) -> None:
 # ── over HTTP ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def health_app(reasons_not_ready: Callable[[], Awaitable[list[str]]]) -> Guard:
+    return Guard(Starlette(routes=health_routes(reasons_not_ready)))
+
+
 @contextlib.asynccontextmanager
 async def client(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     listener = socket.create_server(("127.0.0.1", 0))
@@ -221,7 +226,7 @@ def test_health_version_and_headers() -> None:
         return reasons
 
     async def scenario() -> None:
-        async with client(console_app(not_ready)) as http:
+        async with client(health_app(not_ready)) as http:
             alive = await http.get("/livez")
             assert (alive.status_code, alive.text) == (200, "alive\n")
             assert (await http.get("/readyz")).json() == {"ready": True, "reasons": []}
@@ -252,7 +257,7 @@ def test_an_error_is_a_bare_500() -> None:
         raise ValueError("CANARY")
 
     async def scenario() -> httpx.Response:
-        async with client(console_app(broken)) as http:
+        async with client(health_app(broken)) as http:
             return await http.get("/readyz")
 
     answer = asyncio.run(scenario())
@@ -280,7 +285,7 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scenario() -> bytes:
         listener = socket.create_server(("127.0.0.1", 0))
-        async with serving(console_app(ready), listener):
+        async with serving(health_app(ready), listener):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             writer.write(b"GET /livez HTTP/1.1\r\n")
             async with asyncio.timeout(10):
@@ -303,7 +308,7 @@ def test_it_stops_when_told_and_finishes_what_is_under_way() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         url = "http://{}:{}/readyz".format(*listener.getsockname())
         stop = asyncio.Event()
-        task = asyncio.create_task(serve([(console_app(slow), listener)], stop))
+        task = asyncio.create_task(serve([(health_app(slow), listener)], stop))
         async with httpx.AsyncClient() as http:
             request = asyncio.create_task(http.get(url))
             await began.wait()
@@ -326,7 +331,7 @@ def test_an_idle_console_sleeps() -> None:
         return int(Path("/proc/self/status").read_text().partition("voluntary_ctxt_switches:")[2].split()[0])
 
     async def scenario() -> int:
-        async with client(console_app(nothing)):
+        async with client(health_app(nothing)):
             before = switches()
             await asyncio.get_running_loop().run_in_executor(None, _pass, 3.0)
             return switches() - before

@@ -1,0 +1,183 @@
+"""The guard: every route says what it asks for, and gets nobody who has not got it.
+
+    @needs(Right.STATE)                     # on an endpoint of a page, or of the API
+    async def overview(request): …
+
+    @public                                 # health, log-in, static files: anybody
+    async def login(request): …
+
+Pages are Starlette routes, which `guarded` wraps when the application is built. The API's are those of an `api_router`,
+whose route class asks before FastAPI looks at parameters or body. A route that says nothing, or that is neither, makes
+`guarded` raise, and the application is not built.
+
+Who asks is in `request.state.person` (a `Person`, or None), put there by `gateway.console.access.identity`. Nobody:
+a page answers with the way to /login, the API with 401. Somebody without the right: 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from gateway.console.access.roles import Person, Right
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+_MARK = "__asks_for__"
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What a route asks for; no right: anybody may have it."""
+
+    right: Right | None
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A route as the walk over the application finds it."""
+
+    path: str
+    methods: tuple[str, ...]
+    asks: Asks
+
+
+class UndeclaredRoute(TypeError):
+    """A route that does not say what it asks for: a bug, found when the application is built."""
+
+
+def needs(right: Right) -> Callable[[Endpoint], Endpoint]:
+    """Declare that an endpoint asks for a right."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _MARK, Asks(right))
+        return endpoint
+
+    return declare
+
+
+def public(endpoint: Endpoint) -> Endpoint:
+    """Declare that an endpoint, or a mounted application, is for anybody."""
+    setattr(endpoint, _MARK, Asks(None))
+    return endpoint
+
+
+def declared(endpoint: object, path: str) -> Asks:
+    """What an endpoint asks for. :raises UndeclaredRoute: it does not say."""
+    asks = getattr(endpoint, _MARK, None)
+    if not isinstance(asks, Asks):
+        raise UndeclaredRoute(f"{path}: say what it asks for, with @needs(Right.…) or @public")
+    return asks
+
+
+def api_router(**options: Any) -> APIRouter:
+    """A router of the API, whose routes are guarded. Options are those of `APIRouter`."""
+    return APIRouter(route_class=GuardedRoute, **options)
+
+
+class GuardedRoute(APIRoute):
+    """A route of the API that asks before anything of the request is read."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.asks = declared(endpoint, path)
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As `APIRoute`."""
+        handler = super().get_route_handler()
+
+        async def guarded_handler(request: Request) -> Response:
+            return _refusal(request, self.asks) or await handler(request)
+
+        return guarded_handler
+
+
+def guarded(routes: Sequence[BaseRoute]) -> list[Guarded]:
+    """Put the guard around every route, those of mounted applications too, and list them.
+
+    :raises UndeclaredRoute: one does not say what it asks for.
+    """
+    return list(_walk(routes, ""))
+
+
+def _walk(routes: Sequence[BaseRoute], prefix: str) -> Iterator[Guarded]:
+    for route in routes:
+        if isinstance(route, Mount):
+            yield from _mounted(route, prefix)
+        elif isinstance(route, Route) and not isinstance(route, APIRoute):
+            path = prefix + route.path
+            asks = declared(route.endpoint, path)
+            route.app = _Page(route.app, asks)
+            yield Guarded(path, tuple(sorted(route.methods or ())), asks)
+        else:
+            raise UndeclaredRoute(f"{prefix}{getattr(route, 'path', route)}: neither a page nor in an api_router")
+
+
+def _mounted(mount: Mount, prefix: str) -> Iterator[Guarded]:
+    path = prefix + mount.path
+    if isinstance(mount.app, FastAPI):
+        yield from _api(mount.app, path)
+    elif mount.routes:
+        yield from _walk(mount.routes, path)
+    else:
+        asks = declared(mount.app, path)
+        if asks.right is not None:
+            raise UndeclaredRoute(f"{path}: a mounted application without routes can only be public")
+        yield Guarded(f"{path}/{{path:path}}", ("GET", "HEAD"), asks)
+
+
+def _api(app: FastAPI, prefix: str) -> Iterator[Guarded]:
+    for found in iter_route_contexts(app.routes):
+        path = f"{prefix}{found.path}"
+        if not isinstance(found.original_route, GuardedRoute):
+            raise UndeclaredRoute(f"{path}: routes of the API are those of an api_router")
+        yield Guarded(path, tuple(sorted(found.methods or ())), found.original_route.asks)
+
+
+class _Page:
+    """Around the application of one Starlette route."""
+
+    def __init__(self, app: ASGIApp, asks: Asks) -> None:
+        self._app = app
+        self._asks = asks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        refusal = _refusal(Request(scope, receive), self._asks)
+        await (refusal or self._app)(scope, receive, send)
+
+
+def _refusal(request: Request, asks: Asks) -> Response | None:
+    """None where the request may go on. :raises HTTPException: 401 (of the API) or 403."""
+    if asks.right is None:
+        return None
+    person: Person | None = getattr(request.state, "person", None)
+    if person is None:
+        if request.url.path.startswith("/api/"):
+            raise HTTPException(401, "log in, or show an API token", {"WWW-Authenticate": 'Bearer realm="gateway"'})
+        return _to_login(request)
+    if not person.may(asks.right):
+        raise HTTPException(403, f"this needs the right `{asks.right}`, which the role {person.role} has not")
+    return None
+
+
+def _to_login(request: Request) -> Response:
+    """The way to the log-in, and back here after it, where that is a page that can be had again."""
+    target = "/login"
+    if request.method in ("GET", "HEAD"):
+        way = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target = f"/login?next={quote(way, safe='')}"
+    if request.headers.get("hx-request") == "true":  # htmx would follow a redirect into a part of the page
+        return Response(status_code=401, headers={"hx-redirect": "/login"})
+    return RedirectResponse(target, status_code=303)

@@ -1,0 +1,40 @@
+"""What the console's services are given: made once by `gateway.app.console`, and handed down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+    from gateway.console.metrics import HostMetrics
+    from gateway.ledger.thread import LedgerThread
+    from gateway.spool import Spool
+    from gateway.transform import Keys
+    from gateway.work.base import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """See the module's docstring.
+
+    :ivar config: the configuration in force, asked for anew each time: it changes with a reload.
+    :ivar look: what pages and API read of the ledger.
+    :ivar ledger: for orders.
+    :ivar host: the host's metrics, and why it is not ready.
+    :ivar wake: wakes a stage up, after an order.
+    :ivar keys: what rules need to be loaded with (`gateway.app.keys`).
+    :ivar config_path: gateway.yaml.
+    """
+
+    config: Callable[[], Config]
+    look: Any
+    ledger: LedgerThread
+    spool: Spool
+    host: HostMetrics
+    clock_ms: Callable[[], int]
+    wake: Callable[[Stage], None]
+    keys: Keys
+    config_path: Path
