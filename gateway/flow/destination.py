@@ -127,6 +127,11 @@ class DestinationQueue:
             self._verdicts.configure(destination)
             self.wake()
 
+    def look(self, state: DestinationState) -> None:
+        """What the ledger says of it now: whether a person has paused it, or wants it probed."""
+        self.pause(state.paused or not state.configured)
+        self._health.asked(state)
+
     def pause(self, paused: bool) -> None:
         """Begin nothing more and give back what was not begun; or go on."""
         if paused != self._paused:

@@ -186,7 +186,7 @@ class Forwarder:
             self._queues[name] = (queue, task)
         for name, (queue, _) in self._queues.items():
             if name in saved:
-                queue.pause(saved[name].paused or not saved[name].configured)
+                queue.look(saved[name])
 
     def _end(self, name: str) -> None:
         """Have a destination finish what it is sending, and begin nothing more."""

@@ -46,6 +46,7 @@ class Health:
         self._changed = changed
         self._unsaved = False
         self._last_error = "" if saved is None else saved.last_error
+        self._probe_saved = False  # what the ledger says of the next probe is ours
         self.answers = 0  # how many deliveries were answered
         self._another_at = 0.0
         self._another_pause_s = 0.0
@@ -73,6 +74,14 @@ class Health:
             destination.max_associations, destination.probe_min_s, destination.probe_max_s
         ).probe_now(_now())
         self._change(window, "the configuration changed")
+
+    def asked(self, state: DestinationState) -> None:
+        """What the ledger says now. Down, and a probe due since ever: a person asks for one."""
+        if state.breaker is Breaker.DOWN and state.next_probe_at_ms == 0 and self._probe_saved:
+            self._probe_saved = False
+            self._unsaved = True
+            self.window = self.window.probe_now(_now())
+            self._changed()
 
     def ask_for_another(self) -> bool:
         """Whether an association may be asked for now beside those that are open. After a refusal it is one at a time:
@@ -125,6 +134,7 @@ class Health:
 
         try:
             await self._ledger.call(save)
+            self._probe_saved = window.breaker is Breaker.DOWN
         except LedgerError as failure:
             self._unsaved = True  # people are told the old state until the next try
             telemetry.problem("destination_not_saved", destination=name, reason=str(failure))

@@ -289,6 +289,8 @@ class InstanceFilter:
     accession_number: str = ""
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
+    code: str = ""  # of a delivery's last outcome
+    because: str = ""  # the reason, word for word: of the instance, or of its delivery where the filter names such
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,8 +483,18 @@ class Ledger(Protocol):
     ) -> None:
         """Keep a destination's breaker and window for the next start and for people to see."""
 
-    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
+    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int, reason: str = "") -> None:
         """Stop or allow claims for a destination; an audit row is written."""
+
+    def probe_destination(self, name: str, actor: str, now_ms: int, reason: str = "") -> bool:
+        """Have a destination that is down probed at once: its owner finds `next_probe_at_ms` 0 and `breaker` down,
+        which it never saves together. Audited. False where it is not down: then nothing is to be probed.
+        """
+
+    def try_now(self, name: str, actor: str, now_ms: int, reason: str = "", rehearse: bool = False) -> int:
+        """Deferred deliveries to a destination are due at once, but for those that wait for a copy; one that is down is
+        probed, as by `probe_destination`. Audited. Returns how many deliveries.
+        """
 
     # ── owners ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -515,7 +527,9 @@ class Ledger(Protocol):
 
     # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:
+    def set_draining(
+        self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int, reason: str = ""
+    ) -> int:
         """Have these roles of a host take no more work, also after a restart of theirs, until this is undone.
 
         Their processes learn it by `beat`. A host that no session has named yet is taken too. Audited. Returns for how
@@ -602,7 +616,9 @@ class Ledger(Protocol):
     def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
         """All deliveries of these instances, by instance and destination."""
 
-    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
+    # `rehearse`: the order is carried out and taken back, its audit row with it: what it would do is returned.
+
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int, rehearse: bool = False) -> Ordered:
         """Open deliveries that are not leased → held; received instances → held. Audited.
 
         Those that are leased are `left`: only the session that has them knows whether they are being sent already. A
@@ -611,7 +627,9 @@ class Ledger(Protocol):
         In each operation a filter that names a destination or delivery states moves deliveries only.
         """
 
-    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
+    def release(
+        self, which: InstanceFilter, actor: str, now_ms: int, reason: str = "", rehearse: bool = False
+    ) -> Ordered:
         """Held or dead deliveries → ready; held, never routed instances → received (to be routed by the rules of now).
 
         A delivery that a later version overtook (same SOP Instance UID and destination, another checksum, delivered or
@@ -630,6 +648,8 @@ class Ledger(Protocol):
         actor: str,
         now_ms: int,
         in_force: Callable[[str], str] = str,
+        reason: str = "",
+        rehearse: bool = False,
     ) -> int:
         """A new delivery to each destination (or, when empty, to each it was delivered to): through the transforms by
         which it was sent last, or was to be sent, without a built-in one at their end; of the original where no rule
@@ -642,7 +662,7 @@ class Ledger(Protocol):
         Returns the deliveries made.
         """
 
-    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int, rehearse: bool = False) -> Ordered:
         """Open, held and dead deliveries that are not leased → cancelled; held or quarantined instances → settled.
 
         An instance that was skipped as an exact duplicate of what is cancelled is given up only when the filter means

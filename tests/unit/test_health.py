@@ -41,3 +41,32 @@ def test_a_change_that_a_busy_ledger_did_not_take_is_saved_by_the_next_try(tmp_p
         await thread.close()
 
     asyncio.run(scenario())
+
+
+def test_a_person_who_asks_has_a_destination_that_is_down_probed_at_once_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    async def scenario() -> None:
+        thread = LedgerThread(partial(SqliteLedger.open, path))
+        await thread.call(lambda ledger: ledger.sync_destinations({"pacs": False}, NOW_MS))
+        woken: list[None] = []
+        health = Health(PACS, thread, lambda: NOW_MS, None, lambda: woken.append(None))
+        health.failed("gone", permanent=True)
+        await health.save()
+        (before,) = await thread.call(lambda ledger: ledger.destinations())
+        health.asked(before)
+        assert health.probe_in_s > 60, "nobody has asked"
+        await thread.call(lambda ledger: ledger.probe_destination("pacs", "me", NOW_MS))
+        (asked,) = await thread.call(lambda ledger: ledger.destinations())
+        woken.clear()
+        health.asked(asked)
+        assert health.probe_in_s <= 0
+        assert len(woken) == 1
+        health.asked(asked)
+        assert len(woken) == 1
+        await health.save()
+        (after,) = await thread.call(lambda ledger: ledger.destinations())
+        assert after.next_probe_at_ms == NOW_MS, "the wish is granted, and no longer in the ledger"
+        await thread.close()
+
+    asyncio.run(scenario())

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.errors import LedgerError
 from gateway.ledger import queries
+from gateway.ledger.base import DERIVE
 from gateway.ledger.logic import audit
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.moves import UNCONFIGURED, UNCONFIGURED_REASON, pick, start_picked, stop_picked
@@ -98,9 +99,33 @@ def save(
         raise LedgerError(f"destination {name!r} has no row: it was never configured")
 
 
-def pause(tx: Transaction, name: str, paused: bool, actor: str, now_ms: int) -> None:
+def pause(tx: Transaction, name: str, paused: bool, actor: str, now_ms: int, reason: str) -> None:
     """See `Ledger.pause_destination`."""
     changed = tx.execute(SQL["pause"], {"name": name, "paused": paused, "now_ms": now_ms}).rowcount
     if changed != 1:
         raise LedgerError(f"destination {name!r} has no row: it was never configured")
-    audit.write(tx, actor, "pause" if paused else "unpause", {"destination": name}, "", changed, now_ms)
+    audit.write(tx, actor, "pause" if paused else "unpause", {"destination": name}, reason, changed, now_ms)
+
+
+def probe(tx: Transaction, name: str, actor: str, now_ms: int, reason: str) -> bool:
+    """See `Ledger.probe_destination`."""
+    _key_of(tx, name)
+    asked = tx.execute(SQL["ask_for_probe"], {"name": name, "now_ms": now_ms}).rowcount
+    audit.write(tx, actor, "probe", {"destination": name}, reason, asked, now_ms)
+    return bool(asked)
+
+
+def try_now(tx: Transaction, name: str, actor: str, now_ms: int, reason: str) -> int:
+    """See `Ledger.try_now`."""
+    arguments = {"destination_key": _key_of(tx, name), "now_ms": now_ms, "derive": DERIVE}
+    hastened = tx.execute(SQL["come_due"], arguments).rowcount
+    tx.execute(SQL["ask_for_probe"], {"name": name, "now_ms": now_ms})
+    audit.write(tx, actor, "retry", {"destination": name}, reason, hastened, now_ms)
+    return hastened
+
+
+def _key_of(tx: Transaction, name: str) -> int:
+    key = tx.value(SQL["key"], (name,))
+    if key is None:
+        raise LedgerError(f"destination {name!r} has no row: it was never configured")
+    return int(key)

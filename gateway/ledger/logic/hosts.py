@@ -20,7 +20,9 @@ def is_draining(tx: Transaction, host: str, role: Role) -> bool:
     return tx.value(SQL["is_draining"], (host, role.value)) is not None
 
 
-def set_draining(tx: Transaction, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:
+def set_draining(
+    tx: Transaction, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int, reason: str = ""
+) -> int:
     """See `Ledger.set_draining`."""
     statement = SQL["drain" if draining else "undrain"]
     changed = 0
@@ -30,7 +32,7 @@ def set_draining(tx: Transaction, host: str, roles: Collection[Role], draining: 
             arguments = {"host": text(host), "role": role.value}
         changed += tx.execute(statement, arguments).rowcount
     which = {"host": text(host), "roles": sorted(role.value for role in roles)}
-    audit.write(tx, actor, "drain" if draining else "undrain", which, "", changed, now_ms)
+    audit.write(tx, actor, "drain" if draining else "undrain", which, reason, changed, now_ms)
     return changed
 
 

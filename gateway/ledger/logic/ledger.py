@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from gateway.errors import LeaseLost, LedgerDamaged, LedgerUnsure
 from gateway.ledger.base import (
@@ -83,6 +83,14 @@ def _claiming() -> Iterator[None]:
         yield
     except LedgerUnsure as error:
         raise LeaseLost(f"{error}; what this process has claimed is given back by its end") from error
+
+
+class _Rehearsed(Exception):
+    """Ends the transaction of an order that was only to be rehearsed, with what it would have returned."""
+
+    def __init__(self, result: object) -> None:
+        self.result = result
+        super().__init__()
 
 
 class Database(Protocol):
@@ -264,8 +272,14 @@ class SqlLedger:
             fleeting=True,
         )
 
-    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int) -> None:
-        self._database.write(lambda tx: _destinations.pause(tx, name, paused, actor, now_ms), durable=True)
+    def pause_destination(self, name: str, paused: bool, actor: str, now_ms: int, reason: str = "") -> None:
+        self._database.write(lambda tx: _destinations.pause(tx, name, paused, actor, now_ms, reason), durable=True)
+
+    def probe_destination(self, name: str, actor: str, now_ms: int, reason: str = "") -> bool:
+        return self._database.write(lambda tx: _destinations.probe(tx, name, actor, now_ms, reason), durable=True)
+
+    def try_now(self, name: str, actor: str, now_ms: int, reason: str = "", rehearse: bool = False) -> int:
+        return self._order(lambda tx: _destinations.try_now(tx, name, actor, now_ms, reason), rehearse)
 
     # ── owners ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -286,9 +300,11 @@ class SqlLedger:
 
     # ── hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def set_draining(self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int) -> int:
+    def set_draining(
+        self, host: str, roles: Collection[Role], draining: bool, actor: str, now_ms: int, reason: str = ""
+    ) -> int:
         return self._database.write(
-            lambda tx: _hosts.set_draining(tx, host, roles, draining, actor, now_ms), durable=True
+            lambda tx: _hosts.set_draining(tx, host, roles, draining, actor, now_ms, reason), durable=True
         )
 
     def draining(self) -> list[DrainRow]:
@@ -354,11 +370,26 @@ class SqlLedger:
     def deliveries_of(self, instance_ids: Sequence[str]) -> list[DeliveryRow]:
         return self._database.read(lambda tx: _people.deliveries(tx, instance_ids))
 
-    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
-        return self._database.write(lambda tx: _operations.hold(tx, which, reason, actor, now_ms), durable=True)
+    def _order(self, work: Callable[[Transaction], T], rehearse: bool) -> T:
+        """Carry an order out, durably; or, as a rehearsal, only to learn what it would do."""
+        if not rehearse:
+            return self._database.write(work, durable=True)
 
-    def release(self, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
-        return self._database.write(lambda tx: _operations.release(tx, which, actor, now_ms), durable=True)
+        def only_rehearsed(tx: Transaction) -> T:
+            raise _Rehearsed(work(tx))
+
+        try:
+            return self._database.write(only_rehearsed)
+        except _Rehearsed as rehearsed:
+            return cast(T, rehearsed.result)
+
+    def hold(self, which: InstanceFilter, reason: str, actor: str, now_ms: int, rehearse: bool = False) -> Ordered:
+        return self._order(lambda tx: _operations.hold(tx, which, reason, actor, now_ms), rehearse)
+
+    def release(
+        self, which: InstanceFilter, actor: str, now_ms: int, reason: str = "", rehearse: bool = False
+    ) -> Ordered:
+        return self._order(lambda tx: _operations.release(tx, which, actor, now_ms, reason), rehearse)
 
     def resend(
         self,
@@ -367,13 +398,15 @@ class SqlLedger:
         actor: str,
         now_ms: int,
         in_force: Callable[[str], str] = str,
+        reason: str = "",
+        rehearse: bool = False,
     ) -> int:
-        return self._database.write(
-            lambda tx: _operations.resend(tx, which, destinations, actor, now_ms, in_force), durable=True
+        return self._order(
+            lambda tx: _operations.resend(tx, which, destinations, actor, now_ms, in_force, reason), rehearse
         )
 
-    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int) -> Ordered:
-        return self._database.write(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), durable=True)
+    def cancel(self, which: InstanceFilter, reason: str, actor: str, now_ms: int, rehearse: bool = False) -> Ordered:
+        return self._order(lambda tx: _operations.cancel(tx, which, reason, actor, now_ms), rehearse)
 
     def originals_of(self, pseudonym: str, actor: str, reason: str, now_ms: int) -> list[bytes]:
         return self._database.write(

@@ -48,7 +48,7 @@ def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms
     return Ordered(count, claimed)
 
 
-def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> Ordered:
+def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int, reason: str = "") -> Ordered:
     """See `Ledger.release`."""
     wanted = Which(which)
     by_name = wanted.names_instances and not wanted.names_deliveries
@@ -64,7 +64,7 @@ def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int) -> 
     turn_picked_back(tx)
     count += start_picked(tx, now_ms)
     route_owners(tx, InstanceState.QUARANTINED)
-    audit.write(tx, actor, "release", wanted.as_audited, "", count, now_ms)
+    audit.write(tx, actor, "release", wanted.as_audited, reason, count, now_ms)
     return Ordered(count, meant - picked)
 
 
@@ -75,6 +75,7 @@ def resend(
     actor: str,
     now_ms: int,
     in_force: Callable[[str], str] = str,
+    reason: str = "",
 ) -> int:
     """See `Ledger.resend`. Raises `LedgerError` for a destination that is not configured."""
     wanted = Which(which)
@@ -92,7 +93,7 @@ def resend(
     for seq, first_seq in tx.execute(_SQL["picked_to_send"]).fetchall():
         count += _send_again(tx, seq, first_seq, keys, now_ms, in_force)
     filtered = {**wanted.as_audited, "to": list(destinations)}
-    audit.write(tx, actor, "resend", filtered, "", count, now_ms)
+    audit.write(tx, actor, "resend", filtered, reason, count, now_ms)
     return count
 
 

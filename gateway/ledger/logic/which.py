@@ -14,7 +14,8 @@ from gateway.ledger import queries
 from gateway.ledger.base import InstanceFilter
 
 _SQL = queries.load("which")
-_OF_DELIVERY = ("delivery_states", "destination")
+_OF_DELIVERY = ("delivery_states", "destination", "code", "because")
+_NAME_DELIVERIES = ("destination", "code")
 
 
 class Which:
@@ -30,13 +31,17 @@ class Which:
         self.as_audited = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
         self.names_instances = bool(which.instance_ids)
         self._either = "states" in given and "delivery_states" in given
-        self.names_deliveries = "destination" in given or ("delivery_states" in given and not self._either)
+        self.names_deliveries = any(name in given for name in _NAME_DELIVERIES) or (
+            "delivery_states" in given and not self._either
+        )
+        self._because = ("instance_because",) if "because" in given and not self.names_deliveries else ()
         self._given = tuple(given)
 
     def instance(self) -> str:
         """The conditions on `i` as the owner of deliveries, joined; `TRUE` when there are none."""
         left_out = (*_OF_DELIVERY, "states") if self._either else _OF_DELIVERY
-        return " AND ".join(_SQL[name] for name in self._given if name not in left_out) or "TRUE"
+        names = [name for name in self._given if name not in left_out]
+        return " AND ".join(_SQL[name] for name in (*names, *(() if self._either else self._because))) or "TRUE"
 
     def instance_in_any_state(self) -> str:
         """The conditions on `i` but for states."""
@@ -45,7 +50,9 @@ class Which:
 
     def instance_itself(self) -> str:
         """The conditions on `i` and its own state, whatever its deliveries are."""
-        return f"{self.instance()} AND {_SQL['states']}" if self._either else self.instance()
+        if not self._either:
+            return self.instance()
+        return " AND ".join([self.instance(), _SQL["states"], *(_SQL[name] for name in self._because)])
 
     def instance_with_delivery(self) -> str:
         """The conditions on `i`, those on its deliveries included: one of them has to meet them all."""
@@ -53,9 +60,12 @@ class Which:
             return self.instance()
         with_delivery = f"{_SQL['has_delivery']} {self.delivery()})"
         if self._either and "destination" not in self._given:
-            return f"{self.instance()} AND ({_SQL['states']} OR {with_delivery})"
+            itself = " AND ".join(_SQL[name] for name in ("states", *self._because))
+            return f"{self.instance()} AND (({itself}) OR {with_delivery})"
         return f"{self.instance()} AND {with_delivery}"
 
     def delivery(self) -> str:
         """The conditions on `d`, joined; `TRUE` when there are none."""
-        return " AND ".join(_SQL[name] for name in self._given if name in _OF_DELIVERY) or "TRUE"
+        left_out = ("because",) if self._because and not self._either else ()
+        names = [name for name in self._given if name in _OF_DELIVERY and name not in left_out]
+        return " AND ".join(_SQL[name] for name in names) or "TRUE"

@@ -46,3 +46,13 @@ WHERE name = :name;
 
 -- name: pause
 UPDATE destination SET paused = :paused, updated_at_ms = :now_ms WHERE name = :name;
+
+-- name: key
+SELECT destination_key FROM destination WHERE name = ?;
+
+-- name: ask_for_probe
+UPDATE destination SET next_probe_at_ms = 0, updated_at_ms = :now_ms WHERE name = :name AND breaker = 'down';
+
+-- name: come_due
+UPDATE delivery SET due_at_ms = :now_ms
+WHERE destination_key = :destination_key AND state = 'deferred' AND due_at_ms > :now_ms AND code <> :derive;

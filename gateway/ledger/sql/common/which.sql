@@ -31,5 +31,14 @@ d.state IN (SELECT value FROM json_each(:delivery_states))
 -- name: destination
 d.destination_key = (SELECT destination_key FROM destination WHERE name = :destination)
 
+-- name: code
+d.code = :code
+
+-- name: because
+d.reason = :because
+
+-- name: instance_because
+i.reason = :because
+
 -- name: has_delivery
 EXISTS (SELECT 1 FROM delivery d WHERE d.instance_seq = i.seq AND
