@@ -3,7 +3,8 @@
 `scale`: CTs to be de-identified are received while the supervisor and all workers stand still (SIGSTOP), so that
 they wait; then the workers go on, and each makes its copies, until all is routed. There is no forwarder: nothing works
 but the workers and their database. `wall ms` is from SIGCONT to the time that the ledger has for the last delivery;
-`CPU ms` is that of the worker processes alone, `server CPU ms` that of PostgreSQL.
+`CPU ms` is that of the worker processes alone, `server CPU ms` that of PostgreSQL. `alone` is the same work in so many
+processes that share nothing (`bench.alone`): what the machine can give.
 
 `database`: instances from a sender to an archive, as in `ct` and `small`, and what of it the server takes.
 `bytes` is what a database grows by an instance (SQLite's pages, with those in its journal), `connections` how many a
@@ -22,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.alone import alone
 from bench.dcmsend import Files, make_files, send
 from bench.forwarding import LOADS
 from bench.goals import Figures, Goal, Verdict
@@ -63,11 +65,13 @@ def scale(scale: Scale) -> list[Verdict]:
             for workers in counts:
                 side = folder / f"{backend}-{workers}"
                 measures[_name(backend, workers)] = partial(_deidentified, side, workers, files, key, database, queue)
+        for workers in counts:
+            measures[_name("alone", workers)] = partial(alone, folder / "alone", workers, files.paths)
         found = in_turn(measures, scale.rounds)
-    goals = [Goal(_name(each, 2), "wall ms", 1 / 1.7, _name(each, 1)) for each in ("local", "redis")]
+    goals = [Goal(_name(each, 2), "wall ms", 1 / 1.7, _name(each, 1)) for each in ("alone", "local", "redis")]
     goals += [
         Goal(_name(each, workers), "CPU ms", 1.15, _name(each, 1))
-        for each in ("local", "redis")
+        for each in ("alone", "local", "redis")
         for workers in counts[1:]
     ]
     return tell("scale", found, goals)
