@@ -62,11 +62,12 @@ NO_RULE = ""  # what `rule_matches` calls instances that no rule matched
 class StudyFilter:
     """Which studies a search means; empty fields do not restrict, and all that is given must hold.
 
-    `*` stands for any characters and `?` for one (PS3.4 C.2.2.2.4), in every text but `uid`, `source` and the dates.
+    `*` stands for any characters and `?` for one (PS3.4 C.2.2.2.4) in patient ID, name, accession number and modality;
+    upper and lower case are then the same.
     """
 
-    patient_id: str = ""  # as a whole, or with wildcards; letters as they are
-    patient_name: str = ""  # upper or lower case: the beginning of any component, or with wildcards the whole name
+    patient_id: str = ""  # as a whole, letter by letter, where it has no wildcard
+    patient_name: str = ""  # without wildcards: the beginnings of words of any component, in any order and case
     accession_number: str = ""  # as patient_id
     uid: str = ""  # of the study, a series or an instance of it, as a whole; or an instance id of ours
     date_from: str = ""  # YYYYMMDD, Study Date; a study without one is in no range
@@ -340,7 +341,6 @@ class DestinationQueue:
     destination: DestinationState
     states: Mapping[DeliveryState, int]  # of every delivery that was ever made to it
     oldest_ms: int | None  # of what waits: when it was made, or released
-    newest_stopped_ms: int | None  # when the last one was held or given up
     cells: tuple[AgeCell, ...]
 
     @property
@@ -439,6 +439,10 @@ class LedgerLook(Protocol):
     async def instance(self, instance_id: str) -> InstanceDetail | None:
         """An instance's page; None where there is none of this id."""
 
+    async def find_instances(self, uid: str) -> list[Twin]:
+        """The arrivals of a SOP Instance UID, or the instance of an id, the newest first, 50 at most: those too that
+        are of no study yet."""
+
     async def timeline(self, of: str | int) -> list[Moment]:
         """What happened to an instance (its id) or a study (its key), in order; empty where there is none. Of a study's
         first COUNT_MAX instances, those that went the same way as one moment; GROUPS_MAX moments at most."""
@@ -454,8 +458,8 @@ class LedgerLook(Protocol):
         """What one `Trouble` is of: with a destination deliveries, with "" instances; `reason` as there."""
 
     async def affected(self, which: InstanceFilter) -> Affected:
-        """What an order with this filter would look at: instances by state and, where the filter speaks of them or of
-        none in particular, their deliveries by state. For a question before the order, not a promise."""
+        """What an order with this filter would look at: instances by state, and those of their deliveries that are
+        open, held or dead. For the question before an order, not a promise."""
 
     # ── queue, rules, audit, hosts ────────────────────────────────────────────────────────────────────────────
 
