@@ -6,7 +6,8 @@ in the hands of processes that run already.
 
 from __future__ import annotations
 
-from gateway.config.tables import ROOT, SECTIONS, Section
+from gateway.config.sections import Section
+from gateway.config.tables import ROOT, SECTIONS
 from gateway.config.values import Config
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.units import format_duration
-from gateway.config.values import Destination, HttpAddress, Listener, RulesConfig, Source, SpoolConfig
+from gateway.config.values import ConsoleConfig, Destination, HttpAddress, Listener, RulesConfig, Source, SpoolConfig
 from gateway.document import Place
 from gateway.errors import Problem
 
@@ -80,7 +80,7 @@ def _senders(
 def _addresses(
     listeners: Mapping[str, Listener],
     metrics: HttpAddress | None,
-    console: HttpAddress | None,
+    console: ConsoleConfig | None,
     places: Mapping[str, Place],
 ) -> Iterator[tuple[str, str]]:
     taken = [_Address(f"listeners.{name}", listener.host, listener.port) for name, listener in listeners.items()]

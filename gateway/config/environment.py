@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.files import read_text
-from gateway.config.tables import DESTINATION_DEFAULTS, DESTINATIONS, ROOT, SECTIONS, Key, Section
+from gateway.config.sections import Key, Section
+from gateway.config.tables import DESTINATION_DEFAULTS, DESTINATIONS, ROOT, SECTIONS
 from gateway.document import Node, Place, Scalar, Table, legible, parse
 from gateway.errors import ConfigurationError, Problem
 

@@ -22,15 +22,8 @@ from gateway.config import environment
 from gateway.config.check import check
 from gateway.config.files import read_text
 from gateway.config.kinds import INVALID, did_you_mean, name_complaint, name_of
-from gateway.config.tables import (
-    DESTINATION_DEFAULTS,
-    DESTINATIONS,
-    REQUIRED,
-    ROOT,
-    SECTIONS,
-    TOP_KEYS,
-    Section,
-)
+from gateway.config.sections import REQUIRED, Nested, Section
+from gateway.config.tables import DESTINATION_DEFAULTS, DESTINATIONS, ROOT, SECTIONS, TOP_KEYS
 from gateway.config.values import UNKNOWN_SOURCE, Config
 from gateway.document import Node, Place, Scalar, Table, legible, parse, quoted
 from gateway.errors import ConfigurationError, Problem
@@ -95,6 +88,7 @@ class _Loader:
         self.computed = {
             "spool.dir": state_dir / "spool",
             "rules.dir": self.folder / "rules",
+            "console.users": state_dir / "users.yaml",
             "spool.shared": _is_shared(root),
             "listeners.ae_titles": (ae_title,),
             "destinations.calling_ae_title": ae_title,
@@ -165,12 +159,24 @@ class _Loader:
             dotted = f"{where}.{key.name}".lstrip(".")
             self.places[dotted] = table.keys[key.name]
             values.present.add(key.name)
-            value = key.kind.read(node, dotted, self.problems)
+            if isinstance(key.kind, Nested):
+                value = self._nested(key.kind.section, node, dotted)
+            else:
+                value = key.kind.read(node, dotted, self.problems)
             if isinstance(value, Path):
                 value = _absolute(self.folder / value)
             if value is not INVALID:
                 values.fields[section.field_of(key)] = value
         return values
+
+    def _nested(self, section: Section, node: Node, where: str) -> Any:
+        """The value of a mapping below a key, None where nothing stands there, or INVALID."""
+        if not isinstance(node, Table):
+            before = len(self.problems)
+            self._table(node, where, node.place)
+            return INVALID if len(self.problems) > before else None
+        built = self._build(section, self._read(section, node, where), where)
+        return INVALID if built is None else built
 
     def _build(self, section: Section, values: _Values, where: str, **more: str) -> Any:
         """The section's model with its defaults; None when a value is missing or bad."""

@@ -10,14 +10,20 @@ import re
 import sys
 from pathlib import Path
 
-from gateway.config.tables import REQUIRED, ROOT, SECTIONS, Key, Section
+from gateway.config.sections import REQUIRED, Key, Nested, Section
+from gateway.config.tables import ROOT, SECTIONS
 
-_BLOCK = re.compile(r"(<!-- keys: ([a-z_ ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- keys: ([a-z_. ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def sections() -> dict[str, Section]:
     """Every section by the name the document calls it."""
-    return {"top level": ROOT, **SECTIONS}
+    found = {"top level": ROOT}
+    for name, section in SECTIONS.items():
+        found[name] = section
+        nested = [key.kind.section for key in section.keys if isinstance(key.kind, Nested)]
+        found |= {each.name: each for each in nested}
+    return found
 
 
 def table(section: Section) -> str:
@@ -34,7 +40,7 @@ def default(section: Section, key: Key) -> str:
     value = section.default(key)
     if value is REQUIRED:
         return "**required**"
-    if value is None and not key.kind.structured:
+    if isinstance(key.kind, Nested) or (value is None and not key.kind.structured) or value == "":
         return "none"
     return f"`{key.kind.show(value)}`"
 

@@ -77,6 +77,15 @@ class Disposition(StrEnum):
     HOLD = "hold"  # held at once
 
 
+class ConsoleRole(StrEnum):
+    """What a person may on the console, the least first (`gateway.console.access.roles`)."""
+
+    OBSERVER = "observer"
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
 class LogFormat(StrEnum):
     """How log lines look."""
 
@@ -221,6 +230,45 @@ class HttpAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where a server's certificate and its key are."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """A provider of OpenID Connect, and what its claims give people on the console."""
+
+    issuer: str
+    client_id: str
+    roles: Mapping[str, ConsoleRole]
+    client_secret: str = field(default="", repr=False)
+    scopes: tuple[str, ...] = ("openid", "profile")
+    name_claim: str = "preferred_username"
+    role_claim: str = "groups"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleConfig:
+    """The address that serves pages, API and health, and who may see them.
+
+    `host_names` are those by which browsers reach it, besides addresses; `proxies` those whose headers are believed.
+    """
+
+    users: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    host_names: tuple[str, ...] = ()
+    proxies: tuple[Network, ...] = ()
+    tls: TlsFiles | None = None
+    oidc: Oidc | None = None
+    session_idle_s: float = HOUR_S
+    session_s: float = 12 * HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
 class Processes:
     """How many processes of each role this host runs."""
 
@@ -257,10 +305,10 @@ class Config:
     sources: Mapping[str, Source]
     destinations: Mapping[str, Destination]
     host: str
+    console: ConsoleConfig
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     queue: QueueConfig = field(default_factory=QueueConfig)
     metrics: HttpAddress = field(default_factory=lambda: HttpAddress("127.0.0.1", 9464))
-    console: HttpAddress = field(default_factory=lambda: HttpAddress("127.0.0.1", 8080))
     processes: Processes = field(default_factory=Processes)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     log: LogConfig = field(default_factory=LogConfig)

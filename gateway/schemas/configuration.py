@@ -9,7 +9,8 @@ from typing import Any
 
 from gateway.config.kinds import NAME_PATTERN
 from gateway.config.reference import default
-from gateway.config.tables import DESTINATION_DEFAULTS, DESTINATIONS, ROOT, SECTIONS, Key, Section
+from gateway.config.sections import Key, Nested, Section
+from gateway.config.tables import DESTINATION_DEFAULTS, DESTINATIONS, ROOT, SECTIONS
 from gateway.schemas.parts import Schema, described, section
 
 _WORDS = {
@@ -21,7 +22,7 @@ _WORDS = {
     "ledger": "Where the state of everything is kept.",
     "queue": "How the stages wake each other up.",
     "metrics": "The address that serves metrics.",
-    "console": "The address that serves health and version.",
+    "console": "The address that serves pages, API and health, and who may see them.",
     "processes": "How many processes of each role this host runs.",
     "worker": "What one worker process may use.",
     "log": "How much is logged, and how it looks.",
@@ -59,4 +60,5 @@ def _keys(each: Section) -> Schema:
 def _key(each: Section, key: Key) -> Schema:
     told = default(each, key)
     tail = "Required." if told == "**required**" else f"Default: {told}."
-    return described(f"{key.words} {tail}", key.kind.schema)
+    schema = _keys(key.kind.section) if isinstance(key.kind, Nested) else key.kind.schema
+    return described(f"{key.words} {tail}", schema)

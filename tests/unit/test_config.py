@@ -17,14 +17,18 @@ from hypothesis import strategies as st
 
 from gateway.config import (
     Config,
+    ConsoleConfig,
+    ConsoleRole,
     Destination,
     Disposition,
     Duplicates,
     HttpAddress,
     LogFormat,
     LogLevel,
+    Oidc,
     Priority,
     Source,
+    TlsFiles,
     Transcode,
     load,
     reloadable_changes,
@@ -32,7 +36,8 @@ from gateway.config import (
 from gateway.config.check import network_file_system
 from gateway.config.files import MAX_FILE_BYTES
 from gateway.config.kinds import name_complaint, name_of
-from gateway.config.tables import ROOT, SECTIONS, TOP_KEYS, Section
+from gateway.config.sections import Section
+from gateway.config.tables import ROOT, SECTIONS, TOP_KEYS
 from gateway.config.units import (
     MAX_SIZE_BYTES,
     format_duration,
@@ -92,7 +97,7 @@ def test_the_shortest_file_gets_the_defaults(read: Read, tmp_path: Path) -> None
         name="pacs", ae_title="PACS", host="archive.example.org", port=104, calling_ae_title="GATEWAY"
     )
     assert config.metrics == HttpAddress("127.0.0.1", 9464)
-    assert config.console == HttpAddress("127.0.0.1", 8080)
+    assert config.console == ConsoleConfig(config.state_dir / "users.yaml", "127.0.0.1", 8080)
     assert (config.processes.receiver, config.processes.worker, config.processes.forwarder) == (1, 1, 1)
 
 
@@ -169,7 +174,20 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "ledger": {"url": ("sqlite", "sqlite")},
     "queue": {"url": ("local", "local")},
     "metrics": {"host": ("0.0.0.0", "0.0.0.0"), "port": ("1", 1)},
-    "console": {"host": ("localhost", "localhost"), "port": ("2", 2)},
+    "console": {
+        "host": ("localhost", "localhost"),
+        "port": ("2", 2),
+        "users": ("/srv/users.yaml", Path("/srv/users.yaml")),
+        "host_names": ("[Console.Example.org]", ("console.example.org",)),
+        "proxies": ("[10.0.0.1]", (ipaddress.ip_network("10.0.0.1/32"),)),
+        "tls": ("{certificate: /c.pem, key: /k.pem}", TlsFiles(Path("/c.pem"), Path("/k.pem"))),
+        "oidc": (
+            "{issuer: 'https://id.example.org/', client_id: gw, roles: {Staff: viewer}}",
+            Oidc("https://id.example.org", "gw", {"Staff": ConsoleRole.VIEWER}),
+        ),
+        "session_idle": ("10 min", 600.0),
+        "session": ("1 d", 86_400.0),
+    },
     "processes": {"receiver": ("2", 2), "worker": ("3", 3), "forwarder": ("4", 4)},
     "worker": {"memory": ("512 MiB", 512 * 1024**2), "time": ("1 min", 60.0)},
     "log": {"format": ("json", LogFormat.JSON), "level": ("debug", LogLevel.DEBUG)},
