@@ -25,9 +25,10 @@ from gateway.cli.common import (
     show_json,
     show_table,
 )
-from gateway.cli.suppose import FACTS, Bytes, FileData, add_facts, supposed_facts, supposed_time
+from gateway.cli.suppose import FACTS, Bytes, add_facts, supposed_facts, supposed_time
 from gateway.config import Config
 from gateway.config.units import parse_duration
+from gateway.console.services.explained import FileData
 from gateway.errors import HeaderError, UsageError
 from gateway.flow.reload import read_rules
 from gateway.flow.scu import find_files

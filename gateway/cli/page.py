@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway import __version__
 from gateway.cli.common import now_ms, plain, when
-from gateway.cli.explain import Explained, known_as, sent_as, sentence, verdict
+from gateway.console.services.explained import Explained, known_as, sent_as, sentence, verdict
 
 _PRIORITIES = {1: "high", 0: "normal", -1: "low"}
 

@@ -7,7 +7,6 @@ import argparse
 from gateway.cli.common import now_ms
 from gateway.config import Config
 from gateway.errors import UsageError
-from gateway.flow.scu import FileToSend
 from gateway.model import AssociationFacts
 from gateway.rules.subject import Received
 from gateway.rules.windows import read_received
@@ -52,23 +51,6 @@ def supposed_time(text: str) -> Received:
             f"--received {text}: not a date and time, as in '2026-01-31 19:30' or '2026-01-31 19:30+01:00'"
         )
     return received
-
-
-class FileData:
-    """The data set of a Part 10 file, as a `ByteSource`. :raises OSError: no reading it."""
-
-    def __init__(self, file: FileToSend) -> None:
-        self._handle = file.path.open("rb")
-        self._offset = file.part10.offset
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See `ByteSource`."""
-        self._handle.seek(self._offset + offset)
-        return self._handle.read(length)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._handle.close()
 
 
 class Bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pydicom
 
-from gateway.cli.changes import changes
+from gateway.console.services.changes import changes
 from gateway.flow.derive import make_copy
 from gateway.flow.watch import Watch
 from gateway.model import InstanceLease, PayloadFile
