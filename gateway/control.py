@@ -24,7 +24,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -97,17 +97,25 @@ class Control:
             self._beat_at = now
             self._send("beat")
 
-    async def beat_forever(self) -> None:
-        """Beat from the event loop, so that a loop that hangs is silent. Run as a task; cancel to stop."""
+    async def beat_forever(self, late: Callable[[float], None] | None = None) -> None:
+        """Beat from the event loop, so that a loop that hangs is silent. Run as a task; cancel to stop.
+
+        :param late: told each time how many seconds late the loop came to it.
+        """
         import asyncio
 
         while True:
             self.beat()
+            due = time.monotonic() + self.beat_interval_s
             await asyncio.sleep(self.beat_interval_s)
+            if late is not None:
+                late(max(0.0, time.monotonic() - due))
 
-    def start_beating(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+    def start_beating(
+        self, group: asyncio.TaskGroup, late: Callable[[float], None] | None = None
+    ) -> asyncio.Task[None]:
         """`beat_forever` as a named task of `group`."""
-        return group.create_task(self.beat_forever(), name="beat")
+        return group.create_task(self.beat_forever(late), name="beat")
 
     def session(self, session_id: int, generation: str = "") -> None:
         """Name this process's ledger session, and the generation its spool files carry ("" when it writes none)."""

@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from gateway import telemetry
 from gateway.app.beat import LedgerBeat
 from gateway.app.common import (
     Process,
@@ -25,13 +26,14 @@ from gateway.app.common import (
     work_queue,
 )
 from gateway.app.configured import keep_configured
+from gateway.app.figures import look_at_jobs, spool_figures
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
 from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
 from gateway.console.app import metrics_app, serve
 from gateway.console.context import Context
-from gateway.console.metrics import HostMetrics, SpoolFigures
+from gateway.console.metrics import HostMetrics
 from gateway.console.site import site
 from gateway.flow import adopt
 from gateway.flow.hosts import HostWatcher, Silences
@@ -90,12 +92,8 @@ async def _serve(process: Process) -> None:
             watcher.destinations = tuple(changed.destinations)
             watcher.look_again()
 
-    def look_at_spool() -> SpoolFigures:
-        room = spool.room()
-        return SpoolFigures(room.free_bytes, room.low)
-
     signals = Signals(reload)
-    host = HostMetrics(run_dir(config), reader.gauges, look_at_spool, clock_ms)
+    host = HostMetrics(run_dir(config), reader.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
     sockets = process.control.sockets()
     context = Context(
         config=lambda: process.config,
@@ -119,7 +117,7 @@ async def _serve(process: Process) -> None:
             tasks.create_task(watcher.run(), name="rule watcher"),
             tasks.create_task(host_watcher(config, ledger, spool).run(), name="host watcher"),
             tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
-            process.control.start_beating(tasks),
+            process.control.start_beating(tasks, telemetry.loop_late),
         ]
         if shares_ledger(config):
             serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))

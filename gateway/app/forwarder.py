@@ -70,7 +70,7 @@ async def _serve(process: Process) -> None:
             tasks.create_task(forwarder.run(config.destinations), name="forwarder"),
             tasks.create_task(_reload(process, forwarder, changed), name="reload"),
             tasks.create_task(LedgerBeat(ledger, session, forwarder).run(signals.stop.set), name="ledger beat"),
-            process.control.start_beating(tasks),
+            process.control.start_beating(tasks, telemetry.loop_late),
         ]
         await forwarder.begun.wait()
         process.ready()

@@ -22,7 +22,7 @@ from gateway.app.common import (
     run_loop,
     work_queue,
 )
-from gateway.config import Listener
+from gateway.config import Config, Listener
 from gateway.errors import LedgerError
 from gateway.flow.intake import Recorder
 from gateway.flow.receive import Receiver
@@ -54,6 +54,11 @@ def limits_of(listener: Listener) -> AcceptorLimits:
         progress_timeout_s=listener.progress_timeout_s,
         max_data_set_bytes=ENDLESS * listener.max_object_bytes,
     )
+
+
+def tell_sources(config: Config) -> None:
+    """Have the metrics say whom this process listens to."""
+    telemetry.listening(silent_after_s={name: source.silent_after_s for name, source in config.sources.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,14 @@ async def _serve(process: Process) -> None:
         changed = reload_config(process)
         if changed is not None:
             receiver.sources = changed.sources
+            tell_sources(changed)
 
     signals = Signals(reload)
     acceptor = Acceptor(receiver, Ticker(), receiver.exhausted)
     beat = LedgerBeat(ledger, session, _Serving(acceptor, receiver, recorder))
     async with asyncio.TaskGroup() as tasks:
         serving = [
-            process.control.start_beating(tasks),  # a disk that stalls is no reason to be ended
+            process.control.start_beating(tasks, telemetry.loop_late),  # a disk that stalls is no reason to be ended
             tasks.create_task(receiver.run(), name="receiver"),
         ]
         try:
@@ -106,6 +112,7 @@ async def _serve(process: Process) -> None:
         for name, sock in process.control.sockets().items():
             listener = config.listeners[name]
             acceptor.listen(name, sock, limits_of(listener), listener.max_associations)
+        tell_sources(config)
         process.ready()
         await signals.stop.wait()
         await acceptor.stop(STOP_GRACE_S)

@@ -168,6 +168,12 @@ SOURCES = Section(
     (
         Key("ae_titles", ListOf(ACCEPTED_AE_TITLE, "any"), "The calling AE titles it may use."),
         Key("hosts", ListOf(NETWORK, "any"), "The addresses it may come from. Give one of the two lists at least."),
+        Key(
+            "silent_after",
+            duration(60, 366 * v.DAY_S),
+            "It always sends: without an instance for so long, an alert tells of it "
+            "([operations.md](operations.md#a-source-is-silent)).",
+        ),
     ),
     named=True,
     reloads=True,

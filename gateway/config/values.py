@@ -166,11 +166,15 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who may send. Empty `ae_titles` or `hosts` do not restrict; at least one of them is given."""
+    """Who may send. Empty `ae_titles` or `hosts` do not restrict; at least one of them is given.
+
+    `silent_after_s`: after how long without an instance an alert tells of it; None for never.
+    """
 
     name: str
     ae_titles: tuple[str, ...] = ()
     hosts: tuple[Network, ...] = ()
+    silent_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

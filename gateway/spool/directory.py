@@ -49,6 +49,8 @@ class Room:
     low: bool
     few_inodes: bool = False
     read_only: bool = False
+    free_inodes: int = 0  # 0 of 0 where the file system does not count them
+    total_inodes: int = 0
 
 
 class Spool:
@@ -131,7 +133,9 @@ class Spool:
         read_only = bool(found.f_flag & os.ST_RDONLY)  # remounted so by a person, or by the kernel after an error
         low = read_only or few_inodes or free < self.min_free_bytes
         self._room_at = now
-        self._room = room = Room(free, found.f_blocks * found.f_frsize, low, few_inodes, read_only)
+        self._room = room = Room(
+            free, found.f_blocks * found.f_frsize, low, few_inodes, read_only, found.f_favail, found.f_files
+        )
         return room
 
     def free_ballast(self) -> bool:

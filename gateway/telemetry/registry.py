@@ -19,6 +19,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 
 REGISTRY = CollectorRegistry()
 OTHER = "other"
+NO_RULE = "(no rule)"  # the rule of an instance that none matched
 UNKNOWN = "unknown"  # the source of an association from a sender that a listener accepts although nobody named it
 
 _UNDECLARED_LIMIT = 256
@@ -47,6 +48,13 @@ NOT_READY_REASONS = frozenset(
     {"starting", "intake_closed", "spool_low", "ledger_unreachable", "no_rules", "no_descriptors", "drained"}
 )
 STORE_STATUSES = frozenset({0xA700, 0xA900, 0xC000, 0x0105, 0x0106, 0x0110, 0x0117, 0x0122, 0x0124, 0x0211, 0x0212})
+# What a destination may answer to a C-STORE (PS3.4 Table B.2-1, PS3.7 C); of the ranges one label each.
+ANSWER_STATUSES = frozenset(
+    {0x0105, 0x0106, 0x0107, 0x0110, 0x0111, 0x0116, 0x0117, 0x0122, 0x0124, 0x0210, 0x0211, 0x0212, 0x0213}
+    | {0xA700, 0xA900, 0xB000, 0xB006, 0xB007, 0xC000}
+)
+ANSWER_RANGES = {0xA7: "0xA7xx", 0xA9: "0xA9xx", 0xB0: "0xB0xx"} | {0xC0 + low: "0xCxxx" for low in range(16)}
+DELIVERY_STATES = frozenset({"delivered", "deferred", "held", "dead"})
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LONG_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200, 86400)
@@ -84,6 +92,7 @@ SOURCES = Bounded(UNKNOWN)
 DESTINATIONS = Bounded()
 RULES = Bounded()
 CODES = Bounded("success", "warning")
+CERTIFICATES = Bounded()
 
 
 def _counter(name: str, text: str, *labels: str) -> Counter:
@@ -107,21 +116,47 @@ stores_refused = _counter("stores_refused_total", "C-STORE requests answered wit
 spool_flush_seconds = _histogram("spool_flush_seconds", "How long the flush of an instance took.", _SECONDS)
 sessions_voided = _counter("sessions_voided_total", "Processes of other hosts that this one took for dead.", "role")
 ledger_commits = _counter("ledger_commits_total", "Transactions committed to the ledger by this process.")
+ledger_commit_seconds = _histogram(
+    "ledger_commit_seconds", "From asking for a turn to write to the ledger until the commit.", _SECONDS
+)
+loop_late_seconds = _histogram("loop_late_seconds", "How late the event loop came to what was due.", _SECONDS)
+source_received_at = _gauge(
+    "source_last_received_timestamp_seconds",
+    "When the last instance of a source arrived; until one has, when this process began to listen.",
+    "source",
+)
+source_silent_after = _gauge(
+    "source_silent_after_seconds", "After how long without an instance a source is taken for silent.", "source"
+)
+certificate_expiry = _gauge("certificate_expiry_timestamp_seconds", "When a certificate expires.", "certificate")
+audit_syslog_behind = _gauge(
+    "audit_syslog_behind_seconds", "Age of the oldest audit message that the syslog server has not got; 0 for none."
+)
 instances_adopted = _counter("instances_adopted_total", "Complete spool files that the ledger did not know.")
 instances_purged = _counter("instances_purged_total", "Settled instances whose files were removed.")
 instances_routed = _counter("instances_routed_total", "Instances that a rule matched.", "rule")
 instances_unmatched = _counter("instances_unmatched_total", "Instances that no rule matched, and that were held.")
-instances_held = _counter("instances_held_total", "Instances held at routing, by a rule or because none matched.")
+instances_held = _counter("instances_held_total", "Instances held at routing, by whose order.", "rule")
 copies = _counter("copies_total", "Copies that transforms made, or could not make.", "result")
 instances_discarded = _counter("instances_discarded_total", "Instances discarded by a rule.")
 instances_quarantined = _counter("instances_quarantined_total", "Instances that must not be sent.")
 duplicates = _counter("duplicates_total", "Instances whose SOP Instance UID had arrived before.", "kind")
-deliveries = _counter("deliveries_total", "Tries to deliver, by what came of them.", "destination", "outcome")
+deliveries = _counter("deliveries_total", "Tries to deliver, by what came of them.", "destination", "outcome", "state")
+answers = _counter(
+    "delivery_answers_total",
+    "C-STOREs that a destination answered with another status than 0.",
+    "destination",
+    "status",
+)
+answered_at = _gauge(
+    "delivery_answer_timestamp_seconds", "When a destination last answered with this status.", "destination", "status"
+)
 delivered_bytes = _counter("delivered_bytes_total", "Data set bytes delivered.", "destination")
 delivery_seconds = _histogram("delivery_seconds", "From received to delivered.", _LONG_SECONDS, "destination")
 destination_up = _gauge("destination_up", "1 while a destination is thought to be reachable.", "destination")
 destination_window = _gauge("destination_window", "Deliveries that may be in flight at once.", "destination")
 rules_reloads = _counter("rules_reload_total", "Looks at changed rule files, by what came of them.", "result")
+rules_refused = _gauge("rules_refused", "1 while the rule files of this host are refused, and others are in force.")
 jobs = _counter("jobs_total", "Jobs of RQ that this worker ran.")
 jobs_refused = _counter("jobs_refused_total", "Jobs in Redis that were none of ours, and were not run.", "reason")
 redis_up = _gauge("redis_up", "1 while this connection of a process to Redis is there.", "link")
@@ -154,3 +189,13 @@ def drop_series(gone: Collection[str], *metrics: MetricWrapperBase) -> None:
             }:
                 if labels and labels[0] in gone:
                     metric.remove(*labels)
+
+
+def one_of(word: str, words: frozenset[str]) -> str:
+    """`word`, if it is one of a fixed set; else `other`."""
+    return str(word) if word in words else OTHER
+
+
+def answer_status(status: int) -> str:
+    """A status that a destination answered with, as a label: a known one, its range, or `other`."""
+    return f"0x{status:04X}" if status in ANSWER_STATUSES else ANSWER_RANGES.get(status >> 8, OTHER)

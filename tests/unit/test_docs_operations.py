@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.console.metrics import Gathered, SpoolFigures, _own_text
+from gateway.console.figures import HostFigures, JobFigures, SpoolFigures, text_of
 from gateway.model import DestinationState, LedgerGauges
 from gateway.supervisor.child import Child, ChildSpec
 from gateway.supervisor.metrics import SupervisorMetrics
@@ -43,7 +43,8 @@ def _of_text(text: str, *left_out: str) -> Iterator[tuple[str, tuple[str, tuple[
 
 def _of_the_host() -> str:
     gauges = LedgerGauges(destinations=(DestinationState("pacs"),), rules_revision="0123")
-    return _own_text(Gathered((), 0), gauges, SpoolFigures(1), 0).decode()
+    spool = SpoolFigures(1, total_inodes=1)
+    return text_of(HostFigures(0, 0, True, gauges, spool, JobFigures()), 0).decode()
 
 
 def _of_the_supervisor(folder: Path) -> str:

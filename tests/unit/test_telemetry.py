@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from gateway import telemetry
-from gateway.console import metrics as host_metrics
+from gateway.console.figures import HostFigures, SpoolFigures, text_of
 from gateway.errors import SpoolFull
 from gateway.model import DestinationState, LedgerGauges, StudyFacts
 from gateway.telemetry import log, registry
@@ -33,7 +33,7 @@ PROMISED = {
     "store_seconds": set(),
     "instances_routed_total": {"rule"},
     "unrouted_instances": set(),
-    "deliveries_total": {"destination", "outcome"},
+    "deliveries_total": {"destination", "outcome", "state"},
     "delivered_bytes_total": {"destination"},
     "delivery_seconds": {"destination"},
     "queue_depth": {"destination", "state"},
@@ -96,9 +96,7 @@ def test_every_promised_metric_exists_with_its_labels() -> None:
         metric._name: set(metric._labelnames) for metric in vars(registry).values() if hasattr(metric, "_labelnames")
     }
     gauges = LedgerGauges(destinations=(DestinationState("pacs"),), rules_revision="r1")
-    of_the_host = host_metrics._own_text(
-        host_metrics.Gathered((), 0), gauges, host_metrics.SpoolFigures(free_bytes=1), 0
-    ).decode()
+    of_the_host = text_of(HostFigures(0, 0, True, gauges, SpoolFigures(free_bytes=1)), 0).decode()
     for short, wanted in PROMISED.items():
         name = f"gateway_{short}"
         if name in of_processes:

@@ -28,6 +28,7 @@ while a commit is on its way, nobody knows what became of it (`LedgerUnsure`).
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -129,7 +130,7 @@ class Database:
     :param name: what PostgreSQL shows of this process (application_name).
     """
 
-    def __init__(self, url: str, name: str, *, create: bool, committed: Callable[[], None] | None = None) -> None:
+    def __init__(self, url: str, name: str, *, create: bool, committed: Callable[[float], None] | None = None) -> None:
         self._url, self._name = url, name
         self._committed = committed
         self._interned: dict[Hashable, int] = {}
@@ -161,10 +162,11 @@ class Database:
             transaction.write_counters()
             return result, transaction
 
+        asked_at = time.perf_counter()
         result, transaction = self._run(begin, whole)
         transaction.publish()
         if self._committed is not None:
-            self._committed()
+            self._committed(time.perf_counter() - asked_at)
         return result
 
     def read(self, work: Callable[[Transaction], T]) -> T:

@@ -18,13 +18,14 @@ class PostgresLedger(SqlLedger):
 
     @classmethod
     def open(
-        cls, url: str, *, create: bool = True, name: str = "gateway", committed: Callable[[], None] | None = None
+        cls, url: str, *, create: bool = True, name: str = "gateway", committed: Callable[[float], None] | None = None
     ) -> PostgresLedger:
         """Open the ledger in the database that the URL names.
 
         `create` makes it where it is missing, and migrates one of an older schema. `committed` is called after each
-        commit. Raises `LedgerAway` where the server cannot be reached, `LedgerDamaged` for a schema that is too new,
-        `LedgerError`, also where it is missing or older while `create` is False.
+        commit, with the seconds since its turn was asked for. Raises `LedgerAway` where the server cannot be reached,
+        `LedgerDamaged` for a schema that is too new, `LedgerError`, also where it is missing or older while `create` is
+        False.
         """
         return cls(Database(url, name, create=create, committed=committed))
 

@@ -22,6 +22,7 @@ import contextlib
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -73,7 +74,7 @@ class Database:
     """One connection, used by the thread that opened it."""
 
     def __init__(
-        self, path: Path, *, create: bool, busy_timeout_s: float, committed: Callable[[], None] | None = None
+        self, path: Path, *, create: bool, busy_timeout_s: float, committed: Callable[[float], None] | None = None
     ) -> None:
         self.path = path
         self._committed = committed
@@ -117,6 +118,7 @@ class Database:
         `turn` and `fleeting` are of no interest here: writers come one after the other, and no commit is waited for.
         """
         connection = self._connection
+        asked_at = time.perf_counter()
         with self._locked(), translated(f"ledger {self.path}"):
             self._check_files()
             changes = connection.total_changes
@@ -137,7 +139,7 @@ class Database:
         if connection.total_changes != changes:
             self.commits += 1
             if self._committed is not None:
-                self._committed()
+                self._committed(time.perf_counter() - asked_at)
         return result
 
     def read(self, work: Callable[[Transaction], T]) -> T:

@@ -28,15 +28,15 @@ class SqliteLedger(SqlLedger):
         *,
         create: bool = True,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
-        committed: Callable[[], None] | None = None,
+        committed: Callable[[float], None] | None = None,
     ) -> SqliteLedger:
         """Open the ledger at `path` on a local filesystem.
 
         `create` makes it where it is missing, and migrates one of an older schema: for whoever knows that nobody else
         uses it (`gateway run`, `gateway recover`). A write waits up to `busy_timeout_s` for its turn.
-        `committed` is called after each commit that changed something. Raises `LedgerDamaged` for what is no ledger, is
-        of a newer schema, or is missing while `create` is False; `LedgerBusy`; `LedgerError`, also for an older schema
-        while `create` is False.
+        `committed` is called after each commit that changed something, with the seconds since its turn was asked for.
+        Raises `LedgerDamaged` for what is no ledger, is of a newer schema, or is missing while `create` is False;
+        `LedgerBusy`; `LedgerError`, also for an older schema while `create` is False.
         """
         return cls(Database(path, create=create, busy_timeout_s=busy_timeout_s, committed=committed))
 
