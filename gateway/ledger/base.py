@@ -605,7 +605,8 @@ class Ledger(Protocol):
 
     def trim_history(self, before_ms: int, most_bytes: int, limit: int) -> int:
         """Forget rows whose last instance was received before `before_ms`, and the oldest of those whose headers hold
-        more than `most_bytes` in all; at most `limit` of them. Returns how many.
+        more than `most_bytes` in all; at most `limit` of them. Returns how many. How often something was decided is
+        known for a month longer.
         """
 
     # ── people ────────────────────────────────────────────────────────────────────────────────────────────────

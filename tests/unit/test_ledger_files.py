@@ -99,7 +99,7 @@ def test_another_programs_database_is_refused(path: Path) -> None:
 
 def test_damaged_pages_are_found_by_check_and_stop_writers(path: Path) -> None:
     scene = Scene(lambda: SqliteLedger.open(path))
-    scene.arrive(*(f"i{n}" for n in range(500)))
+    scene.arrive(*(f"i{n}" for n in range(1000)))
     scene.route(decision("pacs", "dr"))
     scene.ledger.close()
     size = path.stat().st_size
@@ -112,7 +112,7 @@ def test_damaged_pages_are_found_by_check_and_stop_writers(path: Path) -> None:
     with pytest.raises(LedgerDamaged):
         ledger.list_instances(InstanceFilter(), 1000)
     with pytest.raises(LedgerDamaged):
-        for n in range(500):
+        for n in range(1000):
             ledger.record_arrivals([arrival(f"new{n}", f"1.2.3.i{n}")], 1)
     ledger.close()
 

@@ -15,6 +15,8 @@ from gateway.ledger.logic.routing import decision_key
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import AssociationFacts, Remembered
 
+DECIDED_MS = 31 * 86_400_000  # for how much longer it is known how often something was decided
+
 _SQL = queries.load("history")
 
 
@@ -60,6 +62,7 @@ def since(tx: Transaction, since_ms: int, after_key: int, limit: int) -> list[Hi
 
 def trim(tx: Transaction, before_ms: int, most_bytes: int, limit: int) -> int:
     """See `Ledger.trim_history`."""
+    tx.execute(_SQL["forget_decided"], (before_ms - DECIDED_MS,))
     left_bytes = tx.value(_SQL["bytes"])
     gone: list[tuple[int]] = []
     freed_bytes = 0

@@ -275,6 +275,7 @@ def _finish(
 ) -> None:
     settled_at_ms = now_ms if state is InstanceState.SETTLED else None
     keys = decision_key(tx, routing.decision), _series_key(tx, routing.study)
+    tx.count_decided(keys[0], now_ms)
     number = text(routing.study.instance_number)
     batch.finished.append((state.value, reason, *keys, number, settled_at_ms, seq))
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from gateway.ledger import queries
 
 INTERNED_MAX = 8192
+HOUR_MS = 3_600_000
 
 _SQL = queries.load("counters")
 
@@ -43,7 +44,7 @@ class Cursor(Protocol):
 class Transaction:
     """One transaction. Parameters are `?` with a sequence, or `:name` with a mapping."""
 
-    __slots__ = ("_fresh", "_interned", "_movements", "_spool_bytes", "execute", "executemany")
+    __slots__ = ("_decided", "_fresh", "_interned", "_movements", "_spool_bytes", "execute", "executemany")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Transaction:
         self._interned = interned
         self._fresh: dict[Hashable, int] = {}
         self._movements: dict[tuple[int | None, str], int] = {}
+        self._decided: dict[tuple[int, int], int] = {}
         self._spool_bytes = 0
 
     def count_instances(self, state: str, change: int) -> None:
@@ -67,6 +69,11 @@ class Transaction:
         """Add to the counter of a destination's deliveries in a state."""
         key = (destination_key, state)
         self._movements[key] = self._movements.get(key, 0) + change
+
+    def count_decided(self, decision_key: int, now_ms: int) -> None:
+        """Add an instance to the counter of a decision, in the hour that it is."""
+        key = (now_ms - now_ms % HOUR_MS, decision_key)
+        self._decided[key] = self._decided.get(key, 0) + 1
 
     def count_spool_bytes(self, change: int) -> None:
         """Add to the counter of data set bytes in the spool."""
@@ -111,6 +118,8 @@ class Transaction:
                 self.execute(_SQL["move_instance_count"], (state, change))
             else:
                 self.execute(_SQL["move_delivery_count"], (destination_key, state, change))
+        for (hour_ms, decision_key), count in sorted(self._decided.items()):
+            self.execute(_SQL["move_decision_count"], (hour_ms, decision_key, count))
 
     def publish(self) -> None:
         """Remember the keys seen, now that the commit holds."""

@@ -29,3 +29,6 @@ SELECT history_key, last_at_ms, length(header) FROM history ORDER BY last_at_ms,
 
 -- name: forget
 DELETE FROM history WHERE history_key = ?;
+
+-- name: forget_decided
+DELETE FROM decision_count WHERE hour_ms < ?;

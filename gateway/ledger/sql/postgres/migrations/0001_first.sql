@@ -104,8 +104,6 @@ CREATE INDEX instance_settled ON instance (settled_at_ms) WHERE state = 'settled
 
 CREATE INDEX instance_purging ON instance (seq) WHERE state = 'purging';
 
-CREATE INDEX instance_stopped ON instance (state, seq) WHERE state IN ('held', 'quarantined');
-
 CREATE INDEX instance_by_series ON instance (series_key) WHERE series_key IS NOT NULL;
 
 CREATE INDEX instance_twins ON instance (first_seq, seq) WHERE first_seq IS NOT NULL;
@@ -174,8 +172,6 @@ CREATE INDEX delivery_leased ON delivery (session_id) WHERE state = 'leased';
 
 CREATE INDEX delivery_waiting ON delivery (destination_key, queued_at_ms)
     WHERE state IN ('ready', 'leased', 'deferred');
-
-CREATE INDEX delivery_stopped ON delivery (destination_key, state) WHERE state IN ('held', 'dead');
 
 CREATE INDEX delivery_twins ON delivery (first_seq, destination_key, instance_seq, delivery_id)
     WHERE first_seq IS NOT NULL AND state IN ('ready', 'leased', 'deferred');
@@ -290,6 +286,19 @@ CREATE TABLE draining (
     PRIMARY KEY (host, role)
 );
 
+CREATE INDEX delivery_stopped
+    ON delivery (destination_key, state, code, substr(reason, 1, 200), updated_at_ms, delivery_id, instance_seq)
+    WHERE state IN ('held', 'dead');
+
+CREATE INDEX instance_stopped ON instance (state, substr(reason, 1, 200), seq) WHERE state IN ('held', 'quarantined');
+
+CREATE TABLE decision_count (
+    hour_ms      BIGINT  NOT NULL,
+    decision_key BIGINT  NOT NULL REFERENCES decision,
+    n            BIGINT  NOT NULL,
+    PRIMARY KEY (hour_ms, decision_key)
+);
+
 -- Whatever moves a delivery, by whichever way, the next of its parked twins is looked at again by the next claim.
 CREATE FUNCTION delivery_unpark() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -322,3 +331,4 @@ ALTER TABLE delivery SET (autovacuum_vacuum_scale_factor = 0.02);
 ALTER TABLE instance_count SET (fillfactor = 50);
 ALTER TABLE delivery_count SET (fillfactor = 50);
 ALTER TABLE spool_count SET (fillfactor = 50);
+ALTER TABLE decision_count SET (fillfactor = 50);
