@@ -19,6 +19,7 @@ from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS
 from gateway.model import Decision, Derivation, InstanceLease, PayloadFile, Quarantine, Routing, StudyFacts
+from gateway.reasons import Distrusted
 from gateway.spool import Spool, SpoolFile
 from gateway.transform import Rulebook
 
@@ -57,7 +58,7 @@ def decide(book: Rulebook, spool: Spool, lease: InstanceLease, history: History 
     """
     plan, payload = book.plan, lease.payload
     if lease.attempt > MAX_ROUTING_ATTEMPTS:
-        return Quarantine(lease.instance_id, f"routing failed {MAX_ROUTING_ATTEMPTS} times")
+        return Quarantine(lease.instance_id, f"{Distrusted.ROUTING_FAILED} {MAX_ROUTING_ATTEMPTS} times")
     try:
         with SpoolFile.open(spool, payload) as file:
             header = read_header(file, payload.transfer_syntax_uid, plan.wanted)
@@ -72,7 +73,7 @@ def decide(book: Rulebook, spool: Spool, lease: InstanceLease, history: History 
     except (SpoolMissing, SpoolCorrupt) as error:
         return _unreadable(lease, error)
     except HeaderError as error:
-        return Quarantine(lease.instance_id, f"the data set cannot be read: {error}")
+        return Quarantine(lease.instance_id, f"{Distrusted.UNREADABLE}: {error}")
     chains = tuple(chain for chain in dict.fromkeys(decision.chains) if chain)
     return Decided(lease, decision, study, plan.priority(decision), chains)
 
@@ -97,8 +98,8 @@ def copied(
 
 def _unreadable(lease: InstanceLease, error: SpoolMissing | SpoolCorrupt) -> Quarantine:
     if isinstance(error, SpoolMissing):
-        return Quarantine(lease.instance_id, "the spool file is missing")
-    return Quarantine(lease.instance_id, f"the spool file is damaged: {error}")
+        return Quarantine(lease.instance_id, Distrusted.FILE_MISSING.value)
+    return Quarantine(lease.instance_id, f"{Distrusted.FILE_DAMAGED}: {error}")
 
 
 def _other_identity(header: Header, payload: PayloadFile) -> str:
@@ -107,7 +108,7 @@ def _other_identity(header: Header, payload: PayloadFile) -> str:
     They name the same instance, PS3.4 B.2.1; else neither can be believed.
     """
     if header.sop_instance_uid != payload.sop_instance_uid:
-        return "the data set's SOP Instance UID is not the one in the C-STORE command"
+        return Distrusted.OTHER_INSTANCE.value
     if header.sop_class_uid != payload.sop_class_uid:
-        return "the data set's SOP Class UID is not the one in the C-STORE command"
+        return Distrusted.OTHER_CLASS.value
     return ""

@@ -50,6 +50,7 @@ from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session, transforms_of
 from gateway.net.driver import Ticker
 from gateway.net.requestor import ClientAssociation
+from gateway.reasons import Distrusted
 from gateway.spool import Spool, bring_in
 
 CLAIM = 64
@@ -392,7 +393,7 @@ class DestinationQueue:
         except (SpoolMissing, SpoolCorrupt) as error:
             if lease.chain:
                 return self._verdicts.copy_lost(lease, str(error))
-            self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"spool: {error}"))
+            self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"{Distrusted.SPOOL}: {error}"))
             telemetry.quarantined(instance_id=lease.instance_id, reason=str(error))
             return None
         except SpoolError as error:

@@ -38,6 +38,7 @@ from gateway.dicom.status import describe
 from gateway.errors import AssociationAborted, AssociationRejected, ConnectionFailed, PeerError, PeerTimeout
 from gateway.ledger.base import DERIVE
 from gateway.model import Breaker, DeliveryLease, DeliveryState, Outcome
+from gateway.reasons import Dead, Held
 
 COPY_PATIENCE_MS = 60_000
 COPY_PATIENCE_MAX_MS = 3_600_000
@@ -141,10 +142,10 @@ def answered(
         return chosen, _outcome(lease, DeliveryState.DELIVERED, code, reason, status)
     reason = f"the destination answered {describe(status)}"
     if chosen is Disposition.HOLD:
-        return chosen, _outcome(lease, DeliveryState.HELD, "refused", reason, status)
+        return chosen, _held(lease, Held.REFUSED, reason, status)
     if chosen is Disposition.RETRY and lease.attempt >= policy.attempts:
         text = f"{reason}, {lease.attempt} times"
-        return chosen, _outcome(lease, DeliveryState.HELD, "refused", text, status)
+        return chosen, _held(lease, Held.REFUSED, text, status)
     if chosen is Disposition.THROTTLE:
         return chosen, deferred(lease, "throttled", reason, policy, now_ms, jitter, status=status, counted=False)
     return chosen, deferred(lease, "refused", reason, policy, now_ms, jitter, status=status)
@@ -168,7 +169,7 @@ def unanswered(
     """
     if lone_failures >= LONE_FAILURES:
         text = f"failed {lone_failures} times, alone, while other instances succeed; last: {reason}"
-        return _outcome(lease, DeliveryState.HELD, trouble.value, text, None, uncertain=sent_whole)
+        return _held(lease, Held(trouble.value), text, uncertain=sent_whole)
     return deferred(
         lease,
         trouble.value,
@@ -185,19 +186,19 @@ def unanswered(
 def sender_rejected(lease: DeliveryLease, reason: str, policy: RetryPolicy, now_ms: int, jitter: float) -> Outcome:
     """The outcome of a delivery whose sender's AE title, passed on as the calling one, the destination rejects."""
     if lease.attempt >= policy.attempts:
-        return _outcome(lease, DeliveryState.HELD, "rejected", f"{reason}, {lease.attempt} times", None)
+        return _held(lease, Held.REJECTED, f"{reason}, {lease.attempt} times")
     return deferred(lease, "rejected", reason, policy, now_ms, jitter)
 
 
 def impossible(lease: DeliveryLease, reason: str) -> Outcome:
     """The outcome of a delivery that an error of the gateway itself kept from being tried."""
-    return _outcome(lease, DeliveryState.HELD, "error", reason, None)
+    return _held(lease, Held.ERROR, reason)
 
 
 def transform_required(lease: DeliveryLease, transform: str) -> Outcome:
     """The outcome of a delivery to a destination that is never sent what did not go through a transform."""
     reason = f"the destination requires the transform {transform!r}, and this instance did not go through it"
-    return _outcome(lease, DeliveryState.HELD, "transform_required", reason, None)
+    return _held(lease, Held.TRANSFORM_REQUIRED, reason)
 
 
 def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
@@ -212,7 +213,7 @@ def copy_lost(lease: DeliveryLease, why: str, now_ms: int) -> Outcome:
 def copy_unreadable(lease: DeliveryLease, why: str, times: int) -> Outcome:
     """The outcome of a delivery whose copy was made again and again, and never was there whole to be sent."""
     reason = f"the copy could not be read back, {times} times; last: {why}"
-    return _outcome(lease, DeliveryState.HELD, "copy_unreadable", reason, None)
+    return _held(lease, Held.COPY_UNREADABLE, reason)
 
 
 def recoded(lease: DeliveryLease, chain: str, reason: str, now_ms: int, *, counted: bool) -> Outcome:
@@ -242,7 +243,7 @@ def _derive(lease: DeliveryLease, chain: str, reason: str, now_ms: int, *, count
 
 def not_accepted(lease: DeliveryLease, reason: str) -> Outcome:
     """The outcome of a delivery whose SOP class or transfer syntax the destination does not take."""
-    return _outcome(lease, DeliveryState.HELD, "not_accepted", reason, None)
+    return _held(lease, Held.NOT_ACCEPTED, reason)
 
 
 def deferred(
@@ -262,7 +263,7 @@ def deferred(
     age_s = max(0.0, (now_ms - lease.created_at_ms) / 1000)
     if age_s >= policy.give_up_after_s:
         text = f"given up after {policy.give_up_after_s:g} s; last: {reason}"
-        return _outcome(lease, DeliveryState.DEAD, "given_up", text, status, uncertain=uncertain)
+        return _outcome(lease, DeliveryState.DEAD, Dead.GIVEN_UP.value, text, status, uncertain=uncertain)
     pause_s = min(max(age_s, policy.retry_min_s), policy.retry_max_s) * (1.0 + RETRY_JITTER * jitter)
     return Outcome(
         delivery_id=lease.delivery_id,
@@ -276,6 +277,12 @@ def deferred(
         alone=alone or lease.alone,
         counted=counted,
     )
+
+
+def _held(
+    lease: DeliveryLease, why: Held, reason: str, status: int | None = None, *, uncertain: bool = False
+) -> Outcome:
+    return _outcome(lease, DeliveryState.HELD, why.value, reason, status, uncertain=uncertain)
 
 
 def _outcome(

@@ -22,13 +22,14 @@ from gateway import document
 from gateway.dicom.header import Header, Wanted
 from gateway.errors import ConfigurationError, Problem
 from gateway.model import AssociationFacts, Decision
+from gateway.reasons import Unrouted
 from gateway.rules import tables
 from gateway.rules.index import Index
 from gateway.rules.schema import Rule, RuleReader, TestCase
 from gateway.rules.shared import Shared, read_shared
 from gateway.rules.subject import Received, Subject, path_of
 
-NO_RULE_MATCHES = "no rule matches"
+NO_RULE_MATCHES = Unrouted.NO_RULE_MATCHES.value
 _REVISION_DIGITS = 16
 
 

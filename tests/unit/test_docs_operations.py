@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
 
+import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.console.figures import HostFigures, JobFigures, SpoolFigures, text_of
 from gateway.model import DestinationState, LedgerGauges
+from gateway.reasons import (
+    DEAD_SECTION,
+    HELD_SECTION,
+    QUARANTINE_SECTION,
+    UNROUTED_SECTION,
+    Dead,
+    Distrusted,
+    Held,
+    Unrouted,
+)
 from gateway.supervisor.child import Child, ChildSpec
 from gateway.supervisor.metrics import SupervisorMetrics
 from gateway.telemetry import registry
@@ -26,6 +38,15 @@ def rows(name: str) -> list[list[str]]:
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", DOCUMENT, re.DOTALL)
     assert found
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in found[1].splitlines()[2:]]
+
+
+def sections() -> dict[str, str]:
+    """Anchor → text of each section of the third level."""
+    parts = re.split(r"^### (.+)\n", DOCUMENT, flags=re.MULTILINE)[1:]
+    return {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-"): re.split(r"^## ", text, flags=re.MULTILINE)[0]
+        for title, text in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def _of_processes() -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
@@ -70,6 +91,24 @@ def test_every_outcome_of_an_association_and_reason_of_readiness_is_told() -> No
         assert f"`{word}`" in DOCUMENT, word
     for word in registry.RELOAD_RESULTS:
         assert f"`{word}`" in DOCUMENT, word
+
+
+@pytest.mark.parametrize(
+    ("table", "reasons"), [("held", Held), ("dead", Dead), ("unrouted", Unrouted), ("quarantined", Distrusted)]
+)
+def test_every_reason_that_something_waits_for_a_person_is_told_of_and_no_other(
+    table: str, reasons: Iterable[StrEnum]
+) -> None:
+    told = [re.sub(r"( \d+ times|: …)$", "", word) for cells in rows(table) for word in re.findall("`(.+?)`", cells[0])]
+    told = [word for word in told if word != "hold"]  # the key of a rule whose words a reason may be
+    assert sorted(told) == sorted(each.value for each in reasons)
+
+
+@pytest.mark.parametrize("anchor", [HELD_SECTION, DEAD_SECTION, UNROUTED_SECTION, QUARANTINE_SECTION])
+def test_each_kind_of_reason_has_a_section_that_says_how_to_see_it_and_what_to_do_and_not_to_do(anchor: str) -> None:
+    text = sections()[anchor]
+    assert "*See it*" in text and "*Don't*" in text
+    assert "*Do*" in text or "| do |" in text
 
 
 def _events() -> dict[str, str]:

@@ -15,10 +15,11 @@ from gateway.ledger import queries
 from gateway.ledger.base import DerivationLease, DerivationResult
 from gateway.ledger.logic import pseudonyms
 from gateway.ledger.logic.moves import pick, stop_picked
-from gateway.ledger.logic.routing import TRANSFORM, derive
+from gateway.ledger.logic.routing import derive
 from gateway.ledger.logic.sessions import require_open
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import AssociationFacts, DeliveryState, Derivation, InstanceLease, PayloadFile, Session
+from gateway.reasons import Held
 
 FORGOTTEN_AT_ONCE = 1_000
 
@@ -103,7 +104,7 @@ def record(
     failed = derive(tx, lease.instance.seq, [made])
     pick(tx, _SQL["pick_waiting"], arguments)
     if failed:
-        stop_picked(tx, DeliveryState.HELD, TRANSFORM, failed[made.chain], now_ms)
+        stop_picked(tx, DeliveryState.HELD, Held.TRANSFORM, failed[made.chain], now_ms)
     else:
         tx.execute(_SQL["become_due"], {"chain": made.chain, "now_ms": now_ms})
     return DerivationResult.RECORDED

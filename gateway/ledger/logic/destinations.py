@@ -10,9 +10,10 @@ from gateway.ledger import queries
 from gateway.ledger.base import DERIVE
 from gateway.ledger.logic import audit
 from gateway.ledger.logic.arrivals import text
-from gateway.ledger.logic.moves import UNCONFIGURED, UNCONFIGURED_REASON, pick, start_picked, stop_picked
+from gateway.ledger.logic.moves import pick, start_picked, stop_picked
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import Breaker, DeliveryState, DestinationState, Owner
+from gateway.reasons import UNCONFIGURED_REASON, Held
 
 SQL = queries.load("destinations")
 
@@ -31,7 +32,7 @@ def sync(tx: Transaction, own: Mapping[str, bool], now_ms: int, home: str) -> tu
         if configured and name not in skip_duplicates:
             tx.execute(SQL["unconfigure"], {"name": name, "now_ms": now_ms})
             pick(tx, SQL["pick_open"], {"name": name})
-            held += stop_picked(tx, DeliveryState.HELD, UNCONFIGURED, UNCONFIGURED_REASON, now_ms)
+            held += stop_picked(tx, DeliveryState.HELD, Held.UNCONFIGURED, UNCONFIGURED_REASON, now_ms)
     for name, skip in skip_duplicates.items():
         before = rows.get(name)
         if before != (True, skip):

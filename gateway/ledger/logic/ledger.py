@@ -70,10 +70,9 @@ from gateway.model import (
     Routing,
     Session,
 )
+from gateway.reasons import Unrouted
 
 T = TypeVar("T")
-
-RECOVERED = "recovered"
 
 
 @contextlib.contextmanager
@@ -186,7 +185,7 @@ class SqlLedger:
 
     def record_recovered(self, arrivals: Sequence[Arrival], now_ms: int) -> int:
         recorded = self._database.write(
-            lambda tx: _arrivals.record(tx, arrivals, InstanceState.HELD, RECOVERED, now_ms)
+            lambda tx: _arrivals.record(tx, arrivals, InstanceState.HELD, Unrouted.RECOVERED.value, now_ms)
         )
         return sum(each.new for each in recorded)
 

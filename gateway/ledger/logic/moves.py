@@ -12,14 +12,9 @@ from typing import Any
 from gateway.ledger import queries
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import DeliveryState, InstanceState
+from gateway.reasons import Held
 
 _SQL = queries.load("moves")
-
-QUARANTINED = "quarantined"  # code of deliveries held because their instance is quarantined
-UNCONFIGURED = "unconfigured"  # code of deliveries held because their destination is
-UNCONFIGURED_REASON = "destination removed from the configuration"
-OVERTAKEN = "overtaken"  # code of deliveries held because they would put an older version after a later one
-OVERTAKEN_REASON = "a later version was delivered before it"
 
 
 def pick(tx: Transaction, insert: str, arguments: Mapping[str, Any]) -> int:
@@ -28,10 +23,10 @@ def pick(tx: Transaction, insert: str, arguments: Mapping[str, Any]) -> int:
     return tx.execute(insert, arguments).rowcount
 
 
-def stop_picked(tx: Transaction, state: DeliveryState, code: str, reason: str, now_ms: int) -> int:
+def stop_picked(tx: Transaction, state: DeliveryState, code: Held, reason: str, now_ms: int) -> int:
     """Picked deliveries → held, dead or cancelled; instances that this settles are settled. Returns how many."""
     moved = _count(tx, state)
-    arguments = {"state": state.value, "code": code, "reason": reason, "now_ms": now_ms}
+    arguments = {"state": state.value, "code": code.value, "reason": reason, "now_ms": now_ms}
     tx.execute(_SQL["stop"], arguments)
     if state is DeliveryState.CANCELLED:
         settled = tx.execute(_SQL["settle_owners"], {"now_ms": now_ms}).rowcount

@@ -31,6 +31,7 @@ from gateway.ledger.logic.routing import derive, insert_delivery
 from gateway.ledger.logic.transaction import Transaction
 from gateway.ledger.logic.which import Which
 from gateway.model import DeliveryState, Derivation, InstanceState
+from gateway.reasons import Held
 
 _SQL = queries.load("operations")
 
@@ -40,7 +41,7 @@ def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms
     wanted, why = Which(which), text(reason)
     claimed = _pick_deliveries(tx, wanted, "that_are_claimed")
     _pick_deliveries(tx, wanted, "that_wait")
-    count = stop_picked(tx, DeliveryState.HELD, "operator", why, now_ms)
+    count = stop_picked(tx, DeliveryState.HELD, Held.OPERATOR, why, now_ms)
     if not wanted.names_deliveries:
         _pick_instances(tx, wanted.instance_itself(), "that_are_received", wanted.arguments)
         count += _move_instances(tx, "hold_instances", InstanceState.HELD, {"reason": why})
@@ -102,7 +103,7 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
     wanted, why = Which(which), text(reason)
     claimed = _pick_deliveries(tx, wanted, "that_are_claimed")
     _pick_deliveries(tx, wanted, "that_are_not_settled")
-    count = stop_picked(tx, DeliveryState.CANCELLED, "operator", why, now_ms)
+    count = stop_picked(tx, DeliveryState.CANCELLED, Held.OPERATOR, why, now_ms)
     deliver_instead(tx, now_ms, unless=wanted.instance_in_any_state(), arguments=wanted.arguments)
     end_waits_for_picked(tx, now_ms)
     if not wanted.names_deliveries:

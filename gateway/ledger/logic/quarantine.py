@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from gateway.ledger import queries
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.duplicates import deliver_instead
-from gateway.ledger.logic.moves import QUARANTINED, pick, stop_picked
+from gateway.ledger.logic.moves import pick, stop_picked
 from gateway.ledger.logic.sessions import is_open
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import DeliveryState, InstanceState, Quarantine, Session
+from gateway.reasons import Held
 
 _SQL = queries.load("routing")
 
@@ -37,7 +38,7 @@ def quarantine(tx: Transaction, session: Session, verdicts: Sequence[Quarantine]
         tx.count_instances((InstanceState.ROUTED if routed else InstanceState.RECEIVED).value, -1)
         if routed:
             pick(tx, _SQL["pick_open_of"], {"seq": seq})
-            stop_picked(tx, DeliveryState.HELD, QUARANTINED, f"quarantined: {reason}", now_ms)
+            stop_picked(tx, DeliveryState.HELD, Held.QUARANTINED, f"quarantined: {reason}", now_ms)
             pick(tx, _SQL["pick_unsettled_of"], {"seq": seq})
             deliver_instead(tx, now_ms)
     return count

@@ -20,7 +20,6 @@ from gateway.ledger import queries
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
 from gateway.ledger.logic import pseudonyms, rules
 from gateway.ledger.logic.arrivals import text
-from gateway.ledger.logic.moves import OVERTAKEN, OVERTAKEN_REASON, UNCONFIGURED, UNCONFIGURED_REASON
 from gateway.ledger.logic.sessions import require_open
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import (
@@ -36,10 +35,10 @@ from gateway.model import (
     Session,
     StudyFacts,
 )
+from gateway.reasons import OVERTAKEN_REASON, UNCONFIGURED_REASON, Held
 
 _SQL = queries.load("routing")
-_HELD_REASONS = {"": "", UNCONFIGURED: UNCONFIGURED_REASON, OVERTAKEN: OVERTAKEN_REASON}
-TRANSFORM = "transform"  # a step failed: held, never sent as it was
+_HELD_REASONS = {"": "", Held.UNCONFIGURED.value: UNCONFIGURED_REASON, Held.OVERTAKEN.value: OVERTAKEN_REASON}
 _NO_RULE = "discarded without a reason"
 
 
@@ -233,10 +232,10 @@ def _deliver(
             arguments = {"destination_key": key, "seq": seq, "first_seq": first_seq, "chains": json.dumps(alike(chain))}
             standing = tx.value(_SQL["standing_delivery"], arguments)
         if standing is None:
-            held = "" if configured else UNCONFIGURED
+            held = "" if configured else Held.UNCONFIGURED.value
             if chain in failed and not held:
-                held = TRANSFORM
-            reason = failed[chain] if held == TRANSFORM else ""
+                held = Held.TRANSFORM.value
+            reason = failed[chain] if held == Held.TRANSFORM else ""
             row = _new_delivery(tx, seq, key, chain, held, routing.priority, first_seq, now_ms, reason)
             batch.deliveries.append(row)
             made.append(name)
@@ -253,7 +252,7 @@ def derive(tx: Transaction, seq: int, derived: Sequence[Derivation]) -> dict[str
         if payload is None:
             tx.execute(_SQL["derive_nothing"], {"seq": seq, "chain": chain})
             if not again:  # else who is to send it finds nothing, and has it made
-                failed[chain] = text(reason) or TRANSFORM
+                failed[chain] = text(reason) or Held.TRANSFORM.value
             continue
         before = tx.value(_SQL["derived_length"], (seq, chain)) or 0
         told = json.dumps([[step.transform, step.number, step.verb, int(step.done)] for step in steps])
