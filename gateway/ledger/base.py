@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from gateway.ledger.trail import TrailLedger
 from gateway.model import (
     Arrival,
     AssociationFacts,
@@ -302,7 +303,7 @@ class AgeBucket:
     count: int
 
 
-class Ledger(Protocol):
+class Ledger(TrailLedger, Protocol):
     """See the module's docstring. All methods may raise `LedgerBusy`, `LedgerDamaged` and `LedgerError`."""
 
     def close(self) -> None:

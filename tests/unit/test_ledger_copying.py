@@ -19,6 +19,7 @@ from gateway.ledger.base import InstanceFilter, Ledger, RuleSet
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.postgres.copying import Copied, copy_ledger, token_in
 from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.trail import TrailHead
 from gateway.model import DeliveryState, InstanceState, Role, StudyFacts
 from tests.contract import test_ledger_derived as derived
 from tests.contract.ledger_scene import Scene, decision
@@ -116,7 +117,10 @@ def everything(path: Path) -> Scene:
     ledger.save_destination("dr", "down", 2.5, "refused", scene.now_ms + 9, scene.now_ms)
     ledger.own_destinations(scene.forwarder, ["dr"])
     scene.arrive("waits")
+    console = scene.session(Role.CONSOLE)
     ledger.void_session(scene.session(Role.RECEIVER).session_id, scene.now_ms)
+    assert ledger.take_untold(console, scene.now_ms, quiet_ms=0, late_ms=0, limit=2) is not None
+    ledger.told(console, "", TrailHead(3, "ab", scene.now_ms))
     return scene
 
 
@@ -139,6 +143,7 @@ def listings(ledger: Ledger, now_ms: int) -> dict[str, object]:
         "revisions": ledger.revisions_of(-1, 1000),
         "chains": ledger.waiting_chains(),
         "history": ledger.history(0, 0, 1000),
+        "trail heads": ledger.trail_heads(),
         "audit": [ledger.audited(action, 100) for action in ("cancel", "pause", "drain")],
         "ages": ledger.queue_ages([60, 3600], now_ms),
         "gauges": ledger.gauges(),

@@ -14,6 +14,7 @@
     operations.py    operators' orders                    audit.py        what was ordered
     pseudonyms.py    what stands behind them, sealed      history.py      what rules can be tried on
     gauges.py        counters                             check.py        self-examination
+    trail.py         what is to be told to the trail      trail_batches.py, trail_methods.py: taken and written
 
 A module's functions work inside a transaction that `SqlLedger` opens for them; none opens its own.
 """

@@ -20,6 +20,7 @@ from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.derivations import turn_to, want
 from gateway.ledger.logic.moves import end_waits, pick, settle
 from gateway.ledger.logic.sessions import is_open, require_open
+from gateway.ledger.logic.trail import count_ended
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import DeliveryLease, DeliveryState, Outcome, PayloadFile, Session
 
@@ -95,6 +96,7 @@ def record(tx: Transaction, session_id: int, outcomes: Sequence[Outcome], now_ms
     if delivered:
         settle(tx, list(delivered.values()), now_ms)
         end_waits(tx, list(delivered), now_ms)
+    count_ended(tx, outcomes, recorded, now_ms)
     return recorded
 
 

@@ -52,6 +52,7 @@ from gateway.ledger.logic import quarantine as _quarantine
 from gateway.ledger.logic import routing as _routing
 from gateway.ledger.logic import rules as _rules
 from gateway.ledger.logic import sessions as _sessions
+from gateway.ledger.logic.trail_methods import TrailMethods
 from gateway.ledger.logic.transaction import Transaction, Turn
 from gateway.model import (
     Arrival,
@@ -121,11 +122,11 @@ class Database(Protocol):
         """Close the connection."""
 
 
-class SqlLedger:
+class SqlLedger(TrailMethods):
     """See `gateway.ledger.base.Ledger`; the docstrings there are the specification."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database: Database = database
 
     def close(self) -> None:
         self._database.close()

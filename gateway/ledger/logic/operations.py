@@ -15,6 +15,7 @@ What the contract leaves open:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from gateway.ledger.logic.derivations import turn_picked_back
 from gateway.ledger.logic.duplicates import deliver_instead
 from gateway.ledger.logic.moves import end_waits_for_picked, pick, route_owners, start_picked, stop_picked
 from gateway.ledger.logic.routing import derive, insert_delivery
+from gateway.ledger.logic.trail import studies_of_picked
 from gateway.ledger.logic.transaction import Transaction
 from gateway.ledger.logic.which import Which
 from gateway.model import DeliveryState, Derivation, InstanceState
@@ -41,11 +43,13 @@ def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms
     wanted, why = Which(which), text(reason)
     claimed = _pick_deliveries(tx, wanted, "that_are_claimed")
     _pick_deliveries(tx, wanted, "that_wait")
+    studies = Counter(studies_of_picked(tx, "deliveries"))
     count = stop_picked(tx, DeliveryState.HELD, Held.OPERATOR, why, now_ms)
     if not wanted.names_deliveries:
         _pick_instances(tx, wanted.instance_itself(), "that_are_received", wanted.arguments)
+        studies.update(studies_of_picked(tx, "instances"))
         count += _move_instances(tx, "hold_instances", InstanceState.HELD, {"reason": why})
-    audit.write(tx, actor, "hold", wanted.as_audited, reason, count, now_ms)
+    audit.write(tx, actor, "hold", wanted.as_audited, reason, count, now_ms, studies)
     return Ordered(count, claimed)
 
 
@@ -54,18 +58,20 @@ def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int, rea
     wanted = Which(which)
     by_name = wanted.names_instances and not wanted.names_deliveries
     count = 0
+    studies: Counter[int] = Counter()
     if not wanted.names_deliveries:
-        count += _receive(tx, wanted, "that_are_held")
+        count += _receive(tx, wanted, "that_are_held", studies)
     if by_name:  # first those with nothing to go back to: what is released below makes its instance routed
-        count += _receive(tx, wanted, "that_are_quarantined")
+        count += _receive(tx, wanted, "that_are_quarantined", studies)
     stopped = "that_are_stopped_and_named" if by_name else "that_are_stopped"
     meant = picked = _pick_deliveries(tx, wanted, stopped)
     if not wanted.names_instances:
         picked = _pick_deliveries(tx, wanted, stopped, "that_no_later_version_overtook")
+    studies.update(studies_of_picked(tx, "deliveries"))
     turn_picked_back(tx)
     count += start_picked(tx, now_ms)
     route_owners(tx, InstanceState.QUARANTINED)
-    audit.write(tx, actor, "release", wanted.as_audited, reason, count, now_ms)
+    audit.write(tx, actor, "release", wanted.as_audited, reason, count, now_ms, studies)
     return Ordered(count, meant - picked)
 
 
@@ -87,6 +93,7 @@ def resend(
             raise LedgerError(f"destination {name!r} is not configured: nothing was sent again")
         keys.append(key)
     _pick_instances(tx, wanted.instance_with_delivery(), "that_can_be_sent", wanted.arguments)
+    studies = studies_of_picked(tx, "instances")
     # From now on there can be two deliveries of one instance to one destination: they have to keep their order.
     tx.execute(_SQL["become_twins_deliveries"])
     tx.execute(_SQL["become_twins_instances"])
@@ -94,7 +101,7 @@ def resend(
     for seq, first_seq in tx.execute(_SQL["picked_to_send"]).fetchall():
         count += _send_again(tx, seq, first_seq, keys, now_ms, in_force)
     filtered = {**wanted.as_audited, "to": list(destinations)}
-    audit.write(tx, actor, "resend", filtered, reason, count, now_ms)
+    audit.write(tx, actor, "resend", filtered, reason, count, now_ms, studies)
     return count
 
 
@@ -103,14 +110,16 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
     wanted, why = Which(which), text(reason)
     claimed = _pick_deliveries(tx, wanted, "that_are_claimed")
     _pick_deliveries(tx, wanted, "that_are_not_settled")
+    studies = Counter(studies_of_picked(tx, "deliveries"))
     count = stop_picked(tx, DeliveryState.CANCELLED, Held.OPERATOR, why, now_ms)
     deliver_instead(tx, now_ms, unless=wanted.instance_in_any_state(), arguments=wanted.arguments)
     end_waits_for_picked(tx, now_ms)
     if not wanted.names_deliveries:
         _pick_instances(tx, wanted.instance_itself(), "that_are_held_or_quarantined", wanted.arguments)
+        studies.update(studies_of_picked(tx, "instances"))
         arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}
         count += _move_instances(tx, "settle_instances", InstanceState.SETTLED, arguments)
-    audit.write(tx, actor, "cancel", wanted.as_audited, reason, count, now_ms)
+    audit.write(tx, actor, "cancel", wanted.as_audited, reason, count, now_ms, studies)
     return Ordered(count, claimed)
 
 
@@ -123,8 +132,9 @@ def _pick_instances(tx: Transaction, which: str, condition: str, arguments: Mapp
     pick(tx, f"{_SQL['pick_instances']} WHERE {which} AND {_SQL[condition]}", arguments)
 
 
-def _receive(tx: Transaction, wanted: Which, condition: str) -> int:
+def _receive(tx: Transaction, wanted: Which, condition: str, studies: Counter[int]) -> int:
     _pick_instances(tx, wanted.instance_itself(), condition, wanted.arguments)
+    studies.update(studies_of_picked(tx, "instances"))
     tx.execute(_SQL["forget_skipped"])  # its new routing says where something stands for it
     return _move_instances(tx, "receive_instances", InstanceState.RECEIVED, {})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.ledger import queries
+from gateway.ledger.logic import trail
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.duplicates import deliver_instead
 from gateway.ledger.logic.moves import pick, stop_picked
@@ -41,4 +42,6 @@ def quarantine(tx: Transaction, session: Session, verdicts: Sequence[Quarantine]
             stop_picked(tx, DeliveryState.HELD, Held.QUARANTINED, f"quarantined: {reason}", now_ms)
             pick(tx, _SQL["pick_unsettled_of"], {"seq": seq})
             deliver_instead(tx, now_ms)
+        else:
+            trail.count_quarantined(tx, seq, now_ms)
     return count

@@ -18,10 +18,11 @@ from typing import Any
 from gateway.dicom.recoding import alike
 from gateway.ledger import queries
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, RETRY_PATIENCE_MS, RoutedInstance
-from gateway.ledger.logic import pseudonyms, rules
+from gateway.ledger.logic import pseudonyms, rules, trail
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.sessions import require_open
 from gateway.ledger.logic.transaction import Transaction
+from gateway.ledger.trail import Movement
 from gateway.model import (
     AssociationFacts,
     Decision,
@@ -111,13 +112,14 @@ def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_m
     for routing, row in zip(once.values(), tx.each(_SQL["leased_by"], leases), strict=True):
         if row is None:
             continue  # the lease is lost: whoever has it now decides
-        seq, first_seq, duplicate = row
+        seq, first_seq, duplicate, *moved = row
         pseudonyms.remember(tx, routing.derived, now_ms)
         names, skipped = _deliver(
             tx, batch, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
         )
         state, reason = _state(routing.decision, names)
-        _finish(tx, batch, seq, routing, state, reason, now_ms)
+        series_key = _finish(tx, batch, seq, routing, state, reason, now_ms)
+        _count_moved(tx, destinations, series_key, moved, names, now_ms)
         if skipped:
             batch.write()
             tx.execute(_SQL["finish_waiting"], {"seq": seq})
@@ -157,6 +159,7 @@ def insert_delivery(
 ) -> int:
     """A new delivery of one of an instance's payloads: ready, or held by the given code. Returns its id."""
     row = _new_delivery(tx, seq, destination_key, chain, held, priority, first_seq, now_ms)
+    trail.count_begun(tx, seq, destination_key, now_ms)
     return int(tx.value(_SQL["insert_delivery"], row))
 
 
@@ -271,12 +274,31 @@ def _state(decision: Decision, destinations: tuple[str, ...]) -> tuple[InstanceS
 
 def _finish(
     tx: Transaction, batch: _Batch, seq: int, routing: Routing, state: InstanceState, reason: str, now_ms: int
-) -> None:
+) -> int:
+    """Returns the key of the series."""
     settled_at_ms = now_ms if state is InstanceState.SETTLED else None
     keys = decision_key(tx, routing.decision), _series_key(tx, routing.study)
     tx.count_decided(keys[0], now_ms)
     number = text(routing.study.instance_number)
     batch.finished.append((state.value, reason, *keys, number, settled_at_ms, seq))
+    return keys[1]
+
+
+def _count_moved(
+    tx: Transaction,
+    destinations: _Destinations,
+    series_key: int,
+    moved: Sequence[Any],
+    names: Sequence[str],
+    now_ms: int,
+) -> None:
+    """Count one instance for the audit trail: in, where this is its first routing, and meant for its destinations."""
+    association_key, sop_class_uid, is_first = moved
+    if is_first:
+        tx.count_transfer((Movement.IN.value, association_key, series_key, 0, sop_class_uid, 0), 1, now_ms)
+    for name in names:
+        key = (Movement.BEGIN.value, association_key, series_key, destinations.get(name)[0], sop_class_uid, 0)
+        tx.count_transfer(key, 1, now_ms)
 
 
 def decision_key(tx: Transaction, decision: Decision) -> int:

@@ -19,6 +19,7 @@ INTERNED_MAX = 8192
 HOUR_MS = 3_600_000
 
 _SQL = queries.load("counters")
+_TRAIL = queries.load("trail")
 
 
 class Turn(Enum):
@@ -28,6 +29,7 @@ class Turn(Enum):
     ARRIVALS = auto()  # those of other turns but ALONE: arrivals come in one order
     BESIDE = auto()  # those of other turns but ALONE; what it touches it locks row by row
     FREE = auto()  # all: it touches rows that are its own
+    TRAIL = auto()  # all but each other: batches for the audit trail are taken one after the other
 
 
 class Cursor(Protocol):
@@ -44,7 +46,16 @@ class Cursor(Protocol):
 class Transaction:
     """One transaction. Parameters are `?` with a sequence, or `:name` with a mapping."""
 
-    __slots__ = ("_decided", "_fresh", "_interned", "_movements", "_spool_bytes", "execute", "executemany")
+    __slots__ = (
+        "_decided",
+        "_fresh",
+        "_interned",
+        "_movements",
+        "_spool_bytes",
+        "_transfers",
+        "execute",
+        "executemany",
+    )
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class Transaction:
         self._movements: dict[tuple[int | None, str], int] = {}
         self._decided: dict[tuple[int, int], int] = {}
         self._spool_bytes = 0
+        self._transfers: dict[tuple[Any, ...], tuple[int, int]] = {}
 
     def count_instances(self, state: str, change: int) -> None:
         """Add to the counter of instances in a state."""
@@ -78,6 +90,11 @@ class Transaction:
     def count_spool_bytes(self, change: int) -> None:
         """Add to the counter of data set bytes in the spool."""
         self._spool_bytes += change
+
+    def count_transfer(self, key: tuple[Any, ...], change: int, now_ms: int) -> None:
+        """Count instances that moved, for the audit trail: (movement, association, series, destination, SOP class,
+        anonymised), with 0 for what there is none of."""
+        self._transfers[key] = (self._transfers.get(key, (0, 0))[0] + change, now_ms)
 
     def intern(self, value: Hashable, find_or_insert: Callable[[], int]) -> int:
         """The key of an immutable row, remembered from the commit on that made or first saw it."""
@@ -120,6 +137,9 @@ class Transaction:
                 self.execute(_SQL["move_delivery_count"], (destination_key, state, change))
         for (hour_ms, decision_key), count in sorted(self._decided.items()):
             self.execute(_SQL["move_decision_count"], (hour_ms, decision_key, count))
+        if self._transfers:
+            counts = sorted(self._transfers.items())
+            self.executemany(_TRAIL["count"], [(*key, n, now_ms, now_ms) for key, (n, now_ms) in counts])
 
     def publish(self) -> None:
         """Remember the keys seen, now that the commit holds."""

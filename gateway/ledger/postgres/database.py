@@ -8,6 +8,7 @@ Many processes write at once (READ COMMITTED), so each transaction says whom it 
     BESIDE     the ledger's lock, shared; then the lock of each destination whose deliveries it claims or concludes,
                and rows, as the logic asks for them
     FREE       nothing
+    TRAIL      the lock of batches for the audit trail
 
 So what is not hot runs as if it were alone, as in SQLite, and of what is hot each pair was thought through:
   - arrivals come in one order, and see each other's twins;
@@ -46,7 +47,7 @@ T = TypeVar("T")
 TRIES = 8
 
 _LOCKS = 0x44474C  # the class of our advisory locks
-_LEDGER, _ARRIVALS = 1, 2
+_LEDGER, _ARRIVALS, _TRAIL = 1, 2, 4  # 3 is the schema's
 _LOCKS_OF_DESTINATIONS = _LOCKS + 1
 _BEGIN = {
     Turn.ALONE: f"BEGIN; SELECT pg_advisory_xact_lock({_LOCKS}, {_LEDGER})",
@@ -54,6 +55,7 @@ _BEGIN = {
     f"SELECT pg_advisory_xact_lock({_LOCKS}, {_ARRIVALS})",
     Turn.BESIDE: f"BEGIN; SELECT pg_advisory_xact_lock_shared({_LOCKS}, {_LEDGER})",
     Turn.FREE: "BEGIN",
+    Turn.TRAIL: f"BEGIN; SELECT pg_advisory_xact_lock({_LOCKS}, {_TRAIL})",
 }
 _FLEETING = "; SET LOCAL synchronous_commit TO off"
 _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

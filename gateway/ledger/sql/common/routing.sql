@@ -15,7 +15,7 @@ SELECT 1 FROM instance WHERE first_seq = ? AND seq < ? AND first_seq IS NOT NULL
 UPDATE instance SET session_id = ?, attempts = attempts + 1 WHERE seq = ?;
 
 -- name: leased_by
-SELECT seq, first_seq, duplicate FROM instance
+SELECT seq, first_seq, duplicate, association_key, sop_class_uid, decision_key IS NULL FROM instance
 WHERE instance_id = :instance_id AND state = 'received' AND session_id = :session_id;
 
 -- name: finish
