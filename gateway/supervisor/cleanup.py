@@ -1,8 +1,10 @@
-"""What is done after a child's death, in threads of its own: the loop only says what, and hears when it is done.
+"""What may take long, in threads of its own: what a child's death asks for, and a reload. The loop only says what, and
+hears when it is done.
 
 A `Lane` does one job at a time, in order. A job that fails goes to the end and comes again when its time is due (1 s,
-doubling to 10 s), so that it holds up no other. There is one lane a kind of work: what is slow in one (the checksums
-of a long adoption) holds up nothing of the other (a session that is voided, so that others take over its leases).
+doubling to 10 s), so that it holds up no other; unless it is one that is not repeated. There is one lane a kind of
+work: what is slow in one (the checksums of a long adoption) holds up nothing of the other (a session that is voided, so
+that others take over its leases).
 
 Called by `gateway.supervisor.loop`.
 """
@@ -21,12 +23,13 @@ RETRY_MIN_S, RETRY_MAX_S = 1.0, 10.0
 class Job:
     """`do` is repeated until it returns; then `done` is called, after each failure `failed`. All in the lane's thread.
 
-    `done` and `failed` must not raise.
+    `done` and `failed` must not raise. Without `repeats`, `do` is called once, and then one of them.
     """
 
     do: Callable[[], None]
     done: Callable[[], None]
     failed: Callable[[Exception], None]
+    repeats: bool = True
     retry_s: float = RETRY_MIN_S
     due_at: float = 0.0
 
@@ -65,11 +68,12 @@ class Lane:
         while (job := self._next()) is not None:
             try:
                 job.do()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and mostly tried again
                 job.failed(error)
-                job.due_at = time.monotonic() + job.retry_s
-                job.retry_s = min(RETRY_MAX_S, job.retry_s * 2)
-                self.add(job)
+                if job.repeats:
+                    job.due_at = time.monotonic() + job.retry_s
+                    job.retry_s = min(RETRY_MAX_S, job.retry_s * 2)
+                    self.add(job)
             else:
                 job.done()
 

@@ -1,9 +1,9 @@
 """The supervisor's loop: one thread, one `select`, no work of its own.
 
-What wakes it up: a signal, the end of a child (pidfd), the first words of a child that starts, a clean-up that is done,
-a metrics scrape, and the next deadline. Beats are not among them: they wait in their sockets and are read together,
-four times in the shortest hang timeout (every 5 s by default), so that an idle host stays idle however many children it
-has.
+What wakes it up: a signal, the end of a child (pidfd), the first words of a child that starts, a clean-up or a reload
+that is done, a metrics scrape, and the next deadline. Beats are not among them: they wait in their sockets and are read
+together, four times in the shortest hang timeout (every 5 s by default), so that an idle host stays idle however many
+children it has.
 
 Rules:
   - **death**: its session is voided and its generation adopted, each in a thread of its own (`cleanup`), and the
@@ -17,8 +17,9 @@ Rules:
     then SIGKILL, before the next role's turn; its listening sockets are closed as it is told, not after: who connects
     while it finishes is refused, and goes to another host, instead of waiting in a queue to be reset. A second
     signal, a second or more after the first, kills what is left;
-  - **reload** (SIGHUP): `hooks.reload` says whether there is something to read; if so the signal is passed on to every
-    child that is ready, and to the others when they are.
+  - **reload** (SIGHUP): `hooks.reload`, in a thread of its own, says whether there is something to read; if so the
+    signal is passed on to every child that is ready, and to the others when they are. However often it comes meanwhile,
+    there is one reload more. A stop waits for none, and after it nothing is passed on.
 
 Children are started from the thread that calls `run`: PDEATHSIG follows the thread that forked.
 """
@@ -33,6 +34,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -58,13 +60,14 @@ class Hooks(Protocol):
         """The process that wrote this generation is dead: adopt its files. As `void`, in another thread."""
 
     def reload(self) -> bool:
-        """SIGHUP came: make ready what the children shall read. False: there is nothing for them. In the loop.
+        """SIGHUP came: make ready what the children shall read. False: there is nothing for them.
 
-        May raise: then nothing is passed on.
+        In a thread that does just this; may block: the children get no signal before it returns. One at a time. A stop
+        may leave it behind, wherever it is. May raise: then nothing is passed on, and it is not called again.
         """
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
-        """Something to log; `trouble` makes it a warning. Called in the loop and in the threads that clean up."""
+        """Something to log; `trouble` makes it a warning. Called in the loop and in its threads."""
 
 
 @dataclass(eq=False, slots=True)
@@ -74,6 +77,14 @@ class _Death:
     child: Child
     starts: int
     left: int = 0
+
+
+class _Reload(Enum):
+    """Whether a reload is under way, and whether another was asked for since it began."""
+
+    NONE = 0
+    RUNS = 1
+    AGAIN = 2
 
 
 class Supervisor:
@@ -101,6 +112,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._cleaned: queue.SimpleQueue[_Death] = queue.SimpleQueue()
+        self._reload = _Reload.NONE
+        self._reloaded: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._metrics = None if run_folder is None else SupervisorMetrics(run_folder, self._children)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +121,7 @@ class Supervisor:
     def run(self) -> int:
         """Run until a signal says stop and every child is gone. Main thread only. Returns 0."""
         with self._signals():
-            self._voiding, self._adopting = Lane("void"), Lane("adopt")
+            self._voiding, self._adopting, self._reloading = Lane("void"), Lane("adopt"), Lane("reload")
             self._selector.register(self._wake_reader, selectors.EVENT_READ, self._woken)
             if self._metrics is not None:
                 self._selector.register(self._metrics.socket, selectors.EVENT_READ, self._metrics.answer)
@@ -160,6 +173,8 @@ class Supervisor:
         lanes = (self._voiding, self._adopting)
         for lane in lanes:
             lane.close()
+        self._reloading.close()
+        self._reloading.join(0)
         patience_ends_at = time.monotonic() + self._hook_patience_s
         for lane in lanes:
             lane.join(patience_ends_at - time.monotonic())
@@ -254,8 +269,7 @@ class Supervisor:
 
         def done() -> None:
             self._cleaned.put(death)
-            with contextlib.suppress(OSError):  # the loop is over
-                self._wake_writer.send(b"\0")
+            self._wake()
 
         def failed(error: Exception) -> None:
             self._hooks.event("clean_up_failed", trouble=True, child=name, work=work, error=type(error).__name__)
@@ -284,7 +298,7 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             for byte in self._wake_reader.recv(1024):
                 if byte == signal.SIGHUP:
-                    self._reload()
+                    self._ask_to_reload()
                 elif byte in (signal.SIGTERM, signal.SIGINT):
                     self._ask_to_stop(signal.Signals(byte))
         while not self._cleaned.empty():
@@ -292,20 +306,46 @@ class Supervisor:
             death.left -= 1
             if death.left == 0 and death.starts == death.child.starts:
                 death.child.cleaning_until = None
+        while not self._reloaded.empty():
+            self._pass_on(self._reloaded.get())
 
-    def _reload(self) -> None:
+    def _wake(self) -> None:
+        """Have the loop look at what came of a job. From a lane's thread."""
+        with contextlib.suppress(OSError):  # the loop is over
+            self._wake_writer.send(b"\0")
+
+    def _ask_to_reload(self) -> None:
         self._hooks.event("reload", trouble=False)
-        try:
-            if not self._hooks.reload():
-                return
-        except Exception as error:  # noqa: BLE001 - a ledger that is busy, a disk that is full: all stays as it was
-            self._hooks.event("reload_failed", trouble=True, error=type(error).__name__)
+        if self._reload is not _Reload.NONE:
+            self._reload = _Reload.AGAIN
+        elif self._stop_asked_at is None:
+            self._begin_reload()
+
+    def _begin_reload(self) -> None:
+        def do() -> None:
+            self._reloaded.put(self._hooks.reload())
+
+        self._reload = _Reload.RUNS
+        self._reloading.add(Job(do, self._wake, self._reload_failed, repeats=False))
+
+    def _reload_failed(self, error: Exception) -> None:
+        """A ledger that is busy, a disk that is full: all stays as it was."""
+        self._hooks.event("reload_failed", trouble=True, error=type(error).__name__)
+        self._reloaded.put(False)
+        self._wake()
+
+    def _pass_on(self, changed: bool) -> None:
+        """A reload is done: have the children read what it found, and begin the one that was asked for meanwhile."""
+        again, self._reload = self._reload is _Reload.AGAIN, _Reload.NONE
+        if self._stop_asked_at is not None:
             return
-        for child in self._children:
+        for child in self._children if changed else ():
             if child.state is ChildState.READY:
                 child.signal(signal.SIGHUP)
             else:
                 child.reload_due = True
+        if again:
+            self._begin_reload()
 
     def _ask_to_stop(self, number: signal.Signals) -> None:
         now = self._clock()

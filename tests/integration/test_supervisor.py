@@ -232,6 +232,40 @@ def test_a_reload_that_fails_leaves_everybody_at_work(host: Host) -> None:
     assert stop(process) == 0
 
 
+def test_a_reload_that_takes_long_holds_up_nobody_and_what_comes_meanwhile_is_one_more(host: Host) -> None:
+    os.mkfifo(host.folder / "reload")
+    worker, silent = ["worker", "stubborn", {**QUICK, "stop_timeout_s": 0.1}], ["console", "hang", QUICK]
+    process = host.start([worker, silent], reload_waits=True)
+    host.wait("ready", 2)
+    process.send_signal(signal.SIGHUP)
+    host.wait("reloading")
+    hung = len(host.journal("child_hangs"))
+    os.kill(host.journal("child", name="worker-0")[0]["pid"], signal.SIGKILL)
+    host.wait("ready", 2, name="worker-0")
+    host.wait("child_hangs", hung + 1, child="console-0")
+    for count in (2, 3):
+        process.send_signal(signal.SIGHUP)
+        host.wait("reload", count)
+    assert len(host.journal("reloading")) == 1 and host.journal("hup", name="worker-0") == []
+    (host.folder / "reload").write_bytes(b"")
+    host.wait("hup", name="worker-0")
+    host.wait("reloading", 2)
+    (host.folder / "reload").write_bytes(b"")
+    host.wait("hup", 2, name="worker-0")
+    assert stop(process) == 0
+    assert len(host.journal("reloading")) == 2
+
+
+def test_a_stop_waits_for_no_reload(host: Host) -> None:
+    os.mkfifo(host.folder / "reload")
+    process = host.start([["worker", "loop", QUICK]], reload_waits=True, patience_s=60.0)
+    host.wait("ready")
+    process.send_signal(signal.SIGHUP)
+    host.wait("reloading")
+    assert stop(process) == 0
+    assert host.journal("over") != [] and host.journal("hup") == []
+
+
 def test_children_die_with_a_killed_supervisor_and_the_next_one_starts(host: Host) -> None:
     first = host.start(FOUR_ROLES, listeners={"main": 0})
     host.wait("ready", 4)
