@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 
 class Role(StrEnum):
-    """What a process does that the supervisor starts."""
+    """What a process does: one that the supervisor starts, or itself while it prepares a host."""
 
     RECEIVER = "receiver"
     WORKER = "worker"
     FORWARDER = "forwarder"
     CONSOLE = "console"
+    SUPERVISOR = "supervisor"
+
+
+STARTED_ROLES = (Role.RECEIVER, Role.WORKER, Role.FORWARDER, Role.CONSOLE)  # by the supervisor
 
 
 class InstanceState(StrEnum):
@@ -105,7 +109,7 @@ class PayloadFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A role's process as the ledger knows it. Leases name a session; a voided session's leases are void."""
+    """A process as the ledger knows it. Leases name a session; a voided session's leases are void."""
 
     session_id: int
     role: Role

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from gateway.app.common import clock_ms, journal_dir, left_behind, shares_ledger
 from gateway.app.home import home_of
-from gateway.app.others import unseen_hosts
+from gateway.app.others import sessions_of_others, unseen_hosts
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, LedgerDamaged, LedgerError, SpoolError
 from gateway.flow.adopt import Adoption, adopt, adopt_at_start
 from gateway.ledger import journal
 from gateway.ledger.base import Ledger, OpenSession
-from gateway.model import InstanceState, Role
+from gateway.model import InstanceState, Role, Session
 from gateway.spool import FoundState, Spool, generations_of, remove_strays, scan, shared
 
 TWIN_LOOK_S = 6.0  # longer than the time between two beats
@@ -56,24 +56,30 @@ def no_ledger(what: str, spool: Spool) -> str:
     )
 
 
-def refuse_twin(ledger: Ledger, config: Config, wait: Callable[[float], object] = time.sleep) -> None:
+def refuse_twin(
+    ledger: Ledger, config: Config, wait: Callable[[float], object] = time.sleep, own: Session | None = None
+) -> None:
     """See that no other machine is this host: by its name, or by a copy of its state folder.
 
     Sessions that should be dead are looked at for TWIN_LOOK_S; after an orderly stop there are none.
+
+    :param own: the session of this start: a start that came later refuses because of it (`gateway.app.claim`).
     :raises AlreadyRunning: one of them beats.
     """
     home = home_of(config.state_dir)
-    before = {each.session.session_id: each for each in _namesakes(ledger, config.host, home)}
+    before = {each.session.session_id: each for each in _namesakes(ledger, config.host, home, own)}
     for _ in range(int(TWIN_LOOK_S / LOOK_STEP_S) if before else 0):
         wait(LOOK_STEP_S)
-        for each in _namesakes(ledger, config.host, home):
+        for each in _namesakes(ledger, config.host, home, own):
             seen = before.get(each.session.session_id)
             if seen is None or each.beats > seen.beats:
                 raise AlreadyRunning(_twin(config, each, home))
 
 
-def _namesakes(ledger: Ledger, host: str, home: str) -> list[OpenSession]:
-    return [each for each in ledger.sessions() if each.home and (each.home == home or each.session.host == host)]
+def _namesakes(ledger: Ledger, host: str, home: str, own: Session | None) -> list[OpenSession]:
+    """Whoever else is this host, but for starts that are not before this one."""
+    same = [each for each in ledger.sessions() if each.home and (each.home == home or each.session.host == host)]
+    return [each for each in same if each.has_role or own is None or each.session.session_id < own.session_id]
 
 
 def _twin(config: Config, other: OpenSession, home: str) -> str:
@@ -91,7 +97,7 @@ def _twin(config: Config, other: OpenSession, home: str) -> str:
 def refuse_unshared_spool(ledger: Ledger, config: Config) -> None:
     """:raises SpoolError: other hosts run on the ledger, and this one says that it has its spool for itself."""
     home = home_of(config.state_dir)
-    others = sorted({each.session.host for each in ledger.sessions() if each.home not in ("", home)})
+    others = sorted({each.session.host for each in sessions_of_others(ledger, home)})
     if others and not config.spool.shared:
         raise SpoolError(
             f"{', '.join(others)} run on the same ledger, and `spool.shared` is false here: each would take what the "
@@ -115,7 +121,7 @@ def refuse_empty_spool(ledger: Ledger, spool: Spool) -> None:
 def refuse_other_spool(ledger: Ledger, spool: Spool, wait: Callable[[float], object] = time.sleep) -> None:
     """:raises SpoolError: other hosts run, and none of them shows itself in this folder: it is another one."""
     for _ in range(SHOW_LOOKS if spool.home else 0):
-        others = {each.session.host for each in ledger.sessions() if each.home not in ("", spool.home)}
+        others = {each.session.host for each in sessions_of_others(ledger, spool.home)}
         if not others or others != set(unseen_hosts(ledger, spool.directory, spool.home)):
             return
         wait(LOOK_STEP_S)  # one that has just opened its session shows itself in a moment
@@ -126,15 +132,18 @@ def refuse_other_spool(ledger: Ledger, spool: Spool, wait: Callable[[float], obj
         )
 
 
-def void_earlier(ledger: Ledger, config: Config) -> None:
-    """Free what the processes of an earlier run of this home held, but for what they had delivered."""
+def void_earlier(ledger: Ledger, config: Config, own: Session | None = None) -> None:
+    """Free what the processes of an earlier run of this home held, but for what they had delivered.
+
+    :param own: the session of this start, which stays. :raises LeaseLost: somebody has ended it: nothing was done.
+    """
     home = home_of(config.state_dir)
     folder = journal_dir(config)
     sessions = journal.sessions(folder)
     found = {session_id: left_behind(config, session_id) for session_id in sessions}
     left = {session_id: each for session_id, each in found.items() if each is not None}
     # A ledger of SQLite may have been moved here from another state folder, with sessions of that home.
-    ledger.void_all(clock_ms(), left, home if shares_ledger(config) else None)
+    ledger.void_all(clock_ms(), left, home if shares_ledger(config) else None, own)
     for session_id in sessions:
         journal.forget(folder, session_id)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.app.broker import require_broker
+from gateway.app.claim import HomeClaim
 from gateway.app.common import (
     SNAPSHOT_VARIABLE,
     clock_ms,
@@ -47,7 +48,7 @@ from gateway.app.keys import KEYS_VARIABLE, fingerprints, read_keys
 from gateway.app.moved import refuse_moved
 from gateway.app.reidentification import PUBLIC_KEY_VARIABLE, name_of, read_public_key
 from gateway.config import Config, load, reloadable_changes
-from gateway.errors import ConfigurationError, LedgerDamaged
+from gateway.errors import ConfigurationError, LeaseLost, LedgerDamaged
 from gateway.flow import adopt
 from gateway.flow.in_force import turn_waiting
 from gateway.flow.reload import is_behind, read_rules, tell_behind, validate_rules
@@ -78,12 +79,15 @@ def run_host(config_path: Path, roles: Sequence[Role], workers: int | None = Non
     config = load(config_path, os.environ)
     lock = StateLock(config.state_dir)
     try:
-        return _run_locked(config, config_path, roles, lock, workers)
+        with closing(HomeClaim(config)) as claim:
+            return _run_locked(config, config_path, roles, lock, claim, workers)
     finally:
         lock.release()
 
 
-def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: StateLock, workers: int | None) -> int:
+def _run_locked(
+    config: Config, config_path: Path, roles: Sequence[Role], lock: StateLock, claim: HomeClaim, workers: int | None
+) -> int:
     run_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
     keys = read_keys(config)
@@ -93,11 +97,12 @@ def _run_locked(config: Config, config_path: Path, roles: Sequence[Role], lock: 
     spool = open_spool(config)
     if not config.spool.shared:
         spool.prepare()
-    _prepare_ledger(config, spool, keys)
+    _prepare_ledger(config, spool, keys, claim)
     sockets = bind_listeners(_addresses(config, roles), activated_sockets())
     counts = process_counts(config) | ({} if workers is None else {Role.WORKER: workers})
     children = _children(config, config_path, roles, sockets, in_force, counts)
-    supervisor = Supervisor(children, HostHooks(config, config_path, spool), lock=lock, run_folder=run_dir(config))
+    hooks = HostHooks(config, config_path, spool, claim)
+    supervisor = Supervisor(children, hooks, lock=lock, run_folder=run_dir(config))
     telemetry.event("gateway_started", roles=[str(role) for role in roles], listeners=list(config.listeners))
     if lacks_console(config, roles):
         telemetry.problem("console_missing", reason=CONSOLE_MISSING)
@@ -124,7 +129,7 @@ def _write_snapshot(config: Config, text: str) -> None:
     fresh.replace(path)
 
 
-def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
+def _prepare_ledger(config: Config, spool: Spool, keys: Keys, claim: HomeClaim) -> None:
     path = ledger_path(config)
     is_shared = shares_ledger(config)
     if not is_shared:
@@ -143,9 +148,10 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
         if is_shared:
             refuse_unshared_spool(ledger, config)
             refuse_empty_spool(ledger, spool)
-            refuse_twin(ledger, config)
+            claim.make(ledger)
+            refuse_twin(ledger, config, own=claim.session)
             refuse_other_spool(ledger, spool)
-        void_earlier(ledger, config)
+        _void_earlier(ledger, config, claim)
         if config.spool.shared:
             spool.prepare(join=True)
         sync_destinations(ledger, config)
@@ -154,8 +160,16 @@ def _prepare_ledger(config: Config, spool: Spool, keys: Keys) -> None:
             telemetry.problem("spool_file_not_removed", file=stray, reason=str(error))
         _store_rules(ledger, config, keys)
         _tell_drained(ledger, config)
+        claim.require(ledger)
     finally:
         ledger.close()
+
+
+def _void_earlier(ledger: Ledger, config: Config, claim: HomeClaim) -> None:
+    try:
+        void_earlier(ledger, config, claim.session)
+    except LeaseLost as error:
+        raise claim.lost() from error
 
 
 def _tell_drained(ledger: Ledger, config: Config) -> None:
@@ -242,7 +256,8 @@ def _children(
 class HostHooks:
     """What the supervisor asks of its owner. Ledgers are opened for each call: calls come from different threads."""
 
-    def __init__(self, config: Config, config_path: Path, spool: Spool) -> None:
+    def __init__(self, config: Config, config_path: Path, spool: Spool, claim: HomeClaim) -> None:
+        self._claim = claim
         self._config = config
         self._config_path = config_path
         self._spool = spool
@@ -262,7 +277,9 @@ class HostHooks:
             adopt.tell(adopt.adopt(self._spool, ledger, [generation], clock_ms()))
 
     def event(self, name: str, *, trouble: bool, **fields: object) -> None:
-        """Log what the supervisor does."""
+        """Log what the supervisor does. With the first role that is ready, which beats, the start's claim is over."""
+        if name == "child_ready":
+            self._claim.end()
         if trouble:
             telemetry.problem(name, None, **fields)
         else:

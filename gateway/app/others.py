@@ -39,7 +39,7 @@ def look_at_others(
     :param home: of this host; "" where it has none yet.
     :raises SpoolError: the folder cannot be looked at.
     """
-    if not any(each.home not in ("", home) for each in ledger.sessions()):
+    if not sessions_of_others(ledger, home):
         return OtherHosts()
     unseen = [] if folder is None else unseen_hosts(ledger, folder, home)
     errors = tuple(
@@ -56,12 +56,16 @@ def look_at_others(
     return OtherHosts(errors, warnings)
 
 
+def sessions_of_others(ledger: Ledger, home: str) -> list[OpenSession]:
+    """The open sessions of roles of other homes."""
+    return [each for each in ledger.sessions() if each.home not in ("", home) and each.has_role]
+
+
 def unseen_hosts(ledger: Ledger, folder: Path, home: str) -> list[str]:
     """The names of other hosts of which no open session shows itself in this folder. :raises SpoolError: see above."""
     others: dict[str, list[OpenSession]] = {}
-    for each in ledger.sessions():
-        if each.home not in ("", home):
-            others.setdefault(each.home, []).append(each)
+    for each in sessions_of_others(ledger, home):
+        others.setdefault(each.home, []).append(each)
     unseen: set[str] = set()
     for other, sessions in others.items():
         try:
@@ -98,4 +102,4 @@ def clock_skews(
 
 
 def _beats(ledger: Ledger, home: str) -> dict[int, OpenSession]:
-    return {each.session.session_id: each for each in ledger.sessions() if each.home not in ("", home)}
+    return {each.session.session_id: each for each in sessions_of_others(ledger, home)}

@@ -71,6 +71,8 @@ def _roles(text: str) -> tuple[Role, ...]:
         roles = tuple(Role(name.strip()) for name in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}: choose from {', '.join(DRAINED_ROLES)}") from None
+    if Role.SUPERVISOR in roles:
+        raise argparse.ArgumentTypeError(f"the supervisor takes no work: choose from {', '.join(DRAINED_ROLES)}")
     if Role.CONSOLE in roles:
         raise argparse.ArgumentTypeError("a console takes no work, and is needed: it cannot be drained")
     return roles

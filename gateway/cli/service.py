@@ -18,7 +18,7 @@ from gateway.cli.common import (
     show_json,
 )
 from gateway.errors import UsageError
-from gateway.model import Role
+from gateway.model import STARTED_ROLES, Role
 
 MAX_WORKERS = 64
 
@@ -38,9 +38,9 @@ def add_commands(commands: Commands) -> None:
     run.add_argument(
         "--roles",
         type=_roles,
-        default=tuple(Role),
+        default=STARTED_ROLES,
         metavar="ROLE,…",
-        help=f"start only these of {', '.join(Role)} (default: all)",
+        help=f"start only these of {', '.join(STARTED_ROLES)} (default: all)",
     )
     worker = add_command(
         commands,
@@ -55,7 +55,7 @@ def add_commands(commands: Commands) -> None:
     add_config(worker)
     worker.add_argument("--count", type=_count, metavar="N", help="how many (default: processes.worker)")
     role = commands.add_parser("_role")  # how the supervisor starts a role; not for people, and not in the help
-    role.add_argument("role", type=Role)
+    role.add_argument("role", type=Role, choices=STARTED_ROLES)
     role.add_argument("index", type=int)
     role.add_argument("--config", type=Path, required=True)
     role.set_defaults(run=_role)
@@ -98,7 +98,9 @@ def _roles(text: str) -> tuple[Role, ...]:
     try:
         roles = tuple(Role(name.strip()) for name in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}: choose from {', '.join(Role)}") from None
+        raise argparse.ArgumentTypeError(f"{error}: choose from {', '.join(STARTED_ROLES)}") from None
+    if Role.SUPERVISOR in roles:
+        raise argparse.ArgumentTypeError(f"the supervisor is always there: choose from {', '.join(STARTED_ROLES)}")
     return roles
 
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from gateway.model import DeliveryState, InstanceState, LedgerGauges, ProcessCount, Role
+from gateway.model import STARTED_ROLES, DeliveryState, InstanceState, LedgerGauges, ProcessCount
 
 _WAITING_STATES = (
     DeliveryState.READY,
@@ -120,7 +120,7 @@ def _host_families(processes: Sequence[ProcessCount]) -> list[Metric]:
     """What the ledger knows of all hosts, whose names are no labels: they come and go."""
     sessions = GaugeMetricFamily("gateway_sessions", "Processes that live, on all hosts.", labels=["role"])
     draining = GaugeMetricFamily("gateway_hosts_draining", "Hosts on which a role drains.", labels=["role"])
-    for role in Role:
+    for role in STARTED_ROLES:
         of_role = [each for each in processes if each.role is role]
         sessions.add_metric([role.value], sum(each.number for each in of_role))
         draining.add_metric([role.value], sum(each.draining for each in of_role))

@@ -102,7 +102,7 @@ def is_behind(ledger: Ledger, revision: str, home: str) -> bool:
     """
     if revision == ledger.current_revision() or revision not in ledger.superseded_rules(EVER_MS):
         return False
-    return any(each.home not in ("", home) for each in ledger.sessions())
+    return any(each.home not in ("", home) and each.has_role for each in ledger.sessions())
 
 
 def tell_behind(folder: Path, host: str, revision: str, in_force: str) -> None:

@@ -78,7 +78,8 @@ class OpenSession:
     """A process that nobody has taken for dead.
 
     `generation` is what a receiver writes in the spool, `home` the id of the state folder it is of; each is "" where a
-    process has none. `beat_at_ms` is the time by the process's own clock, and only good for showing how clocks differ.
+    process has none. A start that is under way has one as supervisor. `beat_at_ms` is the time by the process's own
+    clock, and only good for showing how clocks differ.
     """
 
     session: Session
@@ -86,6 +87,11 @@ class OpenSession:
     home: str
     beats: int
     beat_at_ms: int
+
+    @property
+    def has_role(self) -> bool:
+        """It does work. False of a start that is under way: it may yet be refused."""
+        return self.session.role is not Role.SUPERVISOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +322,8 @@ class Ledger(TrailLedger, Protocol):
     ) -> Session:
         """Register a process. Its `session_id` is never used again.
 
+        Those of supervisors come one after the other: whoever has opened one sees all that have lower numbers.
+
         :param generation: of a receiver: what it writes in the spool is known to be dead only when this session is.
         :param home: the id of the state folder that the process is of.
         """
@@ -350,12 +358,15 @@ class Ledger(TrailLedger, Protocol):
     def unknown_generations(self, generations: Iterable[str]) -> set[str]:
         """Those of the generations that no session has ever named."""
 
-    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
+    def void_all(
+        self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None, own: Session | None = None
+    ) -> Voided:
         """Void open sessions: a supervisor has just started, and the state lock it holds proves them all dead.
 
         :param left: by session id, as for `void_session`.
         :param home: void those of this home only, and those that name none; None: all, whatever home they name, for a
             ledger that only the holder of this lock can open (it may have been moved here from another state folder).
+        :param own: the supervisor's own session, which stays open. Raises `LeaseLost` where it is not: nothing is done.
         """
 
     # ── arrivals ──────────────────────────────────────────────────────────────────────────────────────────────

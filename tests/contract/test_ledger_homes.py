@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gateway.errors import LeaseLost
 from gateway.ledger.base import Voided
 from gateway.model import Role, Session
 from tests.contract.ledger_scene import Scene, decision
@@ -44,6 +47,18 @@ def test_a_start_on_a_shared_ledger_ends_what_is_of_its_home_or_of_none(scene: S
     assert [each.session for each in scene.ledger.sessions()] == [theirs]
     assert scene.ledger.void_all(6, {}) == Voided(instances=0, deliveries=1)
     assert scene.ledger.sessions() == []
+
+
+def test_a_start_ends_another_of_its_home_but_not_itself_and_nothing_once_it_was_ended(scene: Scene) -> None:
+    first, second = opened(scene, Role.SUPERVISOR, HERE), opened(scene, Role.SUPERVISOR, HERE)
+    theirs = opened(scene, Role.SUPERVISOR, THERE)
+    scene.ledger.void_all(5, {}, HERE, first)
+    worker = opened(scene, Role.WORKER, HERE)
+    with pytest.raises(LeaseLost):
+        scene.ledger.void_all(6, {}, HERE, second)
+    open_now = [each for each in scene.ledger.sessions() if each.home]
+    assert [each.session for each in open_now] == [first, theirs, worker]
+    assert [each.has_role for each in open_now] == [False, False, True]
 
 
 def test_a_home_knows_the_generations_of_its_receivers_that_are_dead(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.model import Role
+from gateway.model import STARTED_ROLES, Role
 from tests.integration.cli_site import Site, running_site
 
 
@@ -29,7 +29,7 @@ def ledger_of(site: Site) -> Iterator[SqliteLedger]:
 
 def test_hosts_lists_every_process_and_what_it_serves(site: Site) -> None:
     rows = site.json("hosts")["processes"]
-    assert sorted(row["role"] for row in rows) == sorted(map(str, Role))
+    assert sorted(row["role"] for row in rows) == sorted(map(str, STARTED_ROLES))
     assert {row["pid"] for row in rows} == {pid for pids in site.gateway.roles().values() for pid in pids}
     assert {row["is"] for row in rows} == {"working"}
     assert all(0 <= row["last_beat_age_s"] < 60 for row in rows)
@@ -48,6 +48,7 @@ def test_hosts_lists_every_process_and_what_it_serves(site: Site) -> None:
         (("nowhere",), "there is no host 'nowhere' (there are: "),
         (("nowhere", "--roles", "console"), "it cannot be drained"),
         (("nowhere", "--roles", "sweeper"), "choose from receiver, worker, forwarder"),
+        (("nowhere", "--roles", "supervisor"), "choose from receiver, worker, forwarder"),
         (("nowhere", "--undo", "--wait"), "--wait is for draining"),
     ],
 )

@@ -26,11 +26,11 @@ from gateway.app.homes import (
 )
 from gateway.app.others import clock_skews, look_at_others, unseen_hosts
 from gateway.config import Config, load
-from gateway.errors import AlreadyRunning, LedgerDamaged, SpoolError
+from gateway.errors import AlreadyRunning, LeaseLost, LedgerDamaged, SpoolError
 from gateway.flow.adopt import Leftovers, adopt_of_others
 from gateway.ledger.journal import OutcomeJournal
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.model import DeliveryLease, DeliveryState, Outcome, Role
+from gateway.model import DeliveryLease, DeliveryState, Outcome, Role, Session
 from gateway.spool import Spool, derive
 from tests.contract.ledger_scene import Scene, arrival
 from tests.unit.spool_kit import make_intake, make_meta, store
@@ -212,6 +212,40 @@ def test_a_copy_of_a_state_folder_is_found_by_what_beats(hosts: Hosts) -> None:
     session = register(replace(hosts.here, host="copy"), hosts.ledger, Role.WORKER)
     with pytest.raises(AlreadyRunning, match="copy of this state folder"):
         refuse_twin(hosts.ledger, hosts.here, lambda _: hosts.ledger.beat(session, 7))
+
+
+def start_of(hosts: Hosts, config: Config) -> Session:
+    return hosts.ledger.open_session(Role.SUPERVISOR, config.host, 1, 1, "", home_of(config.state_dir))
+
+
+@pytest.mark.parametrize(("host", "said"), [("copy", "copy of this state folder"), ("here", "called 'here' too")])
+def test_of_two_starts_at_once_the_later_one_refuses(hosts: Hosts, host: str, said: str) -> None:
+    twin = replace(hosts.here if host == "copy" else hosts.there, host=host)
+    first, second = start_of(hosts, hosts.here), start_of(hosts, twin)
+    waited: list[float] = []
+    refuse_twin(hosts.ledger, hosts.here, waited.append, first)
+    assert waited == []
+    with pytest.raises(AlreadyRunning, match=said):
+        refuse_twin(hosts.ledger, twin, lambda _: hosts.ledger.beat(first, 7), second)
+    refuse_twin(hosts.ledger, twin, waited.append, second)
+    assert waited != [], "the first one is dead"
+
+
+def test_a_start_that_another_took_for_dead_touches_nothing(hosts: Hosts) -> None:
+    first, second = start_of(hosts, hosts.here), start_of(hosts, hosts.here)
+    void_earlier(hosts.ledger, hosts.here, second)
+    role = register(hosts.here, hosts.ledger, Role.RECEIVER, MINE)
+    with pytest.raises(LeaseLost):
+        void_earlier(hosts.ledger, hosts.here, first)
+    assert [each.session for each in hosts.ledger.sessions()] == [second, role]
+
+
+def test_a_start_that_is_under_way_is_no_host_that_runs(hosts: Hosts, tmp_path: Path) -> None:
+    start_of(hosts, hosts.there)
+    elsewhere = Spool(tmp_path / "elsewhere", 0, 0, hosts.home)
+    refuse_other_spool(hosts.ledger, elsewhere)
+    refuse_unshared_spool(hosts.ledger, replace(hosts.here, spool=replace(hosts.here.spool, shared=False)))
+    assert unseen_hosts(hosts.ledger, hosts.spool.directory, hosts.home) == []
 
 
 def test_a_start_after_an_orderly_stop_waits_for_nobody(hosts: Hosts) -> None:

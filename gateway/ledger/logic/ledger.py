@@ -139,7 +139,7 @@ class SqlLedger(TrailMethods):
         return self._database.write(
             lambda tx: _sessions.open_session(tx, role, host, pid, now_ms, generation, home),
             durable=True,
-            turn=Turn.FREE,
+            turn=Turn.ALONE if role is Role.SUPERVISOR else Turn.FREE,
         )
 
     def sessions(self) -> list[OpenSession]:
@@ -168,12 +168,16 @@ class SqlLedger(TrailMethods):
 
         return self._database.write(void)
 
-    def void_all(self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None) -> Voided:
+    def void_all(
+        self, now_ms: int, left: Mapping[int, LeftBehind], home: str | None = None, own: Session | None = None
+    ) -> Voided:
         def void(tx: Transaction) -> Voided:
+            if own is not None:
+                _sessions.require_open(tx, own)
             for session_id, each in left.items():
                 if _sessions.opened_at(tx, session_id) == each.opened_at_ms:
                     _deliveries.record(tx, session_id, each.delivered, now_ms)
-            return _sessions.void_all(tx, now_ms, home)
+            return _sessions.void_all(tx, now_ms, home, own)
 
         return self._database.write(void)
 

@@ -92,8 +92,9 @@ def unknown_generations(tx: Transaction, generations: Iterable[str]) -> set[str]
     return {each for each in generations if tx.value(_SQL["knows_generation"], (each,)) is None}
 
 
-def void_all(tx: Transaction, now_ms: int, home: str | None) -> Voided:
+def void_all(tx: Transaction, now_ms: int, home: str | None, own: Session | None) -> Voided:
     """See `Ledger.void_all`. Whatever host a session names: the machine may have another name since."""
-    dead = [each for each in open_sessions(tx) if home is None or each.home in ("", home)]
+    ours = [each for each in open_sessions(tx) if home is None or each.home in ("", home)]
+    dead = [each for each in ours if own is None or each.session.session_id != own.session_id]
     voided = [void(tx, each.session.session_id, now_ms) for each in dead]
     return Voided(sum(each.instances for each in voided), sum(each.deliveries for each in voided))
