@@ -1,7 +1,8 @@
-"""Redis in the composition root: looked at before a start, told of by telemetry, given to the workers."""
+"""Redis in the composition root: looked at before a start and each minute, told of, and given to the workers."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.work.rq_worker import RouteWorkers
 
 TELL_S = 1.0  # between two lines about refused jobs
+EVICTS_LOOK_S = 60.0
 
 
 def require_broker(config: Config) -> None:
@@ -52,6 +54,20 @@ def look_at_broker(config: Config) -> Broker | None:
     from gateway.work.redis_look import look
 
     return look(parse(config.queue.url))
+
+
+async def watch_broker(config: Config, every_s: float = EVICTS_LOOK_S) -> None:
+    """Say when Redis begins to throw wake-ups away, which refuses the next start, and when it no longer does; until
+    cancelled. The host stays ready: what a lost wake-up was about is found in the ledger seconds later.
+    """
+    from gateway.work.redis_look import evicts
+
+    address = parse(config.queue.url)
+    while True:
+        found = await asyncio.to_thread(evicts, address)
+        if found is not None:
+            telemetry.redis_evicts(reason=found)
+        await asyncio.sleep(every_s)
 
 
 def redis_told(link: str, why: str) -> None:

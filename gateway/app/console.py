@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.app.beat import LedgerBeat
+from gateway.app.broker import watch_broker
 from gateway.app.common import (
     Process,
     Signals,
@@ -45,6 +46,7 @@ from gateway.model import Role
 from gateway.rules.plan import Plan
 from gateway.spool import Spool
 from gateway.work.base import Stage
+from gateway.work.redis_url import is_redis
 
 
 def main(index: int, config_path: Path) -> int:
@@ -119,6 +121,8 @@ async def _serve(process: Process) -> None:
             tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
             process.control.start_beating(tasks, telemetry.loop_late),
         ]
+        if is_redis(config.queue.url):
+            serving.append(tasks.create_task(watch_broker(config), name="broker"))
         if shares_ledger(config):
             serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
             serving.append(tasks.create_task(keep_configured(ledger), name="own destinations"))

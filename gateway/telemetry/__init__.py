@@ -33,6 +33,7 @@ from gateway.telemetry.hosts import (
     job_refused,
     ledger_committed,
     loop_late,
+    redis_evicts,
     redis_link,
     taken_for_dead,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "problem",
     "purged",
     "quarantined",
+    "redis_evicts",
     "redis_link",
     "rules_reloaded",
     "serve_metrics",

@@ -10,6 +10,8 @@ from gateway.telemetry.lines import event, problem
 from gateway.telemetry.log import escape
 from gateway.telemetry.registry import one_of, series
 
+_redis_evicts = False
+
 
 def taken_for_dead(*, host: str, role: str, pid: int, silent_s: float, instances: int, deliveries: int) -> None:
     """A process of another host was heard of no more: its session is voided, and others have what it held."""
@@ -55,6 +57,18 @@ def redis_link(*, link: str, up: bool, reason: str = "") -> None:
         event("redis_found", link=link)
     else:
         problem("redis_lost", link=link, reason=reason)
+
+
+def redis_evicts(*, reason: str) -> None:
+    """Redis throws away what is in it when it is full (`reason` says by which setting), or does not (""). A line only
+    when that changes."""
+    global _redis_evicts
+    before, _redis_evicts = _redis_evicts, bool(reason)
+    registry.redis_evicts.set(int(_redis_evicts))
+    if _redis_evicts and not before:
+        problem("redis_evicts", reason=reason)
+    elif before and not _redis_evicts:
+        event("redis_keeps")
 
 
 def job_done() -> None:

@@ -160,6 +160,7 @@ rules_refused = _gauge("rules_refused", "1 while the rule files of this host are
 jobs = _counter("jobs_total", "Jobs of RQ that this worker ran.")
 jobs_refused = _counter("jobs_refused_total", "Jobs in Redis that were none of ours, and were not run.", "reason")
 redis_up = _gauge("redis_up", "1 while this connection of a process to Redis is there.", "link")
+redis_evicts = _gauge("redis_evicts", "1 while Redis throws away what is in it when it is full.")
 not_ready = _gauge("not_ready", "1 while this keeps the host from being ready.", "reason")
 problems = _counter("problems_total", "Log lines of level warning or error.")
 log_lines_lost = _counter("log_lines_lost_total", "Log lines that could not be written.")

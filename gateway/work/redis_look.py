@@ -72,6 +72,18 @@ def look(address: RedisAddress) -> Broker:
         return Broker(away=f"Redis (queue.url): {reason(error)}")
 
 
+def evicts(address: RedisAddress) -> str | None:
+    """Whether it throws keys away when it is full, in words; "" where it does not, None where it does not say.
+
+    One command: for who looks again now and then. Raises nothing of what is wrong with it.
+    """
+    try:
+        with contextlib.closing(connect(address)) as client:
+            return _evicts(client.info("memory"))
+    except (*TROUBLE, NoPermissionError):
+        return None
+
+
 def _examine(client: Client) -> Broker:
     lacking = _lacking(client)
     errors = []

@@ -76,6 +76,17 @@ def test_a_redis_that_evicts_is_refused(tmp_path: Path, archive: OurArchive, wor
     assert "its maxmemory-policy is allkeys-lru" in said.stderr and "set maxmemory-policy noeviction" in said.stderr
 
 
+def test_a_redis_that_begins_to_evict_is_told_of_while_the_gateway_runs(tmp_path: Path, archive: OurArchive) -> None:
+    with RedisServer() as server, GatewayProcess(site(tmp_path, archive, server.url())) as gateway:
+        assert gateway.metric("gateway_redis_evicts") == 0
+        server.set("maxmemory-policy", "allkeys-lru")
+        gateway.wait_replaced("console", gateway.kill_role("console"))  # which looks at once, and then each minute
+        gateway.wait_ready()
+        wait_until(lambda: gateway.metric("gateway_redis_evicts") == 1, 30, gateway.log)
+        (line,) = gateway.log_lines(event="redis_evicts")
+        assert "its maxmemory-policy is allkeys-lru" in line["reason"]
+
+
 @pytest.mark.parametrize("words", [("check",), ("run",)], ids=" ".join)
 def test_a_url_that_is_wrong_is_refused_without_a_word_of_it(
     tmp_path: Path, archive: OurArchive, words: tuple[str, ...]

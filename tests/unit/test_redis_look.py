@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.work.broker import Broker
-from gateway.work.redis_look import COMMANDS, look
+from gateway.work.redis_look import COMMANDS, evicts, look
 from gateway.work.redis_url import connect, parse
 from gateway.work.rq_jobs import RouteQueue, enqueue
 from gateway.work.rq_worker import RouteWorkers
@@ -131,3 +131,15 @@ def test_sentinels_lead_to_the_master_also_after_a_fail_over() -> None:
         assert client.set("rq:a", "2"), "the old client too"
         client.close()
     assert "no Sentinel knows its master" in look(parse(sentinels.url())).away
+
+
+def test_one_that_begins_to_evict_is_seen_at_the_next_look() -> None:
+    with redis(user="gateway", rules=acl_line()) as server:
+        assert evicts(parse(server.url())) == "", "by the rights that the document has"
+    with redis() as server:
+        address = parse(server.url())
+        server.set("maxmemory-policy", "allkeys-lru")
+        assert "maxmemory-policy is allkeys-lru" in (evicts(address) or "")
+        server.set("maxmemory-policy", "noeviction")
+        assert evicts(address) == ""
+    assert evicts(address) is None, "it is away, which others tell"

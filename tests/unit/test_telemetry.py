@@ -260,6 +260,12 @@ def test_readiness_is_told_once_a_change(lines: io.BytesIO) -> None:
     assert [line["event"] for line in said(lines)[2:]] == ["spool_low", "not_ready", "spool_has_room", "ready_again"]
 
 
+def test_a_redis_that_evicts_is_told_of_once_a_change(lines: io.BytesIO) -> None:
+    for reason in ("its policy", "its policy", "", ""):
+        telemetry.redis_evicts(reason=reason)
+    assert [line["event"] for line in said(lines)] == ["redis_evicts", "redis_keeps"]
+
+
 def test_lines_go_to_standard_error_alone() -> None:
     script = "from gateway import telemetry; telemetry.configure('w-0', format='auto'); telemetry.event('hello', n=1)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
