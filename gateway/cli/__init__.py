@@ -31,6 +31,7 @@ MODULES = {
     "hosts": ("hosts", "drain"),
     "reidentify": ("reidentify",),
     "ledger": ("ledger",),
+    "users": ("user", "token"),
 }
 
 
