@@ -27,6 +27,7 @@ from gateway.app.common import (
     work_queue,
 )
 from gateway.app.configured import keep_configured
+from gateway.app.door import open_door
 from gateway.app.figures import look_at_jobs, spool_figures
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
@@ -107,6 +108,7 @@ async def _serve(process: Process) -> None:
         wake=queue.notify,
         keys=keys,
         config_path=process.config_path,
+        door=open_door(config),
     )
     apps = [
         (site(context), sockets["http-console"]),

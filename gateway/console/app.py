@@ -5,8 +5,7 @@
               /version   name and version; nowhere else is the version told
     metrics   /metrics   the whole host (see `gateway.console.metrics`)
 
-Only GET and HEAD. No cookies, no forms, no request bodies, no patient data, security headers on every answer; an error
-is a bare 500, and its kind goes to the log.
+Security headers on every answer; an error is a bare 500, and its kind goes to the log.
 
 uvicorn serves sockets that the supervisor has bound. It is started and stopped through its parts, because its own main
 loop wakes up ten times a second and takes the process's signal handlers.
@@ -29,6 +28,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway import __version__, telemetry
 from gateway.console.access.guard import public
+from gateway.console.headers import AnswerHeaders, of_numbers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,14 +37,7 @@ METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CONNECTION_LIMIT = 64
 REQUEST_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3
-_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
+READING = ("GET", "HEAD")
 
 
 def health_routes(reasons_not_ready: Callable[[], Awaitable[Sequence[str]]]) -> list[Route]:
@@ -78,21 +71,26 @@ def metrics_app(exposition: Callable[[], Awaitable[bytes]]) -> ASGIApp:
 class Guard:
     """Around an application: methods, security headers, and errors without a word about what they were."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, methods: Sequence[str] = READING, headers: AnswerHeaders = of_numbers) -> None:
         self._app = app
+        self._methods = methods
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
+        headers = self._headers(scope)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+                own = [(name, value) for name, value in message["headers"] if name.lower() not in headers]
+                message = {**message, "headers": [*own, *headers.items()]}
             await send(message)
 
-        if scope["method"] not in ("GET", "HEAD"):
-            refusal = PlainTextResponse("method not allowed\n", status_code=405, headers={"allow": "GET, HEAD"})
+        if scope["method"] not in self._methods:
+            allowed = {"allow": ", ".join(self._methods)}
+            refusal = PlainTextResponse("method not allowed\n", status_code=405, headers=allowed)
             await refusal(scope, receive, send_guarded)
             return
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.config import Config
+    from gateway.console.access.door import Door
     from gateway.console.metrics import HostMetrics
     from gateway.ledger.thread import LedgerThread
     from gateway.spool import Spool
@@ -27,6 +28,7 @@ class Context:
     :ivar wake: wakes a stage up, after an order.
     :ivar keys: what rules need to be loaded with (`gateway.app.keys`).
     :ivar config_path: gateway.yaml.
+    :ivar door: who somebody is, users and their tokens.
     """
 
     config: Callable[[], Config]
@@ -38,3 +40,4 @@ class Context:
     wake: Callable[[Stage], None]
     keys: Keys
     config_path: Path
+    door: Door

@@ -6,44 +6,69 @@
     /api/v1                    `gateway.console.api`
     everything else            `gateway.console.pages`
 
-Each route says what right it asks for (`gateway.console.access.guard`), or the application is not built.
+A request passes, in this order: security headers (`Guard`), proxies and the host's name (`Front`), who asks
+(`Identity`), the route with its right (`gateway.console.access.guard`). A route that does not say what it asks for has
+the application not built.
 """
 
 from __future__ import annotations
 
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from gateway.console.access.entrance import entrance_routes
+from gateway.console.access.front import Front
 from gateway.console.access.guard import Guarded, guarded, public
+from gateway.console.access.identity import Identity
 from gateway.console.api import api_app
 from gateway.console.app import Guard, health_routes
-from gateway.console.pages import page_routes
+from gateway.console.headers import of_pages
+from gateway.console.pages import page_routes, renderer_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from gateway.console.context import Context
+    from gateway.console.pages.render import Renderer
 
 STATIC = Path(__file__).parent / "static"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def site(context: Context) -> ASGIApp:
     """The application. :raises UndeclaredRoute: a route does not say what it asks for."""
     app, _ = built(context)
-    return Guard(app)
+    settings = context.config().console
+    named = (settings.host, *settings.host_names)
+    return Guard(Front(Identity(app, context.door), named, settings.proxies, context.door.tell), METHODS, of_pages)
 
 
 def built(context: Context) -> tuple[Starlette, list[Guarded]]:
     """The application without what stands before it, and all its routes."""
+    renderer = renderer_of(context)
     routes = [
         *health_routes(context.host.reasons_not_ready),
+        *entrance_routes(context.door, renderer, sign_on=context.config().console.oidc is not None),
         Mount("/api/v1", api_app(context)),
         Mount("/static", public(StaticFiles(directory=STATIC)), name="static"),
         *page_routes(context),
     ]
     found = guarded(routes)
-    return Starlette(routes=routes), found
+    refuse = partial(_refuse, renderer)
+    return Starlette(routes=routes, exception_handlers={HTTPException: refuse}), found
+
+
+async def _refuse(renderer: Renderer, request: Request, error: Exception) -> Response:
+    """An error page, in the words of the error: they are ours, and name no value."""
+    refused = error if isinstance(error, HTTPException) else HTTPException(500)
+    title = HTTPStatus(refused.status_code).phrase
+    return await renderer.problem(request, refused.status_code, title, refused.detail, refused.headers)

@@ -25,6 +25,7 @@ from typing import BinaryIO
 from gateway.telemetry import log, registry
 from gateway.telemetry.associations import association_accepted, association_closed, association_rejected
 from gateway.telemetry.delivering import delivery_outcome, destination_changed, destination_given_up, window
+from gateway.telemetry.door import access, access_counted
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.telemetry.hosts import (
     audit_syslog_behind,
@@ -61,6 +62,8 @@ from gateway.telemetry.routing import (
 )
 
 __all__ = [
+    "access",
+    "access_counted",
     "adopted",
     "association_accepted",
     "association_closed",

@@ -39,7 +39,8 @@ class _As:
         self._app, self._person = app, person
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app({**scope, "state": {"person": self._person}}, receive, send)
+        state = {"person": self._person, "session": None, "address": "192.0.2.1", "tell": lambda access: None}
+        await self._app({**scope, "state": state}, receive, send)
 
 
 def api() -> FastAPI:

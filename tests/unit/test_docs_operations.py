@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.console.access.told import AccessEvent
 from gateway.console.figures import HostFigures, JobFigures, SpoolFigures, text_of
 from gateway.model import DestinationState, LedgerGauges
 from gateway.reasons import (
@@ -126,6 +127,7 @@ def _events() -> dict[str, str]:
                     found[words[0]] = "warning" if trouble is not False and "trouble" in ast.dump(node) else "info"
                 elif name == "emit" and len(words) == 2 and words[0] in LEVELS:
                     found[words[1]] = words[0]
+    found |= {f"console_{event}": "info" if event.is_good else "warning" for event in AccessEvent}
     # Made of two words at run time.
     return found | {"delivery_held": "warning", "delivery_dead": "warning", "library_message": "warning"}
 

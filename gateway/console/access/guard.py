@@ -11,7 +11,9 @@ whose route class asks before FastAPI looks at parameters or body. A route that 
 `guarded` raise, and the application is not built.
 
 Who asks is in `request.state.person` (a `Person`, or None), put there by `gateway.console.access.identity`. Nobody:
-a page answers with the way to /login, the API with 401. Somebody without the right: 403.
+a page answers with the way to /login, the API with 401. Somebody without the right: 403. A request that changes
+something must be no other site's (`gateway.console.access.csrf`), and its body no larger than the route says. A page
+finds the fields of its form in `request.state.form`; forms are never written to a file.
 """
 
 from __future__ import annotations
@@ -23,25 +25,33 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from gateway.console.access.roles import Person, Right
+from gateway.console.access.body import NO_FORM, bounded, read_body, read_form, replayed
+from gateway.console.access.csrf import FIELD, HEADER, SAFE, comes_from_elsewhere
+from gateway.console.access.roles import How, Person, Right
+from gateway.console.access.told import Access, AccessEvent
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from gateway.console.access.sessions import Session
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+BODY_BYTES = 1 << 20
 _MARK = "__asks_for__"
 
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What a route asks for; no right: anybody may have it."""
+    """What a route asks for; no right: anybody may have it. `body_bytes` is how large a body it takes."""
 
     right: Right | None
+    body_bytes: int = BODY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +67,19 @@ class UndeclaredRoute(TypeError):
     """A route that does not say what it asks for: a bug, found when the application is built."""
 
 
-def needs(right: Right) -> Callable[[Endpoint], Endpoint]:
-    """Declare that an endpoint asks for a right."""
+def needs(right: Right, body_bytes: int = BODY_BYTES) -> Callable[[Endpoint], Endpoint]:
+    """Declare that an endpoint asks for a right, and how large a body it takes."""
 
     def declare(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _MARK, Asks(right))
+        setattr(endpoint, _MARK, Asks(right, body_bytes))
         return endpoint
 
     return declare
 
 
-def public(endpoint: Endpoint) -> Endpoint:
+def public(endpoint: Endpoint, body_bytes: int = BODY_BYTES) -> Endpoint:
     """Declare that an endpoint, or a mounted application, is for anybody."""
-    setattr(endpoint, _MARK, Asks(None))
+    setattr(endpoint, _MARK, Asks(None, body_bytes))
     return endpoint
 
 
@@ -98,7 +108,10 @@ class GuardedRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def guarded_handler(request: Request) -> Response:
-            return _refusal(request, self.asks) or await handler(request)
+            check(request, self.asks)
+            check_csrf(request, NO_FORM)
+            receive = bounded(request.receive, request.headers, self.asks.body_bytes)
+            return await handler(Request(request.scope, receive))
 
         return guarded_handler
 
@@ -154,28 +167,79 @@ class _Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        refusal = _refusal(Request(scope, receive), self._asks)
-        await (refusal or self._app)(scope, receive, send)
+        request = Request(scope, receive)
+        try:
+            check(request, self._asks)
+        except NobodyAsks as error:
+            if error.way is None:
+                raise
+            await error.way(scope, receive, send)
+            return
+        if request.method not in SAFE:
+            body = await read_body(bounded(receive, request.headers, self._asks.body_bytes))
+            request.state.form = await read_form(request.headers, body)
+            check_csrf(request, request.state.form)
+            receive = replayed(body, receive)
+        await self._app(scope, receive, send)
 
 
-def _refusal(request: Request, asks: Asks) -> Response | None:
-    """None where the request may go on. :raises HTTPException: 401 (of the API) or 403."""
+class NobodyAsks(HTTPException):
+    """Nobody asks for what only somebody may have. `way` is where a browser goes instead; None: it is the API's."""
+
+    def __init__(self, way: Response | None) -> None:
+        super().__init__(401, "log in, or show an API token", {"WWW-Authenticate": 'Bearer realm="gateway"'})
+        self.way = way
+
+
+def check(request: Request, asks: Asks) -> None:
+    """Let a request pass that comes from no other site, by somebody who has the right.
+
+    :raises NobodyAsks: nobody is known. HTTPException: 403.
+    """
+    person: Person | None = request.state.person
+    if request.method not in SAFE and (person is None or person.how is not How.TOKEN):
+        elsewhere = comes_from_elsewhere(request.headers)
+        if elsewhere:
+            _tell(request, AccessEvent.CROSS_SITE, elsewhere)
+            raise HTTPException(
+                403, "this request was sent by a page of another site, or through a proxy that changes Host"
+            )
     if asks.right is None:
-        return None
-    person: Person | None = getattr(request.state, "person", None)
+        return
     if person is None:
-        if request.url.path.startswith("/api/"):
-            raise HTTPException(401, "log in, or show an API token", {"WWW-Authenticate": 'Bearer realm="gateway"'})
-        return _to_login(request)
+        raise NobodyAsks(None if request.scope["path"].startswith("/api/") else _to_login(request))
     if not person.may(asks.right):
+        _tell(request, AccessEvent.FORBIDDEN, asks.right)
         raise HTTPException(403, f"this needs the right `{asks.right}`, which the role {person.role} has not")
-    return None
+
+
+def check_csrf(request: Request, form: FormData) -> None:
+    """Let a request pass that changes nothing, or is by no session, or shows its CSRF token.
+
+    :raises HTTPException: 403.
+    """
+    session: Session | None = request.state.session
+    if request.method in SAFE or session is None:
+        return
+    field = form.get(FIELD)
+    shown = request.headers.get(HEADER) or (field if isinstance(field, str) else "")
+    if not session.accepts(shown):
+        _tell(request, AccessEvent.CROSS_SITE, "token")
+        raise HTTPException(403, "the page that sent this is too old: load it again")
+
+
+def _tell(request: Request, event: AccessEvent, reason: str) -> None:
+    state, person = request.state, request.state.person
+    if person is None:
+        state.tell(Access(event, address=state.address, reason=reason))
+    else:
+        state.tell(Access(event, person.name, person.role, person.how, state.address, reason))
 
 
 def _to_login(request: Request) -> Response:
     """The way to the log-in, and back here after it, where that is a page that can be had again."""
     target = "/login"
-    if request.method in ("GET", "HEAD"):
+    if request.method in SAFE:
         way = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         target = f"/login?next={quote(way, safe='')}"
     if request.headers.get("hx-request") == "true":  # htmx would follow a redirect into a part of the page

@@ -1,0 +1,197 @@
+"""The console's door: who somebody is, by what he shows, and how he logs in and out.
+
+    an API token   `Authorization: Bearer gwt_…`; counts alone where it is shown, also against a cookie
+    a session      the cookie of a log-in by name and password, or by single sign-on
+
+Users are those of the file as it is now: a change of it counts with the next request. The first administrator of a
+gateway without users is made by whoever reads its log (`gateway.console.access.setup`).
+
+Called by `gateway.console.access.identity` for every request, and by the pages that log in and out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway import telemetry
+from gateway.console.access.passwords import Passwords, TooManyChecks
+from gateway.console.access.roles import How, Person, Role
+from gateway.console.access.sessions import Session, Sessions, stamp_of
+from gateway.console.access.setup import Setup
+from gateway.console.access.throttle import Throttle
+from gateway.console.access.tokens import person_of_token
+from gateway.console.access.told import Access, AccessEvent, Audit, Teller
+from gateway.console.access.userfile import User, Users
+from gateway.console.access.users import UsersFile, with_user
+from gateway.errors import ConfigurationError, UsageError
+
+BY_PROVIDER = "oidc"  # the stamp of a session whose user is no user of the file
+NAME_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """It was he. `cookie` is the value for his browser."""
+
+    cookie: str
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoggedIn:
+    """It was not, or not now. `wait_s` is 0.0 where he may try again at once."""
+
+    reason: str
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who asks: nobody, or a person, with his session where it is by one."""
+
+    person: Person | None = None
+    session: Session | None = None
+
+
+class Door:
+    """See the module's docstring. `clock_ms` is the wall clock, `now_s` one that only goes forward."""
+
+    def __init__(
+        self,
+        users: UsersFile,
+        sessions: Sessions,
+        audit: Audit,
+        clock_ms: Callable[[], int],
+        now_s: Callable[[], float],
+        passwords: Passwords | None = None,
+    ) -> None:
+        self.file = users
+        self.setup = Setup(now_s)
+        self._sessions = sessions
+        self._teller = Teller(audit)
+        self._clock_ms = clock_ms
+        self._now_s = now_s
+        self._passwords = passwords or Passwords()
+        self._throttle = Throttle()
+        self._users: Users | None = None
+
+    # ── who somebody is ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def users(self) -> Users:
+        """The users in force. A change is told."""
+        users = self.file.current(_tell_broken)
+        if self._users is not None and users is not self._users:
+            self.tell(Access(AccessEvent.USERS_CHANGED, reason=_difference(self._users, users)))
+        self._users = users
+        return users
+
+    def by_token(self, text: str, address: str) -> Known:
+        """Whose an API token is."""
+        person = person_of_token(self.users(), text, self._clock_ms())
+        if person is None:
+            self.tell(Access(AccessEvent.TOKEN_REFUSED, how=How.TOKEN, address=address))
+        return Known(person)
+
+    def by_cookie(self, cookie: str) -> Known:
+        """Whose a session is."""
+        session = self._sessions.find(cookie, self._now_s())
+        if session is None:
+            return Known()
+        if session.stamp != BY_PROVIDER and session.stamp != _stamp(self.users().get(session.person.name)):
+            self._sessions.end(cookie)
+            return Known()
+        return Known(session.person, session)
+
+    # ── in and out ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_in(self, name: str, password: str, address: str, old_cookie: str = "") -> LoggedIn | NotLoggedIn:
+        """Log in by name and password. An unknown name takes as long as a wrong password, and is told alike."""
+        name = name.strip()[:NAME_MAX]
+        wait_s = self._throttle.wait_s(address, name, self._now_s())
+        if wait_s > 0:
+            self.tell(Access(AccessEvent.LOG_IN_THROTTLED, name, address=address))
+            return NotLoggedIn("too many tries", wait_s)
+        self._throttle.take(address, name, self._now_s())
+        user = self.users().get(name)
+        try:
+            fits = await self._passwords.fits(password, user.password if user is not None else "")
+        except TooManyChecks as error:
+            return NotLoggedIn(str(error), 5.0)
+        if user is None or not fits or self.users().get(name) != user:  # it may be another one meanwhile
+            self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.SESSION, address=address))
+            return NotLoggedIn("name and password do not belong together")
+        self._throttle.succeeded(address, name, self._now_s())
+        return self._begin(Person(user.name, user.role, How.SESSION), _stamp(user), address, old_cookie)
+
+    def log_in_by_provider(self, person: Person, address: str, old_cookie: str = "") -> LoggedIn:
+        """Log in whom the provider of single sign-on knows."""
+        return self._begin(person, BY_PROVIDER, address, old_cookie)
+
+    def refused_by_provider(self, reason: str, address: str, name: str = "") -> None:
+        """The provider said no, or nothing that can be believed, or gives no role."""
+        self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.OIDC, address=address, reason=reason))
+
+    def log_out(self, cookie: str, address: str) -> None:
+        """End a session."""
+        session = self._sessions.end(cookie)
+        if session is not None:
+            person = session.person
+            self.tell(Access(AccessEvent.LOGGED_OUT, person.name, person.role, person.how, address))
+
+    async def set_up(self, token: str, name: str, password: str, address: str) -> LoggedIn | NotLoggedIn:
+        """Make the first administrator, who shows the token from the log."""
+        if self.users() or not self.setup.accepts(token):
+            self.tell(Access(AccessEvent.SET_UP_FAILED, name[:NAME_MAX], address=address))
+            return NotLoggedIn("this is not the set-up token, or it is no longer good: see the gateway's log")
+        try:
+            hashed = await asyncio.to_thread(self._passwords.hash, name, password)
+            await asyncio.to_thread(
+                self.file.change, lambda users: _first(users, User(name, Role.ADMINISTRATOR, hashed))
+            )
+        except UsageError as error:
+            return NotLoggedIn(str(error))
+        self.setup.end()
+        self.tell(Access(AccessEvent.SET_UP, name, Role.ADMINISTRATOR, How.SESSION, address))
+        user = self.users()[name]
+        return self._begin(Person(name, user.role, How.SESSION), _stamp(user), address)
+
+    def tell(self, access: Access) -> None:
+        """Tell of what happened."""
+        self._teller.tell(access, self._now_s())
+
+    def _begin(self, person: Person, stamp: str, address: str, old_cookie: str = "") -> LoggedIn:
+        if old_cookie:
+            self._sessions.end(old_cookie)
+        cookie, session = self._sessions.begin(person, stamp, self._now_s())
+        self.tell(Access(AccessEvent.LOGGED_IN, person.name, person.role, person.how, address))
+        return LoggedIn(cookie, session)
+
+
+def _stamp(user: User | None) -> str:
+    return stamp_of(user.role, user.password) if user is not None else ""
+
+
+def _first(users: Users, user: User) -> Users:
+    if users:
+        raise UsageError("there are users already: log in")
+    return with_user(users, user)
+
+
+def _difference(old: Users, new: Users) -> str:
+    """Which users came, went and changed, by name."""
+    found = {
+        "added": sorted(set(new) - set(old)),
+        "removed": sorted(set(old) - set(new)),
+        "changed": sorted(name for name in set(old) & set(new) if old[name] != new[name]),
+    }
+    return "; ".join(f"{what} {', '.join(names)}" for what, names in found.items() if names)
+
+
+def _tell_broken(error: ConfigurationError) -> None:
+    telemetry.problem(
+        "console_users_refused",
+        problems=[str(problem) for problem in error.problems],
+        reason="the users that were read before stay in force",
+    )

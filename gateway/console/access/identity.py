@@ -1,0 +1,75 @@
+"""Who asks: looked up once, before any route, and put into `request.state`.
+
+    person      a `Person`, or None
+    session     the session he is known by, or None
+    csrf_token  the CSRF token for forms and for the header X-CSRF-Token; "" without a session
+    tell        tells of an `Access` event
+    address     where he comes from (`gateway.console.access.front` has put it there)
+
+The cookie is `__Host-gateway` where the connection is one of TLS (then it goes to this host alone, over TLS alone), and
+`gateway` where it is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from gateway.console.access.door import Door, Known
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_BEARER = "bearer "
+
+
+class Identity:
+    """See the module's docstring."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope)
+        known = self._known(request)
+        state = {
+            **scope.get("state", {}),
+            "person": known.person,
+            "session": known.session,
+            "csrf_token": known.session.csrf if known.session is not None else "",
+            "tell": self._door.tell,
+        }
+        await self._app({**scope, "state": state}, receive, send)
+
+    def _known(self, request: Request) -> Known:
+        shown = request.headers.get("authorization", "")
+        if shown:
+            text = shown[len(_BEARER) :].strip() if shown.lower().startswith(_BEARER) else ""
+            return self._door.by_token(text, request.state.address)
+        cookie = session_cookie(request)
+        return self._door.by_cookie(cookie) if cookie else Known()
+
+
+def session_cookie(request: Request) -> str:
+    """The value of the session's cookie; "" where there is none."""
+    return request.cookies.get(_name(request), "")
+
+
+def set_session_cookie(request: Request, response: Response, value: str) -> None:
+    """Give a browser its session; it forgets it when it is closed."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(_name(request), value, path="/", secure=secure, httponly=True, samesite="lax")
+
+
+def drop_session_cookie(request: Request, response: Response) -> None:
+    """Have a browser forget its session."""
+    secure = request.url.scheme == "https"
+    response.delete_cookie(_name(request), path="/", secure=secure, httponly=True, samesite="lax")
+
+
+def _name(request: Request) -> str:
+    return "__Host-gateway" if request.url.scheme == "https" else "gateway"
