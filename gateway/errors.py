@@ -57,6 +57,12 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
 
+    def under(self, folder: object) -> Problem:
+        """The same with its file's path: those of rule files are known by their names alone."""
+        if "/" in self.file:
+            return self
+        return Problem(f"{folder}/{self.file}", self.line, self.column, self.message)
+
 
 class ConfigurationError(GatewayError):
     """A configuration or rule file cannot be used. `problems` holds everything that is wrong, in file order."""

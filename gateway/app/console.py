@@ -6,10 +6,12 @@ import asyncio
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from gateway import telemetry
 from gateway.app.beat import LedgerBeat
 from gateway.app.broker import watch_broker
+from gateway.app.checked import findings
 from gateway.app.common import (
     Process,
     Signals,
@@ -35,7 +37,9 @@ from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
 from gateway.console.app import metrics_app, serve
 from gateway.console.context import Context
+from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics
+from gateway.console.services.system import Checker
 from gateway.console.site import site
 from gateway.flow import adopt
 from gateway.flow.hosts import HostWatcher, Silences
@@ -48,6 +52,9 @@ from gateway.rules.plan import Plan
 from gateway.spool import Spool
 from gateway.work.base import Stage
 from gateway.work.redis_url import is_redis
+
+if TYPE_CHECKING:
+    from gateway.ledger.look import LedgerLook
 
 
 def main(index: int, config_path: Path) -> int:
@@ -83,7 +90,8 @@ async def _serve(process: Process) -> None:
     def loaded(plan: Plan) -> None:
         queue.notify(Stage.ROUTE)
 
-    keys = dict(keys_at_hand(config))  # new rules must have theirs
+    at_hand = keys_at_hand(config)
+    keys = dict(at_hand)  # new rules must have theirs
     home = home_of(config.state_dir)
     watcher = RuleWatcher(
         ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, keys, home, config.host
@@ -98,17 +106,21 @@ async def _serve(process: Process) -> None:
     signals = Signals(reload)
     host = HostMetrics(run_dir(config), reader.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
     sockets = process.control.sockets()
+    look = cast("LedgerLook", reader)  # not whole yet
+    live = Live(lambda: look.totals(), host, clock_ms)
     context = Context(
         config=lambda: process.config,
-        look=None,
+        look=look,
         ledger=ledger,
         spool=spool,
         host=host,
         clock_ms=clock_ms,
         wake=queue.notify,
-        keys=keys,
+        keys=at_hand,
         config_path=process.config_path,
         door=open_door(config),
+        live=live,
+        checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
     )
     apps = [
         (site(context), sockets["http-console"]),
@@ -125,6 +137,8 @@ async def _serve(process: Process) -> None:
         ]
         if is_redis(config.queue.url):
             serving.append(tasks.create_task(watch_broker(config), name="broker"))
+        if hasattr(look, "totals"):
+            serving.append(tasks.create_task(live.run(), name="live figures"))
         if shares_ledger(config):
             serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
             serving.append(tasks.create_task(keep_configured(ledger), name="own destinations"))

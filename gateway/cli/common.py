@@ -31,8 +31,8 @@ __all__ = [
     "age",
     "ask",
     "can_ask",
+    "config_path",
     "counted",
-    "in_folder",
     "named_in",
     "now_ms",
     "open_ledger",
@@ -86,11 +86,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def read_config(arguments: argparse.Namespace) -> Config:
     """The configuration that the arguments name. :raises ConfigurationError: with every problem."""
+    return load(config_path(arguments), os.environ)
+
+
+def config_path(arguments: argparse.Namespace) -> Path:
+    """Where it is. :raises ConfigurationError: nowhere."""
     path: Path = arguments.config
     if not path.exists():
         text = "there is no such file: name one with --config (deploy/gateway.yaml is an example)"
         raise ConfigurationError([Problem(str(path), 0, 0, text)])
-    return load(path, os.environ)
+    return path
 
 
 @contextmanager
@@ -99,14 +104,7 @@ def named_in(folder: Path) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise ConfigurationError([in_folder(folder, problem) for problem in error.problems]) from None
-
-
-def in_folder(folder: Path, problem: Problem) -> Problem:
-    """The problem with its file's path."""
-    if "/" in problem.file:
-        return problem
-    return Problem(str(folder / problem.file), problem.line, problem.column, problem.message)
+        raise ConfigurationError([problem.under(folder) for problem in error.problems]) from None
 
 
 @contextmanager

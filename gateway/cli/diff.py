@@ -16,7 +16,6 @@ from gateway.cli.common import (
     add_config,
     add_json,
     counted,
-    in_folder,
     named_in,
     now_ms,
     open_ledger,
@@ -176,7 +175,7 @@ def _tell(
         print(f"not decided: {plain(name)}: {plain(why)}", file=sys.stderr)
     for result in failing:
         text = f"the test {result.name!r} of the new rules fails: they would not be taken"
-        print(in_folder(folder, result.place.problem(plain(text))), file=sys.stderr)
+        print(result.place.problem(plain(text)).under(folder), file=sys.stderr)
     if arguments.json:
         show_json(_as_json(old, new, comparison, refused, len(failing)))
     else:

@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.cli.common import Commands, add_command, add_config, add_json, plain, read_config, show_json, size
-from gateway.config import Config, Destination
+from gateway.config import Destination
 from gateway.config.dicom_kinds import parse_ae_title
-from gateway.dicom.status import describe
-from gateway.errors import PeerError, UsageError
-from gateway.flow.line import Line
+from gateway.errors import UsageError
+from gateway.flow.reach import DEFAULT_CALLING, echo
 from gateway.flow.scu import FileToSend, Sent, find_files, send_files
-from gateway.net.driver import Ticker
 
 DEFAULT_CALLED = "ANY-SCP"
-DEFAULT_CALLING = "GATEWAY"
 _PORT = re.compile(r"[0-9]{1,5}")
 MOST_NAMED = 20  # files with the same trouble that are named one by one
 
@@ -78,29 +75,6 @@ def peer_at(text: str, called: str, calling: str) -> Destination:
     """A destination made from the command line."""
     host, port = address(text)
     return Destination(name="peer", ae_title=called, host=host, port=port, calling_ae_title=calling)
-
-
-async def echo(destination: Destination) -> tuple[bool, str]:
-    """Whether a destination can be reached, and a sentence. A refused Verification counts as reachable."""
-    calling = destination.calling_ae_title
-    if calling.startswith("$"):
-        calling = DEFAULT_CALLING
-    began = time.monotonic()
-    try:
-        status = await Line(destination, Ticker()).echo(calling)
-    except PeerError as error:
-        return False, str(error)
-    took = f"{(time.monotonic() - began) * 1000:.0f} ms"
-    if status is None:
-        return True, f"reachable in {took}; it does not accept Verification"
-    return status == 0, f"{describe(status)} in {took}"
-
-
-async def echo_all(config: Config) -> dict[str, tuple[bool, str]]:
-    """Echo every destination, all at once."""
-    names = list(config.destinations)
-    results = await asyncio.gather(*(echo(config.destinations[name]) for name in names))
-    return dict(zip(names, results, strict=True))
 
 
 def _echo(arguments: argparse.Namespace) -> int:

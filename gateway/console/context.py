@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.console.access.door import Door
+    from gateway.console.live import Live
     from gateway.console.metrics import HostMetrics
+    from gateway.console.services.system import Checker
+    from gateway.ledger.look import LedgerLook
     from gateway.ledger.thread import LedgerThread
     from gateway.spool import Spool
     from gateway.transform import Keys
@@ -29,10 +32,12 @@ class Context:
     :ivar keys: what rules need to be loaded with (`gateway.app.keys`).
     :ivar config_path: gateway.yaml.
     :ivar door: who somebody is, users and their tokens.
+    :ivar live: figures of the last hour, and of now.
+    :ivar checker: what `gateway check` finds.
     """
 
     config: Callable[[], Config]
-    look: Any
+    look: LedgerLook
     ledger: LedgerThread
     spool: Spool
     host: HostMetrics
@@ -41,3 +46,5 @@ class Context:
     keys: Keys
     config_path: Path
     door: Door
+    live: Live
+    checker: Checker

@@ -107,6 +107,10 @@ class HostMetrics:
             telemetry.problem("ledger_gauges_failed", error=error)
             return None
 
+    async def spool_figures(self) -> SpoolFigures | None:
+        """Room for the spool; None where its filesystem does not answer."""
+        return await self._look_at_spool()
+
     async def _look_at_spool(self) -> SpoolFigures | None:
         try:
             async with asyncio.timeout(LEDGER_TIMEOUT_S):

@@ -44,6 +44,7 @@ from gateway.model import (
     LedgerGauges,
     LeftBehind,
     Outcome,
+    PayloadFile,
     Quarantine,
     Remembered,
     Role,
@@ -691,6 +692,13 @@ class Ledger(TrailLedger, Protocol):
         Usually there is one; several where one pseudonym stands for several originals, or the public key has changed.
         Audited (`reidentify`), whether there is anything or not: nothing is returned unless that row is durable.
         Neither a purge nor anything else removes an entry.
+        """
+
+    def payload_for(self, instance_id: str, chain: str, actor: str, reason: str, now_ms: int) -> PayloadFile | None:
+        """Where an instance, or what a chain of transforms made of it, can be read; None where it cannot, or no more.
+
+        For who takes it out of the gateway. Audited (`download`), whether there is anything or not: nothing is returned
+        unless that row is durable.
         """
 
     def audited(self, action: str, limit: int) -> list[AuditRow]:

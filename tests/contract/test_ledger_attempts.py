@@ -123,3 +123,18 @@ def test_orders_about_destinations_and_hosts_keep_their_reason(scene: Scene) -> 
         "maintenance",
         "new disk",
     ]
+
+
+def test_what_is_taken_out_is_written_down_before_anything_is_given(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.route()
+    found = scene.ledger.payload_for("a", "", "me", "for a report", 2)
+    assert found is not None
+    assert (found.path, found.length) == ("incoming/generation/batch/a.dcm", len(b"content"))
+    assert scene.ledger.payload_for("a", "no-such-chain~1", "me", "", 3) is None
+    assert scene.ledger.payload_for("nobody", "", "me", "", 4) is None
+    rows = [(row.which["instance_ids"], row.reason, row.count) for row in scene.ledger.audited("download", 9)]
+    assert rows == [(["nobody"], "", 0), (["a"], "", 0), (["a"], "for a report", 1)]
+    scene.conclude(*scene.claim())
+    assert [item.instance_id for item in scene.ledger.begin_purge(scene.now_ms + 1, 9, scene.now_ms + 1)] == ["a"]
+    assert scene.ledger.payload_for("a", "", "me", "", 5) is None

@@ -40,6 +40,7 @@ from gateway.ledger.logic import check as _check
 from gateway.ledger.logic import deliveries as _deliveries
 from gateway.ledger.logic import derivations as _derivations
 from gateway.ledger.logic import destinations as _destinations
+from gateway.ledger.logic import downloads as _downloads
 from gateway.ledger.logic import gauges as _gauges
 from gateway.ledger.logic import history as _history
 from gateway.ledger.logic import hosts as _hosts
@@ -65,6 +66,7 @@ from gateway.model import (
     LedgerGauges,
     LeftBehind,
     Outcome,
+    PayloadFile,
     Quarantine,
     Remembered,
     Role,
@@ -415,6 +417,11 @@ class SqlLedger(TrailMethods):
     def originals_of(self, pseudonym: str, actor: str, reason: str, now_ms: int) -> list[bytes]:
         return self._database.write(
             lambda tx: _pseudonyms.originals(tx, pseudonym, actor, reason, now_ms), durable=True
+        )
+
+    def payload_for(self, instance_id: str, chain: str, actor: str, reason: str, now_ms: int) -> PayloadFile | None:
+        return self._database.write(
+            lambda tx: _downloads.payload(tx, instance_id, chain, actor, reason, now_ms), durable=True
         )
 
     def audited(self, action: str, limit: int) -> list[AuditRow]:

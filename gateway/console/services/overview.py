@@ -1,0 +1,66 @@
+"""The first page: how the host and its destinations are, what waits, and what somebody has to look after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway import __version__
+from gateway.console.services.attention import TroubleView, attention
+from gateway.console.services.queue import DestinationView, destinations
+from gateway.model import InstanceState, ProcessCount
+
+if TYPE_CHECKING:
+    from gateway.console.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """See the module's docstring. Holds no patient data.
+
+    :ivar not_ready: why this host should get no work, in words of /readyz; () where it is ready.
+    :ivar spool_bytes: data sets that the spool holds; `spool_free_bytes` None where the file system does not answer.
+    :ivar processes: those that live, of all hosts.
+    """
+
+    at_ms: int
+    host: str
+    version: str
+    not_ready: tuple[str, ...]
+    instances: Mapping[InstanceState, int]
+    destinations: tuple[DestinationView, ...]
+    trouble: tuple[TroubleView, ...]
+    waiting: int
+    spool_bytes: int
+    spool_free_bytes: int | None
+    spool_low: bool
+    rules_revision: str
+    processes: tuple[ProcessCount, ...]
+
+
+async def overview(context: Context) -> Overview:
+    """All of it, as it is now. :raises LedgerError."""
+    gauges, queues, troubles, reasons, figures = await asyncio.gather(
+        context.look.gauges(),
+        destinations(context),
+        attention(context),
+        context.host.reasons_not_ready(),
+        context.host.spool_figures(),
+    )
+    return Overview(
+        at_ms=context.clock_ms(),
+        host=context.config().host,
+        version=__version__,
+        not_ready=tuple(reasons),
+        instances=gauges.instances,
+        destinations=tuple(queues),
+        trouble=tuple(troubles),
+        waiting=sum(each.waiting for each in queues),
+        spool_bytes=gauges.spool_bytes,
+        spool_free_bytes=None if figures is None else figures.free_bytes,
+        spool_low=figures is not None and figures.low,
+        rules_revision=gauges.rules_revision,
+        processes=gauges.processes,
+    )
