@@ -27,12 +27,12 @@ from gateway.cli.common import (
     when,
     without_empty,
 )
+from gateway.console.services.orders import require_destinations
+from gateway.console.services.queue import AGE_BOUNDS_S
 from gateway.errors import UsageError
-from gateway.ledger.base import DeliveryRow, InstanceFilter, InstanceRow, Ledger
+from gateway.ledger.base import DeliveryRow, InstanceFilter, InstanceRow
 from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges, Role
 
-# As Postfix's qshape: each bucket twice as old as the one before, in minutes.
-AGE_BOUNDS_S = tuple(minutes * 60 for minutes in (5, 10, 20, 40, 80, 160, 320, 640, 1280))
 MOST = 100_000
 SHOWN = 10
 
@@ -85,6 +85,8 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, action=Unspoken, default="", metavar=metavar, help=text)
     group.add_argument("--source", default="", metavar="NAME", help="an entry of `sources`")
     group.add_argument("--destination", default="", metavar="NAME", help="those with a delivery to it")
+    group.add_argument("--code", default="", metavar="WORD", help="outcome of a delivery, as `gateway show` has it")
+    group.add_argument("--because", default="", metavar="TEXT", help="reason of a delivery or instance, word for word")
     states = dict.fromkeys([*map(str, InstanceState), *map(str, DeliveryState)])
     group.add_argument(
         "--state",
@@ -109,14 +111,9 @@ def filter_of(arguments: argparse.Namespace) -> InstanceFilter:
         accession_number=arguments.accession,
         study_instance_uid=arguments.study,
         sop_instance_uid=arguments.uid,
+        code=arguments.code,
+        because=arguments.because,
     )
-
-
-def check_filter(arguments: argparse.Namespace, ledger: Ledger) -> None:
-    """A destination that never was is a slip of the finger. :raises UsageError: naming those there are."""
-    known = [state.name for state in ledger.destinations()]
-    if arguments.destination and arguments.destination not in known:
-        raise UsageError(f"there is no destination {arguments.destination!r} (there are: {', '.join(known) or 'none'})")
 
 
 def _queue(arguments: argparse.Namespace) -> int:
@@ -198,7 +195,8 @@ def _list(arguments: argparse.Namespace) -> int:
     limit = _limit(arguments)
     read_unspoken(arguments)
     with open_ledger(config) as ledger:
-        check_filter(arguments, ledger)
+        if arguments.destination:
+            require_destinations(ledger, [arguments.destination])
         instances = ledger.list_instances(filter_of(arguments), limit)
         deliveries = ledger.deliveries_of([row.instance_id for row in instances])
     by_instance: dict[str, list[DeliveryRow]] = defaultdict(list)

@@ -22,11 +22,11 @@ from gateway.cli.common import (
     when,
 )
 from gateway.cli.operate import actor
+from gateway.console.services.orders import DRAINED_ROLES, order_drain
 from gateway.errors import UsageError
 from gateway.ledger.base import DrainRow, Ledger, ProcessRow
 from gateway.model import Role
 
-DRAINED_ROLES = (Role.RECEIVER, Role.WORKER, Role.FORWARDER)  # a console takes no work that another could have
 LOOK_S = 0.5
 CLOCKS = "`last beat` compares the clock of each host with that of this one"
 
@@ -59,6 +59,7 @@ def add_commands(commands: Commands) -> None:
         metavar="ROLE,…",
         help=f"only these of {', '.join(DRAINED_ROLES)} (default: all)",
     )
+    drain.add_argument("--reason", default="", help="why; for the audit trail")
     drain.add_argument("--undo", action="store_true", help="take work again")
     drain.add_argument("--wait", action="store_true", help="return when nothing is held any more")
     for parser in (hosts, drain):
@@ -155,8 +156,8 @@ def _drain(arguments: argparse.Namespace) -> int:
     if arguments.undo and arguments.wait:
         raise UsageError("--wait is for draining; what is undone takes work again within five seconds")
     with open_ledger(config) as ledger:
-        _check_host(ledger, host)
-        changed = ledger.set_draining(host, roles, not arguments.undo, actor(), now_ms())
+        draining = not arguments.undo
+        changed = order_drain(ledger, host, roles, draining, actor(), now_ms(), arguments.reason).changed
         left = _wait(ledger, host, roles) if arguments.wait else _left(ledger, host, roles)
     if arguments.json:
         show_json(
@@ -175,13 +176,6 @@ def _drain(arguments: argparse.Namespace) -> int:
 
 def _told(left: Collection[ProcessRow]) -> dict[str, object]:
     return {"not_done": [{"role": row.role, "pid": row.pid, "is": _how(row)} for row in left]}
-
-
-def _check_host(ledger: Ledger, host: str) -> None:
-    """A host that never was is a slip of the finger. :raises UsageError: naming those there are."""
-    known = {row.host for row in ledger.processes()} | {row.host for row in ledger.draining()}
-    if host not in known:
-        raise UsageError(f"there is no host {host!r} (there are: {', '.join(sorted(known)) or 'none'})")
 
 
 def _left(ledger: Ledger, host: str, roles: Collection[Role]) -> list[ProcessRow]:

@@ -1,4 +1,4 @@
-"""`gateway hold`, `release`, `resend`, `cancel`, `pause` and `resume`: a person's orders, each one audited.
+"""`gateway hold`, `release`, `resend`, `cancel`; `pause`, `resume`, `probe`, `retry`: a person's orders, each audited.
 
 They act on the ledger, whether the gateway runs or not, and wake the roles up. What they would touch is counted and
 asked about first, unless `--yes` is given.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Callable
 
 from gateway.app.keys import keys_at_hand
-from gateway.cli.ask import MOST, add_filter, check_filter, filter_of
+from gateway.cli.ask import MOST, add_filter, filter_of
 from gateway.cli.common import (
     Commands,
     add_command,
@@ -27,9 +26,18 @@ from gateway.cli.common import (
     show_json,
 )
 from gateway.config import Config
+from gateway.console.services.orders import (
+    DestinationKind,
+    Done,
+    Kind,
+    Left,
+    Order,
+    carry_out,
+    order_destination,
+    require_destinations,
+)
 from gateway.errors import UsageError
-from gateway.ledger.base import InstanceFilter, Ledger, Ordered
-from gateway.transform import load
+from gateway.ledger.base import InstanceFilter
 from gateway.work.base import Stage
 
 CLAIMED = (
@@ -40,6 +48,19 @@ OVERTAKEN = (
     "more stay as they are: a later version of each was delivered there, or is being sent, and the older one would be "
     "the last to land. `gateway release --id ID` sends it all the same"
 )
+_BECAUSE = {Left.CLAIMED: CLAIMED, Left.OVERTAKEN: OVERTAKEN}
+_DONE = {  # what it did in a word, and what is left
+    Kind.HOLD: ("held", "claimed"),
+    Kind.RELEASE: ("released", "overtaken"),
+    Kind.RESEND: ("to be sent again", ""),
+    Kind.CANCEL: ("cancelled", "claimed"),
+}
+_OF_DESTINATIONS = {
+    DestinationKind.PAUSE: "send nothing to a destination",
+    DestinationKind.RESUME: "send to a destination again",
+    DestinationKind.PROBE: "probe a destination that is down at once",
+    DestinationKind.RETRY: "try now what waits for a destination's next try",
+}
 
 
 def add_commands(commands: Commands) -> None:
@@ -47,21 +68,21 @@ def add_commands(commands: Commands) -> None:
     hold = add_command(
         commands,
         "hold",
-        _hold,
+        _order,
         "keep what waits from being sent",
         "gateway hold --study 1.2.3 --reason 'wrong patient'",
     )
     release = add_command(
         commands,
         "release",
-        _release,
+        _order,
         "send what is held or dead; route again what was never routed",
         "gateway release --state held --destination pacs",
     )
     resend = add_command(
         commands,
         "resend",
-        _resend,
+        _order,
         "send again what is still in the spool",
         "gateway resend --study 1.2.3 --to dr",
         "A new delivery of each instance to --to, or to each destination it was delivered to. Settled instances are "
@@ -71,77 +92,79 @@ def add_commands(commands: Commands) -> None:
     cancel = add_command(
         commands,
         "cancel",
-        _cancel,
+        _order,
         "give deliveries up for good",
         "gateway cancel --study 1.2.3 --destination research --reason 'consent withdrawn'",
         "What waits, is held or dead is not sent any more. An instance that is needed nowhere else leaves the spool.",
     )
-    for parser in (hold, cancel):
-        parser.add_argument("--reason", required=True, help="why; for the audit trail")
-    for parser in (hold, release, resend, cancel):
+    for parser, kind in ((hold, Kind.HOLD), (release, Kind.RELEASE), (resend, Kind.RESEND), (cancel, Kind.CANCEL)):
+        parser.set_defaults(order=kind)
+        is_needed = kind in (Kind.HOLD, Kind.CANCEL)
+        parser.add_argument("--reason", required=is_needed, default="", help="why; for the audit trail")
+        parser.add_argument("--dry-run", action="store_true", help="say what it would do, and do nothing")
         parser.add_argument("--all", action="store_true", help="mean every instance, when nothing else restricts it")
         parser.add_argument("--yes", action="store_true", help="do not ask")
         add_filter(parser)
         add_config(parser)
         add_json(parser)
-    for name, text in (("pause", "send nothing to a destination"), ("resume", "send to a destination again")):
-        parser = add_command(commands, name, _pause, text, f"gateway {name} pacs")
+    for each, text in _OF_DESTINATIONS.items():
+        parser = add_command(commands, each, _order_destination, text, f"gateway {each} pacs")
         parser.add_argument("destination", metavar="DESTINATION", help="its name in the configuration")
-        parser.set_defaults(paused=name == "pause")
+        parser.add_argument("--reason", default="", help="why; for the audit trail")
+        parser.set_defaults(order=each)
         add_config(parser)
 
 
-def _hold(arguments: argparse.Namespace) -> int:
-    def act(ledger: Ledger, which: InstanceFilter) -> Ordered:
-        return ledger.hold(which, arguments.reason, actor(), now_ms())
-
-    return _act(arguments, "held", act, left="claimed", because=CLAIMED)
-
-
-def _release(arguments: argparse.Namespace) -> int:
-    def act(ledger: Ledger, which: InstanceFilter) -> Ordered:
-        return ledger.release(which, actor(), now_ms())
-
-    return _act(arguments, "released", act, left="overtaken", because=OVERTAKEN)
-
-
-def _resend(arguments: argparse.Namespace) -> int:
+def _order(arguments: argparse.Namespace) -> int:
+    """Give an order and tell what it did."""
     config = read_config(arguments)
-    unknown = [name for name in arguments.to if name not in config.destinations]
-    if unknown:
-        raise UsageError(f"there is no destination {unknown[0]!r} (there are: {', '.join(config.destinations)})")
-
-    def act(ledger: Ledger, which: InstanceFilter) -> int:
-        return ledger.resend(which, arguments.to, actor(), now_ms(), _in_force(ledger, config))
-
-    return _act(arguments, "to be sent again", act)
-
-
-def _in_force(ledger: Ledger, config: Config) -> Callable[[str], str]:
-    """What chains of transforms are called by the rules in force."""
-    revision = ledger.current_revision()
-    if not revision:
-        return str
-    return load(ledger.load_rules(revision).files, None, keys_at_hand(config)).in_force
-
-
-def _cancel(arguments: argparse.Namespace) -> int:
-    def act(ledger: Ledger, which: InstanceFilter) -> Ordered:
-        return ledger.cancel(which, arguments.reason, actor(), now_ms())
-
-    return _act(arguments, "cancelled", act, left="claimed", because=CLAIMED)
-
-
-def _pause(arguments: argparse.Namespace) -> int:
-    config = read_config(arguments)
-    if arguments.destination not in config.destinations:
-        raise UsageError(
-            f"there is no destination {arguments.destination!r} (there are: {', '.join(config.destinations)})"
-        )
+    read_unspoken(arguments)
+    which = filter_of(arguments)
+    if which == InstanceFilter() and not arguments.all:
+        raise UsageError("say which instances are meant (see --help), or --all")
+    order = Order(arguments.order, which, arguments.reason, tuple(getattr(arguments, "to", ())))
+    keys = keys_at_hand(config)
     with open_ledger(config) as ledger:
-        ledger.pause_destination(arguments.destination, arguments.paused, actor(), now_ms())
-    _wake(config)
-    print(f"{arguments.destination}: {'paused' if arguments.paused else 'resumed'}")
+        require_destinations(ledger, [*order.to, *([which.destination] if which.destination else [])])
+        if arguments.dry_run:
+            done = carry_out(ledger, order, actor(), now_ms(), keys, rehearse=True)
+        else:
+            if not arguments.yes:
+                found = len(ledger.list_instances(which, MOST))
+                _confirm(f"{found}{'+' if found == MOST else ''} instance{'s' if found != 1 else ''} meant; go on?")
+            done = carry_out(ledger, order, actor(), now_ms(), keys)
+    if not arguments.dry_run:
+        wake(config)
+    _tell(arguments, done)
+    return 1 if done.left else 0
+
+
+def _tell(arguments: argparse.Namespace, done: Done) -> None:
+    what, left = _DONE[done.kind]
+    if arguments.json:
+        told = {what.replace(" ", "_"): done.moved, **({left: done.left} if left else {})}
+        show_json({**told, **({"dry_run": True} if done.dry_run else {})})
+    else:
+        print(f"{done.moved} {'would be ' * (done.dry_run and done.kind is not Kind.RESEND)}{what}")
+    if done.left:
+        print(f"{done.left} {_BECAUSE[done.left_because or Left.CLAIMED]}", file=sys.stderr)
+
+
+def _order_destination(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
+    name = arguments.destination
+    with open_ledger(config) as ledger:
+        done = order_destination(ledger, arguments.order, name, actor(), now_ms(), arguments.reason)
+    wake(config)
+    match done.kind:
+        case DestinationKind.PAUSE:
+            print(f"{name}: paused")
+        case DestinationKind.RESUME:
+            print(f"{name}: resumed")
+        case DestinationKind.PROBE:
+            print(f"{name}: {'probed within a second' if done.moved else 'is not down: nothing to probe'}")
+        case DestinationKind.RETRY:
+            print(f"{name}: {done.moved} tried now, that would have waited")
     return 0
 
 
@@ -153,37 +176,6 @@ def actor() -> str:
         return "cli"
 
 
-def _act(
-    arguments: argparse.Namespace,
-    done: str,
-    act: Callable[[Ledger, InstanceFilter], int | Ordered],
-    *,
-    left: str = "",
-    because: str = "",
-) -> int:
-    """Give an order and tell what it did. `left` names, and `because` explains, what it means and did not touch."""
-    config = read_config(arguments)
-    read_unspoken(arguments)
-    which = filter_of(arguments)
-    if which == InstanceFilter() and not arguments.all:
-        raise UsageError("say which instances are meant (see --help), or --all")
-    with open_ledger(config) as ledger:
-        check_filter(arguments, ledger)
-        if not arguments.yes:
-            found = len(ledger.list_instances(which, MOST))
-            _confirm(f"{found}{'+' if found == MOST else ''} instance{'s' if found != 1 else ''} meant; go on?")
-        result = act(ledger, which)
-    _wake(config)
-    ordered = result if isinstance(result, Ordered) else Ordered(result, 0)
-    if arguments.json:
-        show_json({done.replace(" ", "_"): ordered.moved} | ({left: ordered.left} if left else {}))
-    else:
-        print(f"{ordered.moved} {done}")
-    if ordered.left:
-        print(f"{ordered.left} {because}", file=sys.stderr)
-    return 1 if ordered.left else 0
-
-
 def _confirm(question: str) -> None:
     if not can_ask():
         raise UsageError(
@@ -193,7 +185,8 @@ def _confirm(question: str) -> None:
         raise UsageError("nothing was changed")
 
 
-def _wake(config: Config) -> None:
+def wake(config: Config) -> None:
+    """Have every stage look at the ledger."""
     from gateway.app import work_queue
 
     queue = work_queue(config)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from gateway.cli.common import Commands, add_command
 from gateway.errors import UsageError
 from gateway.schemas import SCHEMAS, text_of
+
+API = "api"
 
 
 def add_commands(commands: Commands) -> None:
@@ -16,16 +19,25 @@ def add_commands(commands: Commands) -> None:
         commands,
         "schema",
         _schema,
-        "write the JSON Schema of rule files or of gateway.yaml, for editors",
+        "write the JSON Schema of rule files or of gateway.yaml, or the OpenAPI description of the API",
         "gateway schema rules --output rules.schema.json",
-        "Prints a JSON Schema (draft 2020-12), by which editors complete, explain and check what is written.",
+        "Prints a JSON Schema (draft 2020-12), by which editors complete, explain and check what is written; or, of "
+        "`api`, the OpenAPI description of the console's API.",
     )
-    schema.add_argument("name", choices=tuple(SCHEMAS), metavar="|".join(SCHEMAS), help="of which files")
+    names = (*SCHEMAS, API)
+    schema.add_argument("name", choices=names, metavar="|".join(names), help="of which files, or of the console's API")
     schema.add_argument("--output", type=Path, metavar="FILE", help="write it to this file")
 
 
+def _of_the_api() -> str:
+    """The OpenAPI description of /api/v1."""
+    from gateway.console.api import api_app
+
+    return json.dumps(api_app(None).openapi(), indent=2, sort_keys=True) + "\n"
+
+
 def _schema(arguments: argparse.Namespace) -> int:
-    text = text_of(arguments.name)
+    text = _of_the_api() if arguments.name == API else text_of(arguments.name)
     if arguments.output is None:
         print(text, end="")
         return 0

@@ -1,8 +1,12 @@
-"""The JSON API under /api/v1: one module a subject, each with an `api_router`; the application is made here."""
+"""The JSON API under /api/v1: one module a subject, each with an `api_router`; the application is made here.
+
+Each answer is a model (`answers.Model`) made of what a service gives, with an ETag; each error a problem
+(`gateway.console.api.problems`). `Api.close` ends the streams of events.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -10,15 +14,65 @@ from fastapi.responses import JSONResponse
 from gateway import __version__
 from gateway.console.access.guard import api_router, needs
 from gateway.console.access.roles import Right
+from gateway.console.api import attention, audit, events, orders, overview, queue, rules, studies, system
+from gateway.console.api.problems import MEDIA_TYPE, add_handlers
 
 if TYPE_CHECKING:
     from gateway.console.context import Context
 
+SECURITY = {
+    "token": {"type": "http", "scheme": "bearer", "description": "an API token: `gateway token add`"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "gateway_session", "description": "a browser's session"},
+}
+DESCRIPTION = """\
+What the console shows and orders, for programs. Times are milliseconds since 1970 UTC, sizes bytes. Lists come in
+pages: `next` is handed back as `after`. Errors are problem details (RFC 9457). See docs/api.md.
+"""
 
-def api_app(context: Context) -> FastAPI:
-    """The API's application. Its description is a route like others: FastAPI's own ask for nothing."""
-    app = FastAPI(title="DICOM gateway", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+
+class Api(FastAPI):
+    """The application; its description says how one shows who one is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """As FastAPI's, and what it does not know."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema.setdefault("components", {})["securitySchemes"] = SECURITY
+            schema["security"] = [{name: []} for name in SECURITY]
+            schema["servers"] = [{"url": "/api/v1"}]
+            _say_problems(schema)
+            self.openapi_schema = schema
+        return self.openapi_schema
+
+
+def _say_problems(schema: dict[str, Any]) -> None:
+    """FastAPI puts a model under `application/json`, whatever an answer's type is."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                content = answer.get("content", {})
+                if MEDIA_TYPE in content:
+                    content[MEDIA_TYPE] = content.pop("application/json")
+
+
+def api_app(context: Context | None) -> FastAPI:
+    """The API's application; without a context only to be described. Its description is a route like others: FastAPI's
+    own ask for nothing."""
+    app = Api(
+        title="DICOM gateway",
+        description=DESCRIPTION,
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.context = context
+    app.state.listeners = events.Listeners()
+    add_handlers(app)
+    for part in (overview, queue, attention, studies, orders, rules, system, audit, events):
+        app.include_router(part.router)
     app.include_router(description)
     return app
 

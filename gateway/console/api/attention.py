@@ -1,0 +1,98 @@
+"""`/attention`: what is held, dead and quarantined, by reason; and, for who may see patients, what that is of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from gateway.console.access.guard import api_router, needs
+from gateway.console.access.roles import Right
+from gateway.console.api.answers import LIMIT_DEFAULT, After, Limit, Model, Page, Text, answer, context_of, listed
+from gateway.console.api.problems import COMMON
+from gateway.console.services import attention as service
+from gateway.console.services.attention import TroubleView
+from gateway.ledger.look import REASON_MAX, TroubleKind, TroubleOf
+
+router = api_router(tags=["attention"], responses=COMMON)
+
+Reason = Annotated[str, Query(max_length=REASON_MAX, description="`reason` of the group")]
+
+
+class Trouble(Model):
+    """What stopped for one reason."""
+
+    kind: TroubleKind
+    of: TroubleOf
+    destination: str = Field(description='"" of instances')
+    code: str = Field(description='the outcome in a word; "" of instances')
+    reason: str
+    count: int
+    more: bool = Field(description="there are more than `count`")
+    oldest_ms: int
+    newest_ms: int
+    what_to_do: str
+    runbook: str = Field(description="the section of docs/operations.md, as its anchor")
+
+
+class TroubleItem(Model):
+    """One instance or delivery of a group."""
+
+    instance_id: str
+    delivery_id: int | None
+    at_ms: int
+    reason: str
+    attempts: int
+    status: int | None = Field(description="the DIMSE status that was answered")
+    sop_class_uid: str
+    study_key: int | None
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_date: str
+    modality: str
+
+
+def trouble_model(view: TroubleView) -> Trouble:
+    """A group as the API says it."""
+    each = view.trouble
+    return Trouble(
+        kind=each.kind,
+        of=each.of,
+        destination=each.destination,
+        code=each.code,
+        reason=each.reason,
+        count=each.count,
+        more=each.more,
+        oldest_ms=each.oldest_ms,
+        newest_ms=each.newest_ms,
+        what_to_do=view.what_to_do,
+        runbook=view.runbook,
+    )
+
+
+@router.get("/attention", response_model=Page[Trouble])
+@needs(Right.STATE)
+async def attention(request: Request) -> Response:
+    """What somebody has to look after, grouped by reason, the newest first."""
+    views = await service.attention(context_of(request))
+    return answer(request, Page[Trouble].model_validate(listed([trouble_model(view) for view in views])))
+
+
+@router.get("/attention/items", response_model=Page[TroubleItem])
+@needs(Right.PATIENTS)
+async def attention_items(
+    request: Request,
+    kind: TroubleKind,
+    destination: Text = "",
+    code: Text = "",
+    reason: Reason = "",
+    limit: Limit = LIMIT_DEFAULT,
+    after: After = "",
+) -> Response:
+    """What one group is of, the newest first: name it as it stands in the list of groups."""
+    page = await service.attention_items(context_of(request), kind, destination, code, reason, limit, after)
+    return answer(request, Page[TroubleItem].model_validate(listed(page.rows, page.next)))

@@ -1,0 +1,119 @@
+"""`/events`: live values as Server-Sent Events, for as long as somebody listens.
+
+    event: live         a sample, each EVERY_S (`gateway.console.live`: all listeners share one)
+    event: trouble      how many instances and deliveries are held, dead and quarantined, when that has changed
+    event: end          why the stream ends: the session has ended, or the gateway stops
+    : beat              nothing to say, after HEARTBEAT_S
+
+At most LISTENERS_MAX listen at once; who comes then gets 503. A listener that does not read what it is sent is cut off
+after STALLED_S, and everybody after LISTEN_MAX_S: a browser comes again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from gateway.console.access.guard import api_router, needs
+from gateway.console.access.roles import Right
+from gateway.console.api.answers import context_of
+from gateway.console.api.overview import Sample
+from gateway.console.api.problems import COMMON, problem
+from gateway.errors import LedgerError
+
+if TYPE_CHECKING:
+    from gateway.console.context import Context
+
+EVERY_S = 2.0
+HEARTBEAT_S = 15.0
+LISTENERS_MAX = 32
+LISTEN_MAX_S = 3600.0
+
+router = api_router(tags=["overview"], responses=COMMON)
+
+
+class Listeners:
+    """Who listens now, and the end of all of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.stopping = asyncio.Event()
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "events, until the listener goes",
+        }
+    },
+)
+@needs(Right.STATE)
+async def events(request: Request) -> Response:
+    """Live values as Server-Sent Events: a `live` event each two seconds."""
+    listeners: Listeners = request.app.state.listeners
+    if listeners.count >= LISTENERS_MAX:
+        return problem(request, 503, f"{LISTENERS_MAX} listen already: later", headers={"retry-after": "30"})
+    return StreamingResponse(
+        _stream(request, listeners), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )
+
+
+async def _stream(request: Request, listeners: Listeners) -> AsyncGenerator[str, None]:
+    context = context_of(request)
+    listeners.count += 1
+    began = said = time.monotonic()
+    try:
+        yield "retry: 3000\n\n"
+        while time.monotonic() - began < LISTEN_MAX_S:
+            if not _still_may(request):
+                yield _event("end", {"because": "the session has ended"})
+                return
+            values = await _values(context)
+            if values:
+                said = time.monotonic()
+                yield values
+            elif time.monotonic() - said >= HEARTBEAT_S:
+                said = time.monotonic()
+                yield ": beat\n\n"
+            if await _stopped(listeners):
+                yield _event("end", {"because": "the gateway stops"})
+                return
+    finally:
+        listeners.count -= 1
+
+
+async def _values(context: Context) -> str:
+    try:
+        sample = await context.live.now()
+    except LedgerError:
+        return ""
+    return _event("live", Sample.model_validate(sample).model_dump(mode="json"))
+
+
+async def _stopped(listeners: Listeners) -> bool:
+    """Wait for the next look; True where there is none."""
+    try:
+        async with asyncio.timeout(EVERY_S):
+            await listeners.stopping.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _still_may(request: Request) -> bool:
+    """Whether who listens is still somebody: a session that ended, or a token that was revoked, ends the stream."""
+    still = getattr(request.state, "still", None)
+    return still is None or bool(still())
+
+
+def _event(name: str, data: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
