@@ -120,6 +120,7 @@ async def _serve(process: Process) -> None:
         config_path=process.config_path,
         door=open_door(config),
         live=live,
+        stopping=signals.stop,
         checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
     )
     apps = [

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.config import Config
     from gateway.console.access.door import Door
     from gateway.console.live import Live
@@ -34,6 +36,7 @@ class Context:
     :ivar door: who somebody is, users and their tokens.
     :ivar live: figures of the last hour, and of now.
     :ivar checker: what `gateway check` finds.
+    :ivar stopping: set when the console stops: what goes on and on ends.
     """
 
     config: Callable[[], Config]
@@ -48,3 +51,4 @@ class Context:
     door: Door
     live: Live
     checker: Checker
+    stopping: asyncio.Event

@@ -1,7 +1,7 @@
 """The JSON API under /api/v1: one module a subject, each with an `api_router`; the application is made here.
 
 Each answer is a model (`answers.Model`) made of what a service gives, with an ETag; each error a problem
-(`gateway.console.api.problems`). `Api.close` ends the streams of events.
+(`gateway.console.api.problems`).
 """
 
 from __future__ import annotations

@@ -39,11 +39,10 @@ router = api_router(tags=["overview"], responses=COMMON)
 
 
 class Listeners:
-    """Who listens now, and the end of all of them."""
+    """How many listen now."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.stopping = asyncio.Event()
 
 
 @router.get(
@@ -84,7 +83,7 @@ async def _stream(request: Request, listeners: Listeners) -> AsyncGenerator[str,
             elif time.monotonic() - said >= HEARTBEAT_S:
                 said = time.monotonic()
                 yield ": beat\n\n"
-            if await _stopped(listeners):
+            if await _stopped(context):
                 yield _event("end", {"because": "the gateway stops"})
                 return
     finally:
@@ -99,11 +98,11 @@ async def _values(context: Context) -> str:
     return _event("live", Sample.model_validate(sample).model_dump(mode="json"))
 
 
-async def _stopped(listeners: Listeners) -> bool:
+async def _stopped(context: Context) -> bool:
     """Wait for the next look; True where there is none."""
     try:
         async with asyncio.timeout(EVERY_S):
-            await listeners.stopping.wait()
+            await context.stopping.wait()
     except TimeoutError:
         return False
     return True
