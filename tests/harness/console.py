@@ -12,6 +12,7 @@ There is one user for each role, called as the role. Time stands still until the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -20,11 +21,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from argon2 import PasswordHasher
 
+from gateway.app.checked import findings
 from gateway.app.common import open_ledger_of, open_reader_of, open_spool, run_dir
 from gateway.config import Config, load
 from gateway.console.access.door import Door
@@ -36,8 +38,11 @@ from gateway.console.access.told import Access
 from gateway.console.access.userfile import User
 from gateway.console.access.users import UsersFile, with_token, with_user
 from gateway.console.context import Context
+from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics, SpoolFigures
+from gateway.console.services.system import Checker
 from gateway.console.site import built, site
+from gateway.ledger.look import LedgerLook
 from gateway.ledger.thread import LedgerThread
 from gateway.work.base import Stage
 from tests.harness.gatewayconfig import GatewayConfig
@@ -140,9 +145,10 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
     host = HostMetrics(run_dir(config), reader.gauges, lambda: SpoolFigures(1 << 40), clock.now_ms)
     sessions = Sessions(config.console.session_idle_s, config.console.session_s)
     door = Door(UsersFile(config.console.users), sessions, told.append, clock.now_ms, clock.now_s, Passwords(HASHER))
+    look = cast("LedgerLook", reader)
     context = Context(
         config=lambda: config,
-        look=None,
+        look=look,
         ledger=ledger,
         spool=spool,
         host=host,
@@ -151,6 +157,9 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         keys={},
         config_path=folder / "gateway.yaml",
         door=door,
+        live=Live(lambda: look.totals(), host, clock.now_ms),
+        checker=Checker(lambda echo: findings(folder / "gateway.yaml", echo=echo), clock.now_ms),
+        stopping=asyncio.Event(),
     )
     _, routes = built(context)
     made = Console(site(context), routes, context, clock, told, woken)
