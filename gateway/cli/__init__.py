@@ -30,6 +30,7 @@ MODULES = {
     "ask": ("queue", "list", "show"),
     "operate": ("hold", "release", "resend", "cancel", "pause", "resume", "probe", "retry"),
     "hosts": ("hosts", "drain"),
+    "top": ("top",),
     "reidentify": ("reidentify",),
     "ledger": ("ledger",),
     "users": ("user", "token"),

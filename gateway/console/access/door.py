@@ -104,6 +104,15 @@ class Door:
             return Known()
         return Known(session.person, session)
 
+    def still_knows(self, cookie: str, token: str) -> bool:
+        """Whether a session, or a token, is as good as it was: for who listens for long. It is no use of either."""
+        if token:
+            return person_of_token(self.users(), token, self._clock_ms()) is not None
+        session = self._sessions.peek(cookie, self._now_s())
+        if session is None:
+            return False
+        return session.stamp in (BY_PROVIDER, _stamp(self.users().get(session.person.name)))
+
     # ── in and out ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def log_in(self, name: str, password: str, address: str, old_cookie: str = "") -> LoggedIn | NotLoggedIn:

@@ -46,12 +46,16 @@ class Identity:
         await self._app({**scope, "state": state}, receive, send)
 
     def _known(self, request: Request) -> Known:
-        shown = request.headers.get("authorization", "")
-        if shown:
-            text = shown[len(_BEARER) :].strip() if shown.lower().startswith(_BEARER) else ""
-            return self._door.by_token(text, request.state.address)
+        if request.headers.get("authorization"):
+            return self._door.by_token(shown_token(request), request.state.address)
         cookie = session_cookie(request)
         return self._door.by_cookie(cookie) if cookie else Known()
+
+
+def shown_token(request: Request) -> str:
+    """The API token that a request shows; "" where there is none."""
+    shown = request.headers.get("authorization", "")
+    return shown[len(_BEARER) :].strip() if shown.lower().startswith(_BEARER) else ""
 
 
 def session_cookie(request: Request) -> str:

@@ -69,6 +69,11 @@ class Sessions:
         session.last_s = now_s
         return session
 
+    def peek(self, cookie: str, now_s: float) -> Session | None:
+        """As `find`, but that is no use of it: who only listens goes idle."""
+        session = self._known.get(_key(cookie))
+        return None if session is None or self._is_over(session, now_s) else session
+
     def end(self, cookie: str) -> Session | None:
         """End the session of a cookie; what it was."""
         return self._known.pop(_key(cookie), None)

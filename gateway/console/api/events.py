@@ -1,12 +1,11 @@
 """`/events`: live values as Server-Sent Events, for as long as somebody listens.
 
     event: live         a sample, each EVERY_S (`gateway.console.live`: all listeners share one)
-    event: trouble      how many instances and deliveries are held, dead and quarantined, when that has changed
     event: end          why the stream ends: the session has ended, or the gateway stops
     : beat              nothing to say, after HEARTBEAT_S
 
-At most LISTENERS_MAX listen at once; who comes then gets 503. A listener that does not read what it is sent is cut off
-after STALLED_S, and everybody after LISTEN_MAX_S: a browser comes again by itself.
+At most LISTENERS_MAX listen at once; who comes then gets 503. Everybody is sent away
+after LISTEN_MAX_S: a browser comes again by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from gateway.console.access.guard import api_router, needs
+from gateway.console.access.identity import session_cookie, shown_token
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import context_of
 from gateway.console.api.overview import Sample
@@ -110,8 +110,7 @@ async def _stopped(context: Context) -> bool:
 
 def _still_may(request: Request) -> bool:
     """Whether who listens is still somebody: a session that ended, or a token that was revoked, ends the stream."""
-    still = getattr(request.state, "still", None)
-    return still is None or bool(still())
+    return context_of(request).door.still_knows(session_cookie(request), shown_token(request))
 
 
 def _event(name: str, data: object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from typing import Annotated
+
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -105,10 +107,12 @@ async def overview(request: Request) -> Response:
 
 @router.get("/live", response_model=Live)
 @needs(Right.STATE)
-async def live(request: Request) -> Response:
+async def live(
+    request: Request, since_ms: Annotated[int, Query(ge=0, le=1 << 52, description="no earlier ones")] = 0
+) -> Response:
     """Figures of the last hour. `/events` has those of now."""
-    samples = context_of(request).live.samples
-    return answer(request, Live.model_validate({"every_s": SAMPLE_S, "samples": list(samples)}))
+    samples = [each for each in context_of(request).live.samples if each.at_ms >= since_ms]
+    return answer(request, Live.model_validate({"every_s": SAMPLE_S, "samples": samples}))
 
 
 @router.get("/me", response_model=Me)
