@@ -1,0 +1,308 @@
+"""What is wrong, whose fault it is, what is at risk, and what to do: in sentences for somebody who did not install the
+gateway. Each names a section of docs/operations.md, which the console shows at /help; a test holds them to it.
+
+Pure: what a look at the ledger and at the host gave, and the time, go in. No sentence holds patient data; reasons of
+rules and of peers are shown beside them, not in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from gateway.ledger.look import DestinationQueue, Trouble, TroubleKind, TroubleOf
+from gateway.model import Breaker
+from gateway.words import age, counted
+
+OLD_S = 3600.0  # what waits longer than this for a destination that is up is worth a look
+_RANK = {"bad": 0, "warn": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One thing to look after.
+
+    :ivar tone: `bad` where work stands still or images are at risk, `warn` where somebody should look in good time.
+    :ivar section: the heading's anchor in docs/operations.md.
+    :ivar detail: in the words of a rule, a peer or the gateway; "" where there are none.
+    :ivar href: the page that shows it.
+    """
+
+    tone: str
+    what: str
+    whose: str
+    risk: str
+    do: str
+    section: str
+    detail: str = ""
+    href: str = ""
+
+
+def advise(
+    reasons: Sequence[str], queues: Iterable[DestinationQueue], troubles: Iterable[Trouble], now_ms: int
+) -> list[Advice]:
+    """All there is to look after, the worst first."""
+    found = [
+        *map(of_host, reasons),
+        *(each for each in (of_destination(queue, now_ms) for queue in queues) if each is not None),
+        *map(of_trouble, troubles),
+    ]
+    return sorted(found, key=lambda each: _RANK[each.tone])
+
+
+# ── the host ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_ALL_KEPT = "What was acknowledged is kept. New images stay with their senders until then."
+# reason of /readyz → (what, whose, risk, do, section)
+_HOST = {
+    "starting": (
+        "The gateway is starting",
+        "Nobody's",
+        "Nothing: senders try again.",
+        "Wait a minute. If it stays so, read the log.",
+        "a-role-dies-or-hangs-again-and-again",
+    ),
+    "intake_closed": (
+        "No images are taken",
+        "This gateway: its ledger",
+        _ALL_KEPT,
+        "Look at the disk of the ledger; it opens again by itself when the ledger keeps up. If the ledger failed, "
+        "stop the gateway, copy the state folder, start it.",
+        "intake-is-closed",
+    ),
+    "spool_low": (
+        "The spool is nearly full: new images are refused",
+        "This gateway's disk, or the archive that takes nothing",
+        _ALL_KEPT + " Sending goes on.",
+        "Bring the destination back that most waits for, or give the disk more room. Delete nothing by hand.",
+        "the-spool-is-low-or-full",
+    ),
+    "spool_unreachable": (
+        "The spool cannot be read",
+        "This gateway: its disk, or the mount",
+        "Images in the spool, as long as the disk is not back.",
+        "See whether the disk is mounted and sound. Do not start with an empty folder in its place.",
+        "the-spools-disk-was-replaced-or-not-mounted",
+    ),
+    "ledger_unreachable": (
+        "The ledger does not answer",
+        "This gateway, or the database server",
+        "Nothing that was acknowledged. Nothing is sent meanwhile.",
+        "Look at the database and its disk first; `gateway recover` is the last resort.",
+        "the-ledger-is-lost-or-damaged",
+    ),
+    "no_rules": (
+        "There are no rules: nothing is routed",
+        "Whoever writes the rules",
+        "Nothing: what comes in waits for rules.",
+        "Run `gateway check`, mend what it names; the rules are taken within seconds.",
+        "the-configuration-or-the-rules-are-refused",
+    ),
+    "no_descriptors": (
+        "The receiver has no descriptors left: who connects is hung up on",
+        "This gateway: its limit of open files, or a sender that opens without end",
+        _ALL_KEPT,
+        "Raise the limit of open files (LimitNOFILE), and see which sender holds associations open.",
+        "senders-are-rejected",
+    ),
+    "drained": (
+        "This host is drained: it takes no associations",
+        "Somebody's order",
+        "Nothing.",
+        "When the work on it is done: `gateway undrain` of this host.",
+        "senders-are-rejected",
+    ),
+}
+
+
+def of_host(reason: str) -> Advice:
+    """A reason why the host is not ready."""
+    word, _, name = reason.partition(": ")
+    if word in ("down", "silent"):
+        what = f"A process does not run: {name}" if word == "down" else f"A process does not answer: {name}"
+        return Advice(
+            "bad",
+            what,
+            "This gateway",
+            "Nothing: what it held is freed, what it received is adopted.",
+            "It is started again by itself. If it dies again and again, the log's line `crashed` says where.",
+            "a-role-dies-or-hangs-again-and-again",
+            href="/system",
+        )
+    what, whose, risk, do, section = _HOST.get(
+        word,
+        (
+            f"The host is not ready: {reason.replace('_', ' ')}",
+            "This gateway",
+            "See the log.",
+            "Read the log's last lines.",
+            "what-to-do-when-",
+        ),
+    )
+    tone = "warn" if word in ("starting", "drained") else "bad"
+    return Advice(tone, what, whose, risk, do, section, href="/system")
+
+
+# ── destinations ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_destination(queue: DestinationQueue, now_ms: int) -> Advice | None:
+    """What is wrong with a destination; None where nothing is."""
+    state, waiting = queue.destination, queue.waiting
+    waits_s = (now_ms - queue.oldest_ms) / 1000 if queue.oldest_ms is not None else 0.0
+    wait = f"{_deliveries(waiting)} wait{'s' if waiting == 1 else ''} in the spool, the oldest for {age(waits_s)}."
+    at_risk = wait if waiting else "Nothing waits for it now."
+    href = f"/queue#{state.name}"
+    if not state.configured:
+        if not waiting:
+            return None
+        return Advice(
+            "warn",
+            f"{state.name} was taken out of the configuration",
+            "Whoever changed the configuration",
+            at_risk,
+            "Put it back, and they go by themselves; or cancel them.",
+            "deliveries-are-held",
+            href=href,
+        )
+    if state.paused:
+        return Advice(
+            "warn",
+            f"{state.name} is paused",
+            "Somebody's order",
+            at_risk,
+            "Resume it when the work on it is done.",
+            "a-destination-is-paused",
+            href=href,
+        )
+    if state.breaker is Breaker.DOWN:
+        rejected = "reject" in state.last_error
+        return Advice(
+            "bad",
+            f"{state.name} is down",
+            "The archive, or the network to it",
+            at_risk + (" Nothing is lost: it goes when the archive is back." if waiting else ""),
+            "Ask whoever runs the archive: it rejects us by name or address."
+            if rejected
+            else "Ask whoever runs the archive whether it is up and can be reached. Sending goes on by itself.",
+            "a-destination-rejects-the-association" if rejected else "a-destination-is-down",
+            detail=state.last_error,
+            href=href,
+        )
+    if waiting and waits_s >= OLD_S:
+        return Advice(
+            "warn",
+            f"{state.name} is slow",
+            "The archive, or more images than it takes",
+            at_risk,
+            "Compare what goes in with what goes out; ask whoever runs the archive. Resend nothing: it would wait too.",
+            "a-destination-is-slow",
+            detail=state.last_error,
+            href=href,
+        )
+    return None
+
+
+# ── what stopped ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_ALONE = "This image or the archive: it failed alone, again and again"
+_READ_LOG = "Read the archive's log of that moment, then release."
+_KEPT = "The files are kept in the spool; nothing goes by itself."
+# code of a held delivery → (whose, what to do)
+_HELD = {
+    "refused": (
+        "The archive: it refused these images themselves",
+        "Have the cause mended at the archive, then release; or cancel.",
+    ),
+    "not_accepted": (
+        "The archive: it takes no such images, or not in this transfer syntax",
+        "Have it accept them, then release; or let a copy go in another syntax (`transcode: lossless`); or resend.",
+    ),
+    "connection": (_ALONE, _READ_LOG),
+    "timeout": (_ALONE, _READ_LOG),
+    "aborted": (_ALONE, _READ_LOG),
+    "rejected": (
+        "The archive: it rejects the sender's AE title",
+        "Have the archive told of that AE title, then release.",
+    ),
+    "transform_required": (
+        "The rules: no rule sent it through the transform that the destination requires",
+        "Have a rule do so and route it anew, or cancel.",
+    ),
+    "transform": (
+        "The rules: a step of a transform failed",
+        "Correct the transform, then release: the copy is made anew.",
+    ),
+    "copy_unreadable": ("This gateway's disk", "Look at the disk of the spool, then release."),
+    "unconfigured": (
+        "Whoever changed the configuration: the destination is gone",
+        "Put the destination back, and they go by themselves; or cancel.",
+    ),
+    "overtaken": (
+        "Nobody's: a newer version was delivered meanwhile",
+        "Cancel; or release one by one, if the older version is the right one.",
+    ),
+    "quarantined": ("The instance itself was quarantined", "See the quarantined instances first."),
+    "operator": ("Somebody's order", "Release, or cancel, when whoever ordered it agrees."),
+    "error": ("The gateway itself", "Report it with the log's line `delivery_error`; release after an upgrade."),
+}
+
+
+def of_trouble(trouble: Trouble) -> Advice:
+    """What stopped for one reason."""
+    number = counted(trouble.count, "image") + (" or more" if trouble.more else "")
+    where = f" for {trouble.destination}" if trouble.destination else ""
+    href = items_href(trouble)
+    if trouble.kind is TroubleKind.DEAD:
+        return Advice(
+            "bad",
+            f"{number}{where} given up: dead",
+            "The archive: it took nothing for too long",
+            _KEPT,
+            "Mend the destination, then release them: they begin anew.",
+            "deliveries-are-dead",
+            detail=trouble.reason,
+            href=href,
+        )
+    if trouble.kind is TroubleKind.QUARANTINED:
+        disk = "spool" in trouble.reason or "checksum" in trouble.reason
+        return Advice(
+            "bad",
+            f"{number} quarantined",
+            "This gateway's disk" if disk else "The sender: what it sent cannot be trusted",
+            "These images: they are sent nowhere, and never repaired.",
+            ("Check the disk. " if disk else "") + "Have the modality send them again, compare, then discard these.",
+            "instances-are-quarantined",
+            detail=trouble.reason,
+            href=href,
+        )
+    if trouble.of is TroubleOf.INSTANCE:
+        unmatched = trouble.reason == "no rule matches"
+        return Advice(
+            "warn",
+            f"{number} held without a route",
+            "The rules: none matches" if unmatched else "A rule or a person held them",
+            _KEPT,
+            "Write a rule, wait a few seconds, release."
+            if unmatched
+            else "Do what the reason says; then release or cancel.",
+            "instances-are-held-without-a-route",
+            detail=trouble.reason,
+            href=href,
+        )
+    whose, do = _HELD.get(trouble.code, ("See the reason", "Read the reason; then release or cancel."))
+    return Advice(
+        "warn", f"{number}{where} held", whose, _KEPT, do, "deliveries-are-held", detail=trouble.reason, href=href
+    )
+
+
+def items_href(trouble: Trouble) -> str:
+    """The page with what a trouble is of."""
+    return "/attention/items?" + urlencode(
+        {"kind": trouble.kind, "destination": trouble.destination, "code": trouble.code, "reason": trouble.reason}
+    )
+
+
+def _deliveries(number: int) -> str:
+    return "1 delivery" if number == 1 else f"{number} deliveries"
