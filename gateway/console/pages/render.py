@@ -16,18 +16,16 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from gateway import __version__
 from gateway.console.access.roles import How, Person, Right
-from gateway.words import age, counted, plain, size
+from gateway.console.pages.filters import FILTERS, grouped, of_deliveries, short, shown
 
 STATIC = Path(__file__).parents[1] / "static"
 THEMES = ("light", "dark")
@@ -146,73 +144,14 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("gateway.console", "templates"),
         autoescape=True,
-        finalize=_shown,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(
-        utc=utc, utc_text=utc_text, age=age, bytes=size, count=grouped, short=short, as_typed=as_typed,
-        counted=counted, tone=tone_of, state_word=state_word,
-    )  # fmt: skip
+    made.filters.update(FILTERS)
     return made
-
-
-# ── filters ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _shown(value: object) -> object:
-    return value if isinstance(value, Markup) else plain(value)
-
-
-def as_typed(value: object) -> Markup:
-    """What a person typed, for the field it was typed into: escaped, and else unchanged."""
-    return escape(str(value))
-
-
-def utc(at_ms: int) -> str:
-    """A moment for `datetime=`: 2026-11-26T23:18:10Z."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def utc_text(at_ms: int) -> str:
-    """A moment for people whose browser runs no script."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def grouped(number: int) -> str:
-    """A count in groups of three, with thin no-break spaces: 1 234 567."""
-    return f"{number:,}".replace(",", "\u202f")
-
-
-def short(number: int) -> str:
-    """A count for a narrow place: 999, 1.2k, 34k, 5.6M."""
-    for unit, of in (("M", 1_000_000), ("k", 1_000)):
-        if number >= of:
-            share = number / of
-            return f"{share:.1f}{unit}" if share < 9.95 else f"{share:.0f}{unit}"
-    return str(number)
-
-
-_TONES = {
-    "delivered": "good", "settled": "good", "proven": "good", "up": "good", "routed": "",
-    "held": "warn", "deferred": "warn", "paused": "warn", "half_open": "warn", "half-open": "warn",
-    "dead": "bad", "quarantined": "bad", "down": "bad",
-}  # fmt: skip
-_STATE_WORDS = {
-    "leased": "under way", "half_open": "half-open", "deferred": "to be tried again", "purged": "freed",
-}  # fmt: skip
-
-
-def tone_of(state: object) -> str:
-    """The tone of a state of an instance, a delivery or a destination."""
-    return _TONES.get(str(state), "")
-
-
-def state_word(state: object) -> str:
-    """A state in words."""
-    return _STATE_WORDS.get(str(state), str(state))
 
 
 # ── the frame ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,34 +187,41 @@ def _stamp() -> str:
 
 # ── what an order did ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-# A notice crosses the redirect after an order as a word of this table and a number, so that nobody can have the console
-# say anything else, whatever stands in a cookie.
-_NOTICES: Mapping[str, tuple[str, str]] = {
-    "resend": ("good", "{0} will be sent again."),
-    "hold": ("good", "{0} held. Nothing of it is sent until somebody releases it."),
-    "release": ("good", "{0} released."),
-    "cancel": ("good", "{0} cancelled."),
-    "discard": ("good", "{0} discarded."),
-    "retry": ("good", "{0} will be tried again."),
-    "pause": ("good", "Paused: nothing more is sent there until somebody resumes it."),
-    "resume": ("good", "Resumed."),
-    "drain": ("good", "Everything that waits is due now."),
-    "probe": ("good", "The destination will be asked at once; its lamp shows the answer in a few seconds."),
-    "nothing": ("warn", "Nothing was changed: what it was about is not as it was any more."),
+# A notice crosses the redirect after an order as a word of this table and two numbers, so that nobody can have the
+# console say anything else, whatever stands in a cookie.
+_NOTICES: Mapping[str, str] = {
+    "resend": "{moved} will be sent again.",
+    "hold": "{moved} held: nothing of it is sent until somebody releases it.",
+    "release": "{moved} released.",
+    "cancel": "{moved} cancelled.",
+    "pause": "Paused: nothing more is sent there until somebody resumes it.",
+    "resume": "Resumed.",
+    "retry": "{moved} tried now.",
+    "probe": "The destination is asked now; its lamp shows the answer in a few seconds.",
+    "nothing": "Nothing was changed: it was so already, or is not as it was any more.",
+}
+_LEFT: Mapping[str, str] = {
+    "release": " {left} stay as they are: a later version was delivered there. Release one on its own page to send it "
+    "all the same.",
+    "hold": " {left} are being sent already and were not touched.",
+    "cancel": " {left} are being sent already and were not touched: pause the destination to reach those not begun.",
 }
 
 
-def told(response: Response, word: str, number: int = 0, secure: bool = False) -> Response:
+def told(response: Response, word: str, moved: int = 0, left: int = 0, secure: bool = False) -> Response:
     """Have the next page say what an order did. `word` is one of the table above."""
     response.set_cookie(
-        NOTICE, f"{word}.{number}", max_age=NOTICE_S, path="/", httponly=True, samesite="strict", secure=secure
+        NOTICE, f"{word}.{moved}.{left}", NOTICE_S, path="/", httponly=True, samesite="strict", secure=secure
     )
     return response
 
 
 def _notice(cookie: str) -> Notice | None:
-    found = re.fullmatch(r"([a-z]+)\.([0-9]{1,9})", cookie)
+    found = re.fullmatch(r"([a-z]+)\.([0-9]{1,9})\.([0-9]{1,9})", cookie)
     if found is None or found[1] not in _NOTICES:
         return None
-    tone, text = _NOTICES[found[1]]
-    return Notice(tone, text.format(counted(int(found[2]), "delivery").replace("deliverys", "deliveries")))
+    word, moved, left = found[1], int(found[2]), int(found[3])
+    text = _NOTICES[word].format(moved=of_deliveries(moved))
+    if left and word in _LEFT:
+        return Notice("warn", text + _LEFT[word].format(left=grouped(left)))
+    return Notice("warn" if word == "nothing" else "good", text)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlencode
 
-from gateway.ledger.look import DestinationQueue, Trouble, TroubleKind, TroubleOf
-from gateway.model import Breaker
+from gateway.ledger.look import Trouble, TroubleKind, TroubleOf
+from gateway.model import Breaker, DestinationState
 from gateway.words import age, counted
 
 OLD_S = 3600.0  # what waits longer than this for a destination that is up is worth a look
@@ -39,9 +40,20 @@ class Advice:
     href: str = ""
 
 
-def advise(
-    reasons: Sequence[str], queues: Iterable[DestinationQueue], troubles: Iterable[Trouble], now_ms: int
-) -> list[Advice]:
+class Queued(Protocol):
+    """A destination, how much waits for it, and since when."""
+
+    @property
+    def state(self) -> DestinationState: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def oldest_ms(self) -> int | None: ...
+
+
+def advise(reasons: Sequence[str], queues: Iterable[Queued], troubles: Iterable[Trouble], now_ms: int) -> list[Advice]:
     """All there is to look after, the worst first."""
     found = [
         *map(of_host, reasons),
@@ -147,9 +159,9 @@ def of_host(reason: str) -> Advice:
 # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_destination(queue: DestinationQueue, now_ms: int) -> Advice | None:
+def of_destination(queue: Queued, now_ms: int) -> Advice | None:
     """What is wrong with a destination; None where nothing is."""
-    state, waiting = queue.destination, queue.waiting
+    state, waiting = queue.state, queue.waiting
     waits_s = (now_ms - queue.oldest_ms) / 1000 if queue.oldest_ms is not None else 0.0
     wait = f"{_deliveries(waiting)} wait{'s' if waiting == 1 else ''} in the spool, the oldest for {age(waits_s)}."
     at_risk = wait if waiting else "Nothing waits for it now."
