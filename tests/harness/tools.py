@@ -35,6 +35,7 @@ SEARCH_PATH = os.pathsep.join(
 )
 
 PACKAGES = {
+    "chromium": "chromium",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
     "dcmsend": "dcmtk",
@@ -118,6 +119,7 @@ ABILITIES: dict[str, Callable[[], str | None]] = {
     "numpy": lambda: _missing_package("numpy", "numpy"),
     "cryptography": lambda: _missing_package("cryptography", "cryptography"),
     "psycopg": lambda: _missing_package("psycopg", "psycopg"),
+    "playwright": lambda: _missing_package("playwright", "playwright"),
     "redis": lambda: _missing_package("redis", "redis"),
     "dicomanonymizer": lambda: _missing_package("dicomanonymizer", "dicom-anonymizer"),
 }

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.access.guard import needs
-from gateway.console.access.roles import Right
+from gateway.console.pages import (
+    attention,
+    audit,
+    downloads,
+    help,
+    orders,
+    overview,
+    queue,
+    rules,
+    studies,
+    system,
+    trial,
+)
 from gateway.console.pages.render import Renderer, Standing
+from gateway.console.pages.site import Site
 from gateway.errors import LedgerError
 from gateway.model import InstanceState
 
@@ -37,12 +47,8 @@ def renderer_of(context: Context) -> Renderer:
     return Renderer(standing, context.clock_ms)
 
 
-def page_routes(context: Context) -> list[Route]:
+def page_routes(context: Context, renderer: Renderer | None = None) -> list[Route]:
     """All pages but those of `gateway.console.access`."""
-    renderer = renderer_of(context)
-
-    @needs(Right.STATE)
-    async def overview(request: Request) -> Response:
-        return await renderer.problem(request, 200, "Overview", "Nothing to see yet.")
-
-    return [Route("/", overview)]
+    site = Site(context, renderer or renderer_of(context))
+    subjects = (overview, studies, downloads, queue, attention, orders, rules, trial, system, audit, help)
+    return [route for subject in subjects for route in subject.routes(site)]

@@ -127,7 +127,7 @@ class Renderer:
             "host_state": _host_lamp(standing) if standing else None,
             "notice": _notice(request.cookies.get(NOTICE, "")),
             "now_ms": self._clock_ms(),
-            "version": __version__,
+            "version": __version__ if person is not None else "",
             "refresh_s": 0,
             "path": request.url.path,
         }

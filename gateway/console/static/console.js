@@ -57,6 +57,7 @@
     if (event.target.method !== "post") return;
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "1";
+    if ("file" in event.target.dataset) dialog.close(); // the answer is a file: the page stays
   });
   window.addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;

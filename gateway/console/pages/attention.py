@@ -1,0 +1,131 @@
+"""What is held, dead and quarantined: by reason, with what to do about it, and the orders for all of it.
+
+An observer sees how many and why; which instances they are is patient data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.console.access.guard import needs
+from gateway.console.access.roles import Right
+from gateway.console.pages.site import LIMIT, Site, asked, href
+from gateway.console.services.advice import Advice, of_trouble
+from gateway.console.services.attention import attention, attention_items
+from gateway.ledger.look import Trouble, TroubleKind, TroubleOf
+
+_GROUPS = (
+    (TroubleKind.QUARANTINED, "Quarantined", "bad", "Nothing is quarantined"),
+    (TroubleKind.DEAD, "Dead", "bad", "Nothing was given up"),
+    (TroubleKind.HELD, "Held", "warn", "Nothing is held"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLink:
+    """A button that leads to an order for all of a group."""
+
+    label: str
+    href: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line of a group."""
+
+    trouble: Trouble
+    advice: Advice
+    orders: tuple[OrderLink, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One kind of trouble."""
+
+    kind: TroubleKind
+    title: str
+    tone: str
+    empty: str
+    items: tuple[Item, ...]
+    total: int
+
+
+def routes(site: Site) -> list[Route]:
+    """What to look after, and which instances that is."""
+
+    @needs(Right.STATE)
+    async def page(request: Request) -> Response:
+        troubles = [view.trouble for view in await attention(site.context)]
+        return await site.renderer.page(request, "attention.html", groups=[_group(troubles, *each) for each in _GROUPS])
+
+    @needs(Right.PATIENTS)
+    async def items(request: Request) -> Response:
+        trouble = trouble_of(request)
+        after = asked(request, "after")
+        found = await attention_items(
+            site.context, trouble.kind, trouble.destination, trouble.code, trouble.reason, LIMIT, after
+        )
+        every = [view.trouble for view in await attention(site.context)]
+        known = next((each for each in every if _same(each, trouble)), trouble)
+        fields = {"kind": str(trouble.kind), "destination": trouble.destination, "code": trouble.code}
+        return await site.renderer.page(
+            request,
+            "items.html",
+            advice=of_trouble(known),
+            orders=orders_for(trouble),
+            rows=found.rows,
+            next_href=href("/attention/items", **fields, reason=trouble.reason, after=found.next) if found.next else "",
+        )
+
+    return [Route("/attention", page), Route("/attention/items", items)]
+
+
+def trouble_of(request: Request) -> Trouble:
+    """The group that an address names. :raises HTTPException: there is no such kind."""
+    try:
+        kind = TroubleKind(asked(request, "kind"))
+    except ValueError:
+        raise HTTPException(404, "there is no such group") from None
+    destination = asked(request, "destination")
+    of = TroubleOf.DELIVERY if destination else TroubleOf.INSTANCE
+    return Trouble(kind, of, destination, asked(request, "code"), asked(request, "reason"), 0, False, 0, 0)
+
+
+def orders_for(trouble: Trouble) -> tuple[OrderLink, ...]:
+    """What can be ordered for all of a group. What is quarantined is released one by one: each is to be looked at."""
+
+    def to(kind: str) -> str:
+        return href(
+            f"/orders/{kind}",
+            kind=str(trouble.kind),
+            destination=trouble.destination,
+            code=trouble.code,
+            reason=trouble.reason,
+        )
+
+    give_up = OrderLink("Discard all", to("cancel"), "danger")
+    if trouble.kind is TroubleKind.QUARANTINED:
+        return (give_up,)
+    retry = "Retry all" if trouble.kind is TroubleKind.DEAD else "Release all"
+    return (OrderLink(retry, to("release")), give_up)
+
+
+def _group(troubles: list[Trouble], kind: TroubleKind, title: str, tone: str, empty: str) -> Group:
+    of_kind = [each for each in troubles if each.kind is kind]
+    items = tuple(Item(each, of_trouble(each), orders_for(each)) for each in of_kind)
+    return Group(kind, title, tone if items else "", empty, items, sum(each.count for each in of_kind))
+
+
+def _same(one: Trouble, other: Trouble) -> bool:
+    return (one.kind, one.destination, one.code, one.reason) == (
+        other.kind,
+        other.destination,
+        other.code,
+        other.reason,
+    )

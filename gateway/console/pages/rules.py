@@ -1,0 +1,67 @@
+"""The rules in force: their files, how often each matched, and the sets before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.console.access.guard import needs
+from gateway.console.access.roles import Right
+from gateway.console.pages.highlight import highlighted
+from gateway.console.pages.site import Site, asked
+from gateway.console.services import rules as service
+
+REVISIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """A file as it is shown."""
+
+    name: str
+    source: Markup
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule, and how many instances of the last day it matched. `share` is that of the most frequent one."""
+
+    rule: str
+    count: int
+    share: float
+
+
+def routes(site: Site) -> list[Route]:
+    """The rules."""
+    return [Route("/rules", needs(Right.STATE)(partial(_page, site)))]
+
+
+async def _page(site: Site, request: Request) -> Response:
+    wanted = asked(request, "revision")
+    found = await service.rule_set(site.context, wanted)
+    if found is None and wanted:
+        raise HTTPException(404, "there is no such set of rules in the ledger any more")
+    return await site.renderer.page(
+        request,
+        "rules.html",
+        rules=found,
+        files=[
+            RuleFile(each.name, highlighted(each.name, each.text), len(each.text.splitlines()))
+            for each in (found.files if found else ())
+        ],
+        matches=_matches(await service.matches(site.context)),
+        revisions=await service.revisions(site.context, REVISIONS),
+    )
+
+
+def _matches(found: service.Matches) -> list[Match]:
+    counts = {**found.by_rule, **({"": found.unmatched} if found.unmatched else {})}
+    most = max(counts.values(), default=1) or 1
+    return [Match(rule, count, count / most) for rule, count in sorted(counts.items(), key=lambda each: -each[1])]
