@@ -59,7 +59,13 @@ class Browser:
 
     @contextlib.contextmanager
     def visit(
-        self, address: str, *, theme: str = "light", scripts: bool = True, size: dict[str, int] | None = None, **more: Any
+        self,
+        address: str,
+        *,
+        theme: str = "light",
+        scripts: bool = True,
+        size: dict[str, int] | None = None,
+        **more: Any,
     ) -> Iterator[Tab]:
         """A tab with cookies of its own; what must not happen is checked at its end."""
         context = self.chromium.new_context(

@@ -222,7 +222,7 @@ _ALONE = "This image or the archive: it failed alone, again and again"
 _READ_LOG = "Read the archive's log of that moment, then release."
 _KEPT = "The files are kept in the spool; nothing goes by itself."
 # code of a held delivery → (whose, what to do)
-_HELD = {
+HELD = {
     "refused": (
         "The archive: it refused these images themselves",
         "Have the cause mended at the archive, then release; or cancel.",
@@ -303,7 +303,7 @@ def of_trouble(trouble: Trouble) -> Advice:
             detail=trouble.reason,
             href=href,
         )
-    whose, do = _HELD.get(trouble.code, ("See the reason", "Read the reason; then release or cancel."))
+    whose, do = HELD.get(trouble.code, ("See the reason", "Read the reason; then release or cancel."))
     return Advice(
         "warn", f"{number}{where} held", whose, _KEPT, do, "deliveries-are-held", detail=trouble.reason, href=href
     )

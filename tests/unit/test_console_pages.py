@@ -1,0 +1,212 @@
+"""Pages: what a sender wrote is text, an order tells the next page what it did, and rules and help come as HTML."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.console.access.roles import How, Person, Role
+from gateway.console.pages.filters import bins, grouped, short
+from gateway.console.pages.help import anchor, handbook, rendered
+from gateway.console.pages.highlight import LIMIT, highlighted
+from gateway.console.pages.render import Renderer, Standing, told
+from gateway.console.pages.searches import MOST, Searches
+from gateway.console.services import advice
+from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
+from gateway.model import Breaker, DestinationState
+from gateway.telemetry import registry
+
+NOW_MS = 1_700_000_000_000
+HOSTILE = "Doe^<script>alert(1)</script>\r\n\x1b[31m\u202e'; DROP TABLE study;--$(reboot)"
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def request(path: str = "/", role: Role | None = Role.OPERATOR, **headers: str) -> Request:
+    person = Person("mia", role, How.SESSION) if role else None
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": raw}
+    return Request({**scope, "state": {"person": person, "csrf_token": "token"}})
+
+
+def page(request: Request, template: str = "error.html", reasons: tuple[str, ...] = (), **values: Any) -> Response:
+    async def standing() -> Standing:
+        return Standing(reasons, 12, "gw1")
+
+    shown = {"problem_title": "No such study", "detail": "gone", **values}
+    return asyncio.run(Renderer(standing, lambda: NOW_MS).page(request, template, **shown))
+
+
+def text_of(response: Response) -> str:
+    return bytes(response.body).decode()
+
+
+def test_what_a_sender_wrote_is_text() -> None:
+    text = text_of(page(request(), detail=HOSTILE))
+    assert "Doe^&lt;script&gt;alert(1)&lt;/script&gt;\\r\\n\\x1b[31m\\u202e&#39;; DROP TABLE study;--$(reboot)" in text
+    assert "alert(1)</script>" not in text
+
+
+def test_what_a_person_typed_comes_back_into_its_field_unchanged() -> None:
+    shown = page(request(role=None), "login.html", name='a"\\b', next="/", mistake="", oidc="", setup=False)
+    assert 'value="a&#34;\\b"' in text_of(shown)
+
+
+def test_the_head_shows_what_a_role_may_and_how_the_host_stands() -> None:
+    everything = text_of(page(request("/attention"), reasons=("spool_low", "no_rules")))
+    assert 'href="/studies"' in everything and 'href="/audit"' in everything
+    assert re.search(r'href="/attention" aria-current="page">Attention <span class="badge warn">12', everything)
+    assert "spool low and 1 more" in everything
+    counts_only = text_of(page(request(role=Role.OBSERVER)))
+    assert 'href="/studies"' not in counts_only and 'href="/audit"' not in counts_only
+    nobody = text_of(page(request(role=None)))
+    assert 'href="/queue"' not in nobody and "gw1" not in nobody
+
+
+def test_a_dialog_gets_the_content_alone() -> None:
+    text = text_of(page(request(hx_target="dialog-content")))
+    assert text.lstrip().startswith("<section") and "<html" not in text
+
+
+@pytest.mark.parametrize(("cookie", "said"), [("dark", ' data-theme="dark"'), ('"><script>', ""), ("", "")])
+def test_the_theme_is_one_of_two_whatever_the_cookie_says(cookie: str, said: str) -> None:
+    assert f'<html lang="en"{said}>' in text_of(page(request(cookie=f"theme={cookie}")))
+
+
+def test_an_order_tells_the_next_page_what_it_did_and_only_that_one() -> None:
+    cookie = told(RedirectResponse("/"), "hold", 12, 3).headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+    shown = page(request(cookie=cookie.partition(";")[0]))
+    assert "12 deliveries held" in text_of(shown) and "3 are being sent already" in text_of(shown)
+    assert 'notice=""' in shown.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("cookie", ["call 555.1.1", "hold.<b>.1", "hold", "hold.1.1.1", "phone.1.1"])
+def test_no_cookie_has_the_console_say_anything_else(cookie: str) -> None:
+    assert 'role="status"' not in text_of(page(request(cookie=f"notice={cookie}")))
+
+
+# ── searches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_search_is_found_by_its_word_and_by_who_made_it() -> None:
+    searches = Searches()
+    word = searches.keep("mia", StudyFilter(patient_name="Doe"))
+    assert "Doe" not in word
+    assert searches.find("mia", word) == StudyFilter(patient_name="Doe")
+    assert searches.find("tom", word) is None and searches.find("mia", "other") is None
+
+
+def test_searches_are_bounded() -> None:
+    searches = Searches()
+    words = [searches.keep("mia", StudyFilter(patient_id=str(number))) for number in range(MOST + 1)]
+    assert searches.find("mia", words[0]) is None and searches.find("mia", words[1]) is not None
+
+
+# ── values ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_counts_have_groups_and_short_ones_fit() -> None:
+    assert [grouped(number) for number in (0, 999, 1234567)] == ["0", "999", "1\u202f234\u202f567"]
+    assert [short(number) for number in (999, 1234, 34567, 5_600_000)] == ["999", "1.2k", "35k", "5.6M"]
+
+
+def test_what_waits_long_is_marked() -> None:
+    class Queue:
+        cells = (AgeCell(300, 4, False), AgeCell(4800, 3, False), AgeCell(19200, 2, False), AgeCell(0, 1, True))
+
+    found = [(each.label, each.count, each.tone) for each in bins(Queue())]
+    assert found == [("≤ 5 min", 4, ""), ("≤ 80 min", 3, ""), ("≤ 320 min", 2, "old"), ("> 320 min", 1, "older")]
+
+
+# ── rules and help ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rule_file_has_colours_and_its_text_stays() -> None:
+    text = "rules:\n  # <script>\n  - name: 'a <b>'\n    match: {Modality: [CT, 12]}\n"
+    source = str(highlighted("10.yaml", text))
+    assert '<span class="comment"># &lt;script&gt;</span>' in source and '<span class="key">rules</span>' in source
+    assert source.count('<span class="line">') == 4
+    assert re.sub(r"<[^>]+>", "", source.replace('</span><span class="line">', "</span>\n")).count("Modality") == 1
+    assert "style=" not in source
+
+
+def test_a_table_is_shown_as_it_is_and_a_giant_one_in_part() -> None:
+    assert "&lt;b&gt;,1" in str(highlighted("a.csv", "<b>,1\n"))
+    assert "7 characters more" in str(highlighted("b.csv", "x" * LIMIT + "y" * 7))
+
+
+def test_help_is_the_operations_handbook_with_its_anchors() -> None:
+    text, contents = handbook()
+    assert '<h3 id="a-destination-is-down">' in text and "<table>" in text
+    assert (3, "a-destination-is-down", "a destination is down") in contents
+    assert 'href="commands.md"' not in text and "<script" not in text
+
+
+def test_html_in_a_handbook_is_text() -> None:
+    text, _ = rendered("## A `b` c's\n\n<script>x</script> [there](http://elsewhere.example) [here](#a-b-cs)\n")
+    assert '<h2 id="a-b-cs">' in text and "&lt;script&gt;" in text
+    assert "elsewhere" not in text and '<a href="#a-b-cs">' in text
+
+
+# ── advice ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def trouble(kind: TroubleKind, code: str = "", reason: str = "", destination: str = "") -> Trouble:
+    of = TroubleOf.DELIVERY if destination else TroubleOf.INSTANCE
+    return Trouble(kind, of, destination, code, reason, 3, False, NOW_MS - 5000, NOW_MS)
+
+
+class Queued:
+    def __init__(self, waiting: int = 5, age_s: float = 10, **state: Any) -> None:
+        self.state = DestinationState("pacs", **state)
+        self.waiting, self.oldest_ms = waiting, NOW_MS - round(age_s * 1000)
+
+
+def every_advice() -> list[advice.Advice]:
+    held = [trouble(TroubleKind.HELD, code, "0xA900", "pacs") for code in (*advice.HELD, "new")]
+    whole = [trouble(kind, "", reason) for kind in TroubleKind for reason in ("no rule matches", "the spool file is …")]
+    dead = [trouble(TroubleKind.DEAD, "timeout", "", "pacs")]
+    reasons = [*registry.NOT_READY_REASONS, "spool_unreachable", "down: worker-0", "silent: console-0", "unheard of"]
+    queues = [
+        Queued(configured=False),
+        Queued(paused=True),
+        Queued(breaker=Breaker.DOWN),
+        Queued(breaker=Breaker.DOWN, last_error="association rejected: calling AE title not recognized"),
+        Queued(age_s=7200),
+    ]
+    return advice.advise(reasons, queues, [*held, *whole, *dead], NOW_MS)
+
+
+def test_every_sentence_says_whose_what_and_what_to_do_and_leads_to_a_section() -> None:
+    _, contents = rendered(OPERATIONS)
+    anchors = {name for _, name, _ in contents}
+    found = every_advice()
+    assert len({each.what for each in found}) >= 15
+    for each in found:
+        assert each.what and each.whose and each.risk and each.do.endswith("."), each
+        assert each.section in anchors, each.section
+
+
+def test_what_stands_still_comes_first() -> None:
+    tones = [each.tone for each in every_advice()]
+    assert tones == sorted(tones, key=["bad", "warn"].index) and set(tones) == {"bad", "warn"}
+
+
+def test_a_destination_that_is_well_is_no_matter() -> None:
+    assert advice.advise((), [Queued(), Queued(waiting=0, age_s=7200)], (), NOW_MS) == []
+
+
+def test_each_code_of_a_held_delivery_in_the_handbook_has_advice() -> None:
+    table = OPERATIONS.partition("### deliveries are held")[2].partition("###")[0]
+    codes = {code for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for code in re.findall(r"`(\w+)`", row)}
+    assert codes and codes <= set(advice.HELD)
+
+
+def test_the_anchor_is_the_one_of_a_browser() -> None:
+    assert anchor("the spool's disk was replaced or not mounted") == "the-spools-disk-was-replaced-or-not-mounted"
