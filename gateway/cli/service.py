@@ -84,7 +84,9 @@ def add_commands(commands: Commands) -> None:
     )
     demo.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this folder and leave everything there")
     demo.add_argument(
-        "--stay", action="store_true", help="let gateway and archives run on until Ctrl-C, to look around"
+        "--stay",
+        action=argparse.BooleanOptionalAction,
+        help="run on with more traffic until Ctrl-C, to look around (default: on a terminal)",
     )
 
 

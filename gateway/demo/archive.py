@@ -46,19 +46,26 @@ class Archive:
         self.name = name
         self.folder = folder
         self._stored = stored
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._socket: socket.socket | None = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._socket.getsockname()[1]
         self._acceptor: Acceptor | None = None
 
     def start(self) -> None:
-        """Serve on the running event loop."""
+        """Serve on the running event loop; on the same port as before, after a `stop`."""
+        listener = self._socket or socket.create_server(("127.0.0.1", self.port), backlog=64)
         self._acceptor = Acceptor(self, Ticker())
-        self._acceptor.listen(self.name, self._socket, AcceptorLimits(), max_connections=64)
+        self._acceptor.listen(self.name, listener, AcceptorLimits(), max_connections=64)
 
     async def stop(self) -> None:
-        """Serve no more."""
+        """Serve no more: who connects is refused."""
+        self._socket = None
         if self._acceptor is not None:
             await self._acceptor.stop(grace_s=2.0)
+            self._acceptor = None
+
+    def tell(self, stored: Callable[[Stored], None]) -> None:
+        """Have another be told of each instance from now on."""
+        self._stored = stored
 
     # ── the acceptor's service ────────────────────────────────────────────────────────────────────────────────
 

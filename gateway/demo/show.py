@@ -31,6 +31,7 @@ from rich.text import Text
 
 from gateway.config.values import Destination
 from gateway.demo.archive import Archive, Stored
+from gateway.demo.visit import addresses, make_user, stay_on
 from gateway.dicom.header import Wanted, read_header
 from gateway.errors import HeaderError, UsageError
 from gateway.flow.scu import FileToSend, Sent, find_files, look_at, send_files
@@ -56,7 +57,7 @@ destinations:
   pacs: {{ae_title: PACS, host: 127.0.0.1, port: {pacs}}}
   dr: {{ae_title: DR, host: 127.0.0.1, port: {dr}}}
 metrics: {{host: 127.0.0.1, port: {metrics}}}
-console: {{host: 127.0.0.1, port: {console}}}
+console: {{host: 127.0.0.1, port: {console}, users: ./users.yaml}}
 log: {{format: json}}
 """
 
@@ -95,14 +96,16 @@ class Expected:
         return ("pacs", "dr") if self.modality in CROSS_SECTIONAL else ("pacs",)
 
 
-def run_demo(keep: Path | None, stay: bool = False) -> int:
+def run_demo(keep: Path | None, stay: bool | None = None) -> int:
     """Run the demo; 0 only if everything arrived unaltered.
 
     :param keep: a folder to work in and leave behind; else a temporary one.
-    :param stay: run on after the table, until SIGINT or SIGTERM.
+    :param stay: run on after the table, with more traffic, until SIGINT or SIGTERM; None: where somebody looks on.
     :raises UsageError: the folder cannot be used.
     """
     console = Console(highlight=False)
+    if stay is None:
+        stay = console.is_terminal and not os.environ.get("CI")
     try:
         with _folder(keep) as folder:
             return asyncio.run(_demo(console, folder, keep is not None, stay))
@@ -144,15 +147,17 @@ async def _demo(console: Console, folder: Path, kept: bool, stay: bool) -> int:
     for archive in archives:
         archive.start()
     ports = _write_configuration(folder, archives)
+    password = make_user(folder / "users.yaml")
     async with _running(folder) as gateway:
         if not await _ready(ports["console"], gateway):
             console.print(f"the gateway did not start; its log:\n{_tail(folder / 'gateway.log')}", markup=False)
             return 1
-        _introduce(console, folder, ports, archives)
+        _introduce(console, folder, ports, archives, password)
         await _send_and_wait(console, expected, ports["port"], arrived, gateway)
         good = _judge(console, expected, surprises, await _received(ports))
         if stay:
-            await _stay(console, folder, ports)
+            files = [item.file for item in expected]
+            await stay_on(console, folder, ports, password, files, archives)
     for archive in archives:
         await archive.stop()
     if not good:
@@ -251,37 +256,13 @@ def _get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def _introduce(console: Console, folder: Path, ports: dict[str, int], archives: list[Archive]) -> None:
+def _introduce(console: Console, folder: Path, ports: dict[str, int], archives: list[Archive], password: str) -> None:
     lines = [f"gateway   GATEWAY@127.0.0.1:{ports['port']}   in {folder}"]
     lines += [
         f"archive   {archive.name.upper()}@127.0.0.1:{archive.port}   in {archive.folder}" for archive in archives
     ]
-    for line in (*lines, *_addresses(ports), ""):
+    for line in (*lines, *addresses(ports, password), ""):
         console.print(line, markup=False, soft_wrap=True)
-
-
-def _addresses(ports: dict[str, int]) -> tuple[str, str]:
-    return (
-        f"console   http://127.0.0.1:{ports['console']}   (/readyz, /livez, /version)",
-        f"metrics   http://127.0.0.1:{ports['metrics']}/metrics",
-    )
-
-
-async def _stay(console: Console, folder: Path, ports: dict[str, int]) -> None:
-    """Wait for SIGINT or SIGTERM."""
-    config = folder / "gateway.yaml"
-    for line in (
-        *("", "gateway and archives run on; Ctrl-C ends them", *_addresses(ports)),
-        f"try       gateway queue --config {config}",
-        f"          gateway list --instances --config {config}",
-        f"          gateway send FILES --to 127.0.0.1:{ports['port']} --called GATEWAY --calling MODALITY",
-    ):
-        console.print(line, markup=False, soft_wrap=True)
-    enough = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, enough.set)
-    await enough.wait()
 
 
 async def _received(ports: dict[str, int]) -> int:

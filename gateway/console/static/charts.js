@@ -113,7 +113,7 @@
 
   const listen = () => {
     const events = new EventSource(box.dataset.events);
-    events.addEventListener("sample", (event) => add(JSON.parse(event.data)));
+    events.addEventListener("live", (event) => add(JSON.parse(event.data)));
     events.addEventListener("error", () => { state.textContent = "no fresh values: the console does not answer"; });
     addEventListener("pagehide", () => events.close());
   };
