@@ -83,11 +83,14 @@ def add_commands(commands: Commands) -> None:
         "each archive has every instance that the rules send there, unaltered.",
     )
     demo.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this folder and leave everything there")
-    demo.add_argument(
+    staying = demo.add_mutually_exclusive_group()
+    staying.add_argument(
         "--stay",
-        action=argparse.BooleanOptionalAction,
+        action="store_true",
+        default=None,
         help="run on with more traffic until Ctrl-C, to look around (default: on a terminal)",
     )
+    staying.add_argument("--no-stay", action="store_false", dest="stay", help="end after the table")
 
 
 def _count(text: str) -> int:

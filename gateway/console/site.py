@@ -13,15 +13,10 @@ the application not built.
 
 from __future__ import annotations
 
-from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -33,12 +28,12 @@ from gateway.console.api import api_app
 from gateway.console.app import Guard, health_routes
 from gateway.console.headers import of_pages
 from gateway.console.pages import page_routes, renderer_of
+from gateway.console.pages.errors import handlers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from gateway.console.context import Context
-    from gateway.console.pages.render import Renderer
 
 STATIC = Path(__file__).parent / "static"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -60,15 +55,7 @@ def built(context: Context) -> tuple[Starlette, list[Guarded]]:
         *entrance_routes(context.door, renderer, sign_on=context.config().console.oidc is not None),
         Mount("/api/v1", api_app(context)),
         Mount("/static", public(StaticFiles(directory=STATIC)), name="static"),
-        *page_routes(context),
+        *page_routes(context, renderer),
     ]
     found = guarded(routes)
-    refuse = partial(_refuse, renderer)
-    return Starlette(routes=routes, exception_handlers={HTTPException: refuse}), found
-
-
-async def _refuse(renderer: Renderer, request: Request, error: Exception) -> Response:
-    """An error page, in the words of the error: they are ours, and name no value."""
-    refused = error if isinstance(error, HTTPException) else HTTPException(500)
-    title = HTTPStatus(refused.status_code).phrase
-    return await renderer.problem(request, refused.status_code, title, refused.detail, refused.headers)
+    return Starlette(routes=routes, exception_handlers=handlers(renderer)), found

@@ -128,12 +128,16 @@ class _Sink:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
-    def write(self, data: bytes) -> int:
-        self._parts.append(bytes(data))
-        return len(data)
+    def write(self, data: bytes, /) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        return len(part)
 
     def flush(self) -> None:
         """Nothing waits here."""
+
+    def close(self) -> None:
+        """Nothing is open here."""
 
     def take(self) -> bytes:
         parts, self._parts = self._parts, []
@@ -144,7 +148,7 @@ async def _archive(site: Site, detail: StudyDetail, actor: str, reason: str) -> 
     """All instances of a study that are in the spool; those that are not are named in a list beside them."""
     sink, missing = _Sink(), []
     places = {series.series_key: number for number, series in enumerate(detail.series, 1)}
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         async for instance_id, series_key in _instances(site, detail.study.study_key):
             try:
                 found = await service.download(site.context, instance_id, "", actor, reason)

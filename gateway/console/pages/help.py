@@ -6,6 +6,7 @@ The file comes with the package (`gateway/console/help`), or, where the gateway 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def rendered(text: str) -> tuple[Markup, tuple[tuple[int, str, str], ...]]:
     return Markup(reader.renderer.render(tokens, reader.options, {})), tuple(contents)  # noqa: S704 - html is off
 
 
-def _close_alike(tokens: list[object]) -> None:
+def _close_alike(tokens: Sequence[object]) -> None:
     """What was opened as a span is closed as one."""
     for token in tokens:
         tag = "a"

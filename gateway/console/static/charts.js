@@ -120,7 +120,7 @@
   fetch(box.dataset.history, { headers: { accept: "application/json" } })
     .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))))
     .then((history) => {
-      samples.push(...(history.items || history.samples || []));
+      samples.push(...(history.samples));
       redraw();
       tell();
       listen();
