@@ -143,6 +143,8 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         "gateway_destination_owned", "1 while a forwarder, on whichever host, serves it.", labels=["destination"]
     )
     for destination in gauges.destinations:
+        if not destination.configured:
+            continue  # nobody is to serve it any more; what is held for it is still shown
         paused.add_metric([destination.name], int(destination.paused))
         owned.add_metric([destination.name], int(destination.owner is not None))
     for name in names:

@@ -50,7 +50,9 @@ PACKAGES = {
     "e2fsck": "e2fsprogs",
     "mount": "mount",
     "docker-compose": "docker-compose",
+    "prometheus": "prometheus",
     "promtool": "prometheus",
+    "amtool": "prometheus-alertmanager",
     "systemd-analyze": "systemd",
     "systemd-socket-activate": "systemd",
     "redis-cli": "redis-tools",
@@ -121,6 +123,7 @@ ABILITIES: dict[str, Callable[[], str | None]] = {
     "psycopg": lambda: _missing_package("psycopg", "psycopg"),
     "playwright": lambda: _missing_package("playwright", "playwright"),
     "redis": lambda: _missing_package("redis", "redis"),
+    "grafana_foundation_sdk": lambda: _missing_package("grafana_foundation_sdk", "grafana-foundation-sdk"),
     "dicomanonymizer": lambda: _missing_package("dicomanonymizer", "dicom-anonymizer"),
 }
 

@@ -1,0 +1,395 @@
+"""Alerts: when somebody is to be told, what, and where it is written what to do.
+
+A gateway is a job of Prometheus: `job: gateway` in its configuration, or another name, but one for all hosts of a
+ledger. What the ledger says is the same on all its hosts, so that `max by (job, …)` makes one alert of it. Each alert
+waits for as long as the trouble may heal by itself.
+
+`value` is what is looked at, `when` what makes it an alert; a test shows that each value is there on a gateway that
+runs. Summary and description name destinations, sources, hosts and processes: never anything of a patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from tools.dashboards.panels import Json
+
+CRITICAL, WARNING = "critical", "warning"
+RUNBOOKS = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs{{ end }}/operations.md"
+JOB = "gateway"
+DAY_S = 86400
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert. `patience` is how long it must be so; `section` the anchor in docs/operations.md."""
+
+    name: str
+    value: str
+    when: str
+    patience: str
+    severity: str
+    summary: str
+    description: str
+    section: str
+
+    @property
+    def expression(self) -> str:
+        """What Prometheus evaluates."""
+        return f"{self.value} {self.when}"
+
+    def json(self) -> Json:
+        """The rule, as Prometheus has it."""
+        return {
+            "alert": self.name,
+            "expr": self.expression,
+            "for": self.patience,
+            "labels": {"severity": self.severity},
+            "annotations": {
+                "summary": self.summary,
+                "description": self.description,
+                "runbook_url": f"{RUNBOOKS}#{self.section}",
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """Alerts of one subject: a file. `head` is the comment on top of it."""
+
+    name: str
+    head: str
+    alerts: Sequence[Alert]
+
+    def text(self) -> str:
+        """The file."""
+        document = {"groups": [{"name": f"gateway-{self.name}", "rules": [alert.json() for alert in self.alerts]}]}
+        body = yaml.dump(document, sort_keys=False, width=116, allow_unicode=True, Dumper=_Dumper)
+        return f"# {self.head}\n# Made by `python -m tools.dashboards` from tools/dashboards/alerts.py.\n{body}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Long texts folded, so that they can be read."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Lists stand deeper than their key."""
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=">" if len(value) > 80 else None)
+
+
+_Dumper.add_representer(str, _text)
+
+_WHERE = "on {{ $labels.instance }}"
+_TO = "{{ $labels.destination }}"
+_AGE = "{{ $value | humanizeDuration }}"
+
+HOSTS = Group(
+    "hosts",
+    "Hosts and processes: is the gateway there, and does it take work?",
+    [
+        Alert(
+            "GatewayGone",
+            f'up{{job="{JOB}"}}',
+            "== 0",
+            "2m",
+            CRITICAL,
+            f"The gateway does not answer {_WHERE}",
+            "Prometheus cannot scrape its metrics: the host, the gateway or the way there is down. What it had "
+            "acknowledged is in its spool; senders that cannot connect keep their images.",
+            "the-gateway-does-not-answer",
+        ),
+        Alert(
+            "GatewayNotScraped",
+            f'absent(up{{job="{JOB}"}})',
+            "== 1",
+            "5m",
+            CRITICAL,
+            "Prometheus knows no gateway",
+            f"No target of the job {JOB} is configured or found: no alert of the gateway can come.",
+            "the-gateway-does-not-answer",
+        ),
+        Alert(
+            "GatewayNotReady",
+            "min by (job, instance) (gateway_ready)",
+            '== 0 unless on (job, instance) max by (job, instance) (gateway_not_ready{reason="drained"}) == 1',
+            "2m",
+            CRITICAL,
+            f"The gateway is not ready {_WHERE}",
+            "/readyz says why. It takes no new work there, or a part of it does not run; what it has goes on as far as "
+            "it can.",
+            "a-host-is-not-ready",
+        ),
+        Alert(
+            "GatewayIntakeStopped",
+            'max by (job, instance, reason) (gateway_not_ready{reason=~"intake_closed|spool_low|no_descriptors"})',
+            "== 1",
+            "1m",
+            CRITICAL,
+            f"The gateway takes no images {_WHERE}: {{{{ $labels.reason }}}}",
+            "Senders are turned away and keep their images; many give up after some tries. What was acknowledged goes "
+            "on to its destinations.",
+            "intake-is-closed",
+        ),
+        Alert(
+            "GatewayProcessSilent",
+            'max by (job, instance) (gateway_scrape_sources{state="silent"})',
+            "> 0",
+            "2m",
+            WARNING,
+            f"{{{{ $value }}}} processes of the gateway are silent {_WHERE}",
+            "They live and do not say how they are: they hang, or the machine is overloaded. The supervisor ends "
+            "those that hang.",
+            "a-process-is-silent",
+        ),
+        Alert(
+            "GatewayProcessRestarts",
+            "sum by (job, instance, child) (increase(gateway_child_starts_total[15m]))",
+            "> 2",
+            "0m",
+            WARNING,
+            f"{{{{ $labels.child }}}} is started again and again {_WHERE}",
+            "It dies or hangs. Nothing is lost: what it held is freed, what it received is adopted; little gets done.",
+            "a-role-dies-or-hangs-again-and-again",
+        ),
+        Alert(
+            "GatewayHostGone",
+            "sum by (job) (increase(gateway_sessions_voided_total[15m]))",
+            "> 0",
+            "0m",
+            WARNING,
+            "A host of the gateway is gone",
+            "Processes of it were silent for half a minute, and others have what they held. At most what was in flight "
+            "is sent twice. There is less to work with until it is back.",
+            "a-host-is-gone",
+        ),
+        Alert(
+            "GatewayRedisLost",
+            "min by (job, instance, link) (gateway_redis_up)",
+            "== 0",
+            "5m",
+            WARNING,
+            f"The gateway has no Redis {_WHERE}",
+            "Wake-ups come by a look at the ledger, a second later, and nothing else is lost. It is Redis, or the way "
+            "to it.",
+            "redis-is-away",
+        ),
+        Alert(
+            "GatewayLogLinesLost",
+            "sum by (job, instance) (increase(gateway_log_lines_lost_total[15m]))",
+            "> 0",
+            "0m",
+            WARNING,
+            f"Log lines of the gateway are lost {_WHERE}",
+            "Its standard error cannot be written: a full disk, or nobody who reads. The gateway goes on.",
+            "log-lines-are-missing",
+        ),
+    ],
+)
+
+DESTINATIONS = Group(
+    "destinations",
+    "Destinations: do they answer, and does what waits get there?",
+    [
+        Alert(
+            "GatewayDestinationDown",
+            "min by (job, destination) (gateway_destination_up)",
+            "== 0",
+            "5m",
+            WARNING,
+            f"The destination {_TO} is down",
+            "It does not answer, or refuses the gateway: its own trouble, or the network's. Images for it wait in the "
+            "spool and go by themselves when it is back; other destinations are not affected.",
+            "a-destination-is-down",
+        ),
+        Alert(
+            "GatewayBacklogOld",
+            "max by (job, destination) (gateway_queue_oldest_age_seconds)",
+            "> 3600",
+            "5m",
+            CRITICAL,
+            f"Images for {_TO} have waited for {_AGE}",
+            "The destination is down, too slow or paused, or nobody serves it. Nothing is lost; somebody may be "
+            "waiting for these images.",
+            "something-waits-too-long",
+        ),
+        Alert(
+            "GatewayDestinationUnserved",
+            "max by (job, destination) (gateway_destination_owned)",
+            "== 0",
+            "2m",
+            CRITICAL,
+            f"Nobody serves the destination {_TO}",
+            "No forwarder of any host has it: they do not run, are drained, or their configuration does not have it.",
+            "nobody-serves-a-destination",
+        ),
+        Alert(
+            "GatewayHeld",
+            'max by (job, destination) (gateway_queue_depth{state="held"})',
+            "> 0",
+            "5m",
+            WARNING,
+            f"{{{{ $value }}}} deliveries to {_TO} are held",
+            "They go nowhere until a person releases or cancels them. The console's page Attention and `gateway list "
+            "--state held` say why.",
+            "deliveries-are-held",
+        ),
+        Alert(
+            "GatewayDead",
+            'max by (job, destination) (gateway_queue_depth{state="dead"})',
+            "> 0",
+            "1m",
+            CRITICAL,
+            f"{{{{ $value }}}} deliveries to {_TO} are dead",
+            "They were tried for longer than give_up_after, and are tried no more. Their files are kept.",
+            "deliveries-are-dead",
+        ),
+    ],
+)
+
+INSTANCES = Group(
+    "instances",
+    "Instances, rules and sources: does everything that comes have a way?",
+    [
+        Alert(
+            "GatewayUnrouted",
+            "max by (job) (gateway_unrouted_instances)",
+            "> 0",
+            "5m",
+            WARNING,
+            "{{ $value }} instances are held without a route",
+            "No rule matches them, a rule or a person holds them, or they were recovered. They go nowhere until they "
+            "are released.",
+            "instances-are-held-without-a-route",
+        ),
+        Alert(
+            "GatewayQuarantined",
+            "max by (job) (gateway_quarantined_instances)",
+            "> 0",
+            "1m",
+            WARNING,
+            "{{ $value }} instances are quarantined",
+            "They cannot be trusted and are sent nowhere: broken by their sender, or by a disk. The reason says which.",
+            "instances-are-quarantined",
+        ),
+        Alert(
+            "GatewayRulesRefused",
+            "max by (job, instance) (gateway_rules_refused)",
+            "== 1",
+            "1m",
+            WARNING,
+            f"The rule files are refused {_WHERE}",
+            "They were changed and have problems. The last good rules go on; the change that somebody wanted does not "
+            "happen.",
+            "the-configuration-or-the-rules-are-refused",
+        ),
+        Alert(
+            "GatewaySourceSilent",
+            "time() - max by (job, source) (gateway_source_last_received_timestamp_seconds)",
+            "> on (job, source) max by (job, source) (gateway_source_silent_after_seconds)",
+            "5m",
+            WARNING,
+            f"Nothing has come from {{{{ $labels.source }}}} for {_AGE}",
+            "It sends always, by the configuration. It is off, its network or its settings are broken, or it is turned "
+            "away here.",
+            "a-source-is-silent",
+        ),
+    ],
+)
+
+STORES = Group(
+    "stores",
+    "Spool, ledger, certificates and audit trail: what the gateway stands on.",
+    [
+        Alert(
+            "GatewaySpoolFilling",
+            "min by (job, instance) (predict_linear(gateway_spool_free_bytes[1h], 4 * 3600))",
+            "< on (job, instance) min by (job, instance) (gateway_spool_min_free_bytes)",
+            "15m",
+            WARNING,
+            f"The spool is full in less than four hours {_WHERE}",
+            "At the pace of the last hour. Then new images are refused, and senders keep them; what is in the spool is "
+            "safe. Something is not delivered, or the disk fills from elsewhere.",
+            "the-spool-is-low-or-full",
+        ),
+        Alert(
+            "GatewaySpoolShort",
+            "min by (job, instance) (gateway_spool_free_bytes / gateway_spool_min_free_bytes)",
+            "< 2",
+            "5m",
+            WARNING,
+            f"The spool has little room {_WHERE}",
+            "Less than twice spool.min_free is left; below it new images are refused.",
+            "the-spool-is-low-or-full",
+        ),
+        Alert(
+            "GatewaySpoolInodes",
+            "min by (job, instance) (gateway_spool_free_inodes / gateway_spool_total_inodes)",
+            "< 0.05",
+            "5m",
+            WARNING,
+            f"The spool's file system can hardly make files any more {_WHERE}",
+            "Fewer than 5 % of its inodes are left. Without any new images are refused, whatever room there is.",
+            "the-spool-is-low-or-full",
+        ),
+        Alert(
+            "GatewayLedgerDown",
+            "min by (job, instance) (gateway_ledger_up)",
+            "== 0",
+            "1m",
+            CRITICAL,
+            f"The ledger cannot be read {_WHERE}",
+            "Nothing is routed or sent without it, and after a while nothing more is taken. What was acknowledged is "
+            "in the spool.",
+            "the-ledger-is-lost-or-damaged",
+        ),
+        Alert(
+            "GatewayLedgerSlow",
+            "histogram_quantile(0.99, sum by (job, le) (rate(gateway_ledger_commit_seconds_bucket[10m])))",
+            "> 1",
+            "10m",
+            WARNING,
+            f"The ledger is slow: one commit in a hundred takes {_AGE}",
+            "Its disk, its server or the network to it holds everybody up. Images are still taken and sent, later.",
+            "the-ledger-is-slow",
+        ),
+        Alert(
+            "GatewayCertificateExpiring",
+            "min by (job, certificate) (gateway_certificate_expiry_timestamp_seconds) - time()",
+            f"< {21 * DAY_S}",
+            "1h",
+            WARNING,
+            f"The certificate {{{{ $labels.certificate }}}} expires in {_AGE}",
+            "From then on whoever checks it refuses the connection.",
+            "a-certificate-expires",
+        ),
+        Alert(
+            "GatewayCertificateExpires",
+            "min by (job, certificate) (gateway_certificate_expiry_timestamp_seconds) - time()",
+            f"< {3 * DAY_S}",
+            "1m",
+            CRITICAL,
+            f"The certificate {{{{ $labels.certificate }}}} expires in {_AGE}, or has",
+            "From then on whoever checks it refuses the connection.",
+            "a-certificate-expires",
+        ),
+        Alert(
+            "GatewayAuditBehind",
+            "max by (job, instance) (gateway_audit_syslog_behind_seconds)",
+            "> 600",
+            "5m",
+            WARNING,
+            f"The audit repository is {_AGE} behind {_WHERE}",
+            "The syslog server does not take what the audit trail sends. Nothing is lost: all is in the file, and is "
+            "sent when it is back.",
+            "the-audit-repository-is-behind",
+        ),
+    ],
+)
+
+GROUPS = (HOSTS, DESTINATIONS, INSTANCES, STORES)
