@@ -155,25 +155,27 @@ def test_prometheus_takes_the_rules() -> None:
     run([program("promtool"), "check", "rules", *FILES]).check()
 
 
+def promtool_test(name: str, series: Series, count: int) -> dict[str, object]:
+    firing = f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)'
+    return {
+        "name": f"{name} {'fires' if count else 'keeps quiet'}",
+        "interval": "1m",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [{"expr": firing, "eval_time": "60m", "exp_samples": [{"labels": "{}", "value": count}]}],
+    }
+
+
 def test_every_alert_has_a_case_and_each_fires_and_keeps_quiet_as_it_should(tmp_path: Path) -> None:
     assert set(CASES) == set(ALERTS)
-    tests = []
-    for name, case in CASES.items():
-        for series, count in ((case.fires, 1), (case.quiet, 0)):
-            firing = f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)'
-            tests.append(
-                {
-                    "name": f"{name} {'fires' if count else 'keeps quiet'}",
-                    "interval": "1m",
-                    "input_series": [{"series": each, "values": values} for each, values in series.items()],
-                    "promql_expr_test": [
-                        {"expr": firing, "eval_time": "60m", "exp_samples": [{"labels": "{}", "value": count}]}
-                    ],
-                }
-            )
-    document = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "1m", "tests": tests}
-    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document, width=1000))
-    run([program("promtool"), "test", "rules", tmp_path / "tests.yaml"]).check()
+    files = []
+    for group in GROUPS:
+        cases = {alert.name: CASES[alert.name] for alert in group.alerts}
+        tests = [promtool_test(name, case.fires, 1) for name, case in cases.items()]
+        tests += [promtool_test(name, case.quiet, 0) for name, case in cases.items()]
+        rules = [str(GRAFANA / "alerts" / f"{group.name}.yaml")]
+        files.append(tmp_path / f"{group.name}.yaml")
+        files[-1].write_text(yaml.safe_dump({"rule_files": rules, "evaluation_interval": "1m", "tests": tests}))
+    run([program("promtool"), "test", "rules", *files]).check()
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)
