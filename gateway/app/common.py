@@ -32,8 +32,7 @@ from gateway.work.local import LocalQueue
 from gateway.work.redis_url import is_redis, parse
 
 if TYPE_CHECKING:
-    from gateway.ledger.postgres.reader import PostgresReader
-    from gateway.ledger.reader import LedgerReader
+    from gateway.ledger.looking import Looks
 
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
 
@@ -73,15 +72,15 @@ def open_ledger_of(config: Config, create: bool) -> Ledger:
     )
 
 
-async def open_reader_of(config: Config) -> LedgerReader | PostgresReader:
-    """What reads the ledger's gauges for an event loop. :raises LedgerError: a SQLite ledger is not there."""
+def open_look_of(config: Config) -> Looks:
+    """What looks at the ledger for an event loop. :raises LedgerError: a SQLite ledger is not there."""
     if not shares_ledger(config):
-        from gateway.ledger.reader import LedgerReader
+        from gateway.ledger.sqlite import look as of_file
 
-        return await LedgerReader.open(ledger_path(config))
-    from gateway.ledger.postgres.reader import PostgresReader
+        return of_file.open_look(ledger_path(config))
+    from gateway.ledger.postgres import look as of_server
 
-    return PostgresReader(config.ledger.url, _client(config))
+    return of_server.open_look(config.ledger.url, _client(config))
 
 
 def _client(config: Config) -> str:

@@ -18,7 +18,7 @@ from gateway.app.common import (
     begin,
     clock_ms,
     open_ledger_of,
-    open_reader_of,
+    open_look_of,
     open_session,
     open_spool,
     reload_config,
@@ -81,7 +81,7 @@ async def _serve(process: Process) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     session = await open_session(process, ledger, Role.CONSOLE)
-    reader = await open_reader_of(config)
+    look = open_look_of(config)
     spool = open_spool(config)
     queue = work_queue(config)
     rules = config.rules
@@ -104,7 +104,7 @@ async def _serve(process: Process) -> None:
             watcher.look_again()
 
     signals = Signals(reload)
-    host = HostMetrics(run_dir(config), reader.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
+    host = HostMetrics(run_dir(config), look.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
     sockets = process.control.sockets()
     look = cast("LedgerLook", reader)  # not whole yet
     live = Live(lambda: look.totals(), host, clock_ms)
@@ -149,7 +149,7 @@ async def _serve(process: Process) -> None:
         for task in serving[1:]:
             task.cancel()
     host.close()
-    await reader.close()
+    await look.close()
     await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
     await ledger.close()
     queue.close()

@@ -228,6 +228,7 @@ class Happening(StrEnum):
     RECEIVED = "received"  # the last byte was in the spool
     RECORDED = "recorded"  # the ledger had it
     ROUTED = "routed"  # its first deliveries were made
+    ORDERED = "ordered"  # by a person, who named it, its study or its patient
     SENT_AGAIN = "sent again"  # a delivery was made later than that
     RELEASED = "released"  # a delivery's age began afresh
     TRIED = "tried"  # a delivery that is deferred or under way moved last
@@ -235,7 +236,6 @@ class Happening(StrEnum):
     STOPPED = "stopped"  # held or dead
     CANCELLED = "cancelled"
     SETTLED = "settled"
-    ORDERED = "ordered"  # by a person, who named it or its study
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import pytest
 
 from gateway.errors import LedgerAway, LedgerDamaged, LedgerError
 from gateway.ledger.base import Ledger
-from gateway.ledger.reader import LedgerReader
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import DeliveryLease, Role
@@ -220,48 +219,6 @@ def test_closing_finishes_what_was_submitted(opener: Callable[[], SqliteLedger])
     ledger = opener()
     assert ledger.known_instances(["a"]) == {"a"}
     ledger.close()
-
-
-def test_the_reader_sees_what_the_ledger_sees_and_is_not_kept_waiting(
-    tmp_path: Path, opener: Callable[[], SqliteLedger]
-) -> None:
-    scene = Scene(opener)
-    scene.arrive("a", "b")
-    scene.route()
-    scene.claim(limit=1)
-
-    async def scenario() -> None:
-        reader = await LedgerReader.open(tmp_path / "ledger.db")
-        assert await reader.gauges() == scene.ledger.gauges()
-        thread, gate = LedgerThread(opener), Gate()
-        await thread.start()
-        holding = asyncio.create_task(thread.call(lambda ledger: _hold_lock(ledger, gate)))
-        await gate.until_entered()
-        scrapes = [asyncio.create_task(reader.gauges()) for _ in range(5)]
-        await asyncio.sleep(0)
-        scrapes[1].cancel()
-        answers = await asyncio.gather(*scrapes, return_exceptions=True)
-        assert answers.count(scene.ledger.gauges()) == 4
-        gate.open.set()
-        await holding
-        await thread.close()
-        scene.ledger.checkpoint()
-        assert await reader.gauges() == scene.ledger.gauges()
-        (tmp_path / "ledger.db").rename(tmp_path / "elsewhere.db")
-        with pytest.raises(LedgerDamaged):
-            await reader.gauges()
-        (tmp_path / "elsewhere.db").rename(tmp_path / "ledger.db")
-        await reader.close()
-        with pytest.raises(LedgerDamaged):
-            await LedgerReader.open(tmp_path / "nothing.db")
-
-    asyncio.run(scenario())
-    scene.close()
-
-
-def _hold_lock(ledger: Ledger, gate: Gate) -> None:
-    assert isinstance(ledger, SqliteLedger)
-    ledger._database.write(lambda tx: gate.wait(ledger))
 
 
 def test_sessions_opened_in_several_threads_differ(opener: Callable[[], SqliteLedger]) -> None:

@@ -83,5 +83,10 @@ def _delivery_row(row: Sequence[Any]) -> DeliveryRow:
         due_at_ms=row[9],
         updated_at_ms=row[10],
         chain=row[11],
-        steps=tuple(StepRun(name, number, verb, bool(done)) for name, number, verb, done in json.loads(row[12])),
+        steps=steps_of(row[12]),
     )
+
+
+def steps_of(told: str) -> tuple[StepRun, ...]:
+    """What made a payload, as it stands in its row."""
+    return tuple(StepRun(name, number, verb, bool(done)) for name, number, verb, done in json.loads(told))

@@ -5,6 +5,7 @@ What is put together from parts (filters) is translated as it comes, word by wor
 
     ?  :name                                    %s  %(name)s
     SELECT value FROM json_each(X)              SELECT jsonb_array_elements_text(X::jsonb)
+    SELECT CAST(value AS BIGINT) FROM …         SELECT jsonb_array_elements_text(X::jsonb)::bigint
     x''                                         ''::bytea
     INDEXED BY name                             (the planner decides)
     CROSS JOIN … ON                             JOIN … ON: the planner decides in which order
@@ -19,7 +20,7 @@ from gateway.ledger import queries
 
 _WORDS = re.compile(
     r"(?P<skipped>'(?:[^']|'')*'|--[^\n]*|::)"
-    r"|SELECT value FROM json_each\((?P<json>\?|:\w+)\)"
+    r"|SELECT (?:value|(?P<number>CAST\(value AS BIGINT\))) FROM json_each\((?P<json>\?|:\w+)\)"
     r"|(?P<index> INDEXED BY \w+|CROSS (?=JOIN \w+ \w+ ON))"
     r"|(?P<mark>\?|:(?P<name>[a-z_]+))"
 )
@@ -38,7 +39,8 @@ def _word(match: re.Match[str]) -> str:
     if match["index"]:
         return ""
     if match["json"]:
-        return f"SELECT jsonb_array_elements_text({_placeholder(match['json'])}::jsonb)"
+        number = "::bigint" if match["number"] else ""
+        return f"SELECT jsonb_array_elements_text({_placeholder(match['json'])}::jsonb){number}"
     if match["mark"]:
         return _placeholder(match["mark"])
     return match["skipped"]
