@@ -6,7 +6,6 @@ import asyncio
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from gateway import telemetry
 from gateway.app.beat import LedgerBeat
@@ -52,9 +51,6 @@ from gateway.rules.plan import Plan
 from gateway.spool import Spool
 from gateway.work.base import Stage
 from gateway.work.redis_url import is_redis
-
-if TYPE_CHECKING:
-    from gateway.ledger.look import LedgerLook
 
 
 def main(index: int, config_path: Path) -> int:
@@ -106,8 +102,7 @@ async def _serve(process: Process) -> None:
     signals = Signals(reload)
     host = HostMetrics(run_dir(config), look.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
     sockets = process.control.sockets()
-    look = cast("LedgerLook", reader)  # not whole yet
-    live = Live(lambda: look.totals(), host, clock_ms)
+    live = Live(look.totals, host, clock_ms)
     context = Context(
         config=lambda: process.config,
         look=look,
@@ -134,12 +129,11 @@ async def _serve(process: Process) -> None:
             tasks.create_task(watcher.run(), name="rule watcher"),
             tasks.create_task(host_watcher(config, ledger, spool).run(), name="host watcher"),
             tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
+            tasks.create_task(live.run(), name="live figures"),
             process.control.start_beating(tasks, telemetry.loop_late),
         ]
         if is_redis(config.queue.url):
             serving.append(tasks.create_task(watch_broker(config), name="broker"))
-        if hasattr(look, "totals"):
-            serving.append(tasks.create_task(live.run(), name="live figures"))
         if shares_ledger(config):
             serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
             serving.append(tasks.create_task(keep_configured(ledger), name="own destinations"))

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import httpx
 from argon2 import PasswordHasher
 
 from gateway.app.checked import findings
-from gateway.app.common import open_ledger_of, open_reader_of, open_spool, run_dir
+from gateway.app.common import open_ledger_of, open_look_of, open_spool, run_dir
 from gateway.config import Config, load
 from gateway.console.access.door import Door
 from gateway.console.access.guard import Guarded
@@ -42,7 +42,6 @@ from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.console.services.system import Checker
 from gateway.console.site import built, site
-from gateway.ledger.look import LedgerLook
 from gateway.ledger.thread import LedgerThread
 from gateway.work.base import Stage
 from tests.harness.gatewayconfig import GatewayConfig
@@ -137,15 +136,14 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         add_users(config.console.users)
     ledger = LedgerThread(partial(open_ledger_of, config, create=True))
     await ledger.call(lambda opened: opened.gauges())  # it is made
-    reader = await open_reader_of(config)
+    look = open_look_of(config)
     spool = open_spool(config)
     spool.prepare()
     clock, told, woken = Clock(), list[Access](), list[Stage]()
     run_dir(config).mkdir(parents=True, exist_ok=True)
-    host = HostMetrics(run_dir(config), reader.gauges, lambda: SpoolFigures(1 << 40), clock.now_ms)
+    host = HostMetrics(run_dir(config), look.gauges, lambda: SpoolFigures(1 << 40), clock.now_ms)
     sessions = Sessions(config.console.session_idle_s, config.console.session_s)
     door = Door(UsersFile(config.console.users), sessions, told.append, clock.now_ms, clock.now_s, Passwords(HASHER))
-    look = cast("LedgerLook", reader)
     context = Context(
         config=lambda: config,
         look=look,
@@ -157,7 +155,7 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         keys={},
         config_path=folder / "gateway.yaml",
         door=door,
-        live=Live(lambda: look.totals(), host, clock.now_ms),
+        live=Live(look.totals, host, clock.now_ms),
         checker=Checker(lambda echo: findings(folder / "gateway.yaml", echo=echo), clock.now_ms),
         stopping=asyncio.Event(),
     )
@@ -169,7 +167,7 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         for client in made.clients:
             await client.aclose()
         host.close()
-        await reader.close()
+        await look.close()
         await ledger.close()
 
 
