@@ -49,7 +49,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = ""
-    instance: str = Field(default="", description="the path that was asked for, without its query")
+    instance: str = Field(default="", description="what was asked for: the path as the description of the API has it")
     errors: list[Invalid] = Field(default_factory=list, description="of a request that is not valid: each thing")
 
 
@@ -98,10 +98,15 @@ def problem(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail or _TEXTS.get(status, ""),
-        instance=request.url.path,
+        instance=_asked_for(request),
         errors=errors or [],
     )
     return JSONResponse(body.model_dump(), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _asked_for(request: Request) -> str:
+    """The route, not what stands in its path: that may be anything."""
+    return str(getattr(request.scope.get("route"), "path", ""))
 
 
 def not_there(request: Request, what: str) -> JSONResponse:
@@ -159,14 +164,12 @@ def _of_gateway(request: Request, error: GatewayError) -> JSONResponse:
 
 def _without_values(error: Mapping[str, Any]) -> Invalid:
     """A validation error's place and kind. Pydantic's own message may repeat what was sent; ours are by its type."""
-    place = ".".join(_plain(part) for part in error.get("loc", ()))
-    return Invalid(at=place, message=_MESSAGES.get(str(error.get("type")), "is not valid"))
-
-
-def _plain(part: object) -> str:
-    """A part of a place. A name that the sender made up is not repeated."""
-    text = str(part)
-    return text if text.replace("_", "").replace("-", "").isalnum() and len(text) <= 40 else "…"
+    kind, place = str(error.get("type")), [str(part) for part in error.get("loc", ())]
+    if kind == "extra_forbidden":  # a name that the sender made up is not repeated
+        place[-1:] = ["…"]
+    if kind == "json_invalid":
+        place = ["body"]
+    return Invalid(at=".".join(place), message=_MESSAGES.get(kind, "is not valid"))
 
 
 _MESSAGES = {
