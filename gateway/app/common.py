@@ -68,8 +68,17 @@ def open_ledger_of(config: Config, create: bool) -> Ledger:
     with needed_packages("ledger.url"):
         from gateway.ledger.postgres import PostgresLedger
     return PostgresLedger.open(
-        config.ledger.url, create=create, name=_client(config), committed=telemetry.ledger_committed
+        config.ledger.url,
+        create=create,
+        name=_client(config),
+        committed=telemetry.ledger_committed,
+        replaced=_tell_replaced,
     )
+
+
+def _tell_replaced() -> None:
+    reason = "another server has taken over, which may lack what was recorded last: this process starts anew"
+    telemetry.problem("ledger_replaced", reason=reason)
 
 
 def open_look_of(config: Config) -> Looks:

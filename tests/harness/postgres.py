@@ -105,6 +105,26 @@ class PostgresServer:
         finally:
             self.thaw()
 
+    def copied(self) -> Path:
+        """Its files as they are now, as a standby has them that has followed so far: for `fail_over`. It is killed for
+        that, and started again."""
+        copy = self._folder.path / "copy"
+        self.kill()
+        run(["cp", "--archive", self._data, copy]).check()
+        self.start()
+        return copy
+
+    def fail_over(self, standby: Path) -> None:
+        """It dies, and the standby is made primary in its place: what was committed since is not there."""
+        self.kill()
+        run(["rm", "--recursive", self._data]).check()
+        standby.rename(self._data)
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write("restore_command = '/bin/false'\n")
+        self._folder.give(self._folder.write("data/recovery.signal", ""))
+        self.start()
+        wait_until(lambda: self.rows("SELECT pg_is_in_recovery()") == [(False,)], 60, "the standby to be primary")
+
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.running

@@ -20,7 +20,7 @@ from gateway.ledger.postgres import PostgresLedger, schema
 from gateway.ledger.postgres.database import Database
 from gateway.ledger.postgres.dialect import translated
 from gateway.ledger.postgres.examine import examine
-from gateway.model import DeliveryState, InstanceState, Outcome, Routing, StudyFacts
+from gateway.model import Beat, DeliveryState, InstanceState, Outcome, Role, Routing, StudyFacts
 from tests.contract.ledger_scene import Scene, arrival, decision
 from tests.harness.ledgers import postgres_server, postgres_url
 from tests.harness.postgres import PostgresServer
@@ -257,6 +257,25 @@ def test_a_server_that_is_away_is_busy_and_what_was_answered_is_there_when_it_is
     assert scene.state("a") is InstanceState.ROUTED
     assert len(scene.ledger.known_instances(["a", "b", "c"])) == 3
     scene.close()
+
+
+def test_a_process_that_finds_another_server_gives_up_its_session_before_it_does_anything_else() -> None:
+    with PostgresServer() as server:
+        url, replaced = server.url(server.create_database()), []
+        ledger = PostgresLedger.open(url, replaced=lambda: replaced.append(True))
+        worker = ledger.open_session(Role.WORKER, "host-a", 1, 1)
+        ledger.record_arrivals([arrival("a")], 1)
+        standby = server.copied()
+        assert [lease.instance_id for lease in ledger.claim_instances(worker, 1, 2)] == ["a"], "a crash is no failover"
+        ledger.record_arrivals([arrival("b")], 3)
+        server.fail_over(standby)
+        with pytest.raises(LeaseLost):
+            ledger.claim_instances(worker, 1, 4)
+        assert ledger.beat(worker, 5) is Beat.VOIDED
+        assert (ledger.known_instances(["a", "b"]), replaced) == ({"a"}, [True])
+        again = ledger.open_session(Role.WORKER, "host-a", 2, 6)
+        assert ledger.beat(again, 7) is Beat.GO_ON
+        ledger.close()
 
 
 def test_a_connection_that_was_lost_in_between_is_opened_again_without_a_word(scene: Scene, url: str) -> None:

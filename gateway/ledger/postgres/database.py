@@ -23,7 +23,8 @@ Counters are written last, in one order.
 
 What PostgreSQL gives up for us (deadlock, a row that somebody inserted first) is run again from its beginning. A lost
 connection is opened again by the next call, or at once where it was lost before anything was done. Where it is lost
-while a commit is on its way, nobody knows what became of it (`LedgerUnsure`).
+while a commit is on its way, nobody knows what became of it (`LedgerUnsure`). Where another server answers then, or the
+same on another timeline (a standby was made primary), commits that were answered may be lacking there (`replaced`).
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ WHERE l.locktype = 'advisory' AND l.classid IN ({_LOCKS}, {_LOCKS_OF_DESTINATION
   AND a.state = 'active' AND a.wait_event IN ('ClientRead', 'ClientWrite')
   AND a.query_start < clock_timestamp() - make_interval(secs => %s)
 """  # noqa: S608 - numbers of ours
+# A server that is made primary begins a new timeline at once; its control file says so only after a checkpoint.
+_SERVER = """
+SELECT system_identifier::text || ' ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()
+WHERE NOT pg_is_in_recovery()
+"""
 _PICKED = "CREATE TEMPORARY TABLE picked (key BIGINT PRIMARY KEY) ON COMMIT DELETE ROWS"
 _LOCK_DESTINATION = f"SELECT pg_advisory_xact_lock({_LOCKS_OF_DESTINATIONS}, %s::int)"
 _LOCK_DESTINATIONS_OF = (
@@ -125,6 +131,17 @@ def transaction_on(connection: psycopg.Connection[Any]) -> Transaction:
     return _Transaction(connection, {})
 
 
+def _server(connection: psycopg.Connection[Any]) -> str:
+    """Which server answers, on which timeline; "" where that is not to be known (some services do not tell)."""
+    try:
+        row = connection.execute(_SERVER).fetchone()
+    except psycopg.Error as error:
+        if is_away(error):
+            raise
+        return ""
+    return "" if row is None else str(row[0])
+
+
 class Database:
     """One connection, used by the thread that opened it.
 
@@ -137,6 +154,8 @@ class Database:
         self._committed = committed
         self._interned: dict[Hashable, int] = {}
         self._closed = False
+        self.replaced: Callable[[Transaction], None] | None = None
+        """Called in the first transaction on a server that may lack commits of this connection."""
         self._connection: psycopg.Connection[Any] | None = None
         connection = connect(url, name)
         try:
@@ -146,6 +165,7 @@ class Database:
             connection.close()
             raise
         self._connection = self._readied(connection)
+        self._server = _server(connection)
 
     def write(
         self,
@@ -243,8 +263,25 @@ class Database:
         if self._closed:
             raise LedgerError("the ledger is closed")
         if self._connection is None:
-            self._connection = self._readied(connect(self._url, self._name))
+            connection = self._readied(connect(self._url, self._name))
+            try:
+                with translated_errors():
+                    self._look_who_answers(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _look_who_answers(self, connection: psycopg.Connection[Any]) -> None:
+        server = _server(connection)
+        if server and self._server and server != self._server and self.replaced is not None:
+            connection.execute(_BEGIN[Turn.ALONE])
+            transaction = _Transaction(connection, {})
+            self.replaced(transaction)
+            transaction.write_counters()
+            connection.execute("COMMIT")
+        self._server = server or self._server
 
     def _readied(self, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
         # A server that crashed has forgotten its newest fleeting commits, and with them rows whose keys we knew.
