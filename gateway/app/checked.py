@@ -17,6 +17,7 @@ from pathlib import Path
 from gateway import document
 from gateway.app.broker import look_at_broker
 from gateway.app.common import clock_ms, open_ledger_of
+from gateway.app.doorstep import require_door
 from gateway.app.examined import ExaminedLedger, examine_ledger
 from gateway.app.home import known_home
 from gateway.app.keys import read_keys
@@ -133,6 +134,7 @@ def _config_and_rules(path: Path) -> Config:
         keys = read_keys(config)
         folder, destinations = config.rules.dir, config.destinations
         read_public_key(config)
+        require_door(config)
     except ConfigurationError as error:
         problems += error.problems
         folder, destinations = _where_rules_are(path)

@@ -28,13 +28,13 @@ from gateway.app.common import (
     work_queue,
 )
 from gateway.app.configured import keep_configured
-from gateway.app.door import open_door
+from gateway.app.door import certificate_of, open_door, provider_of
 from gateway.app.figures import look_at_jobs, spool_figures
 from gateway.app.home import home_of
 from gateway.app.keys import keys_at_hand
 from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
-from gateway.console.app import metrics_app, serve
+from gateway.console.app import Served, metrics_app, serve
 from gateway.console.context import Context
 from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics
@@ -117,10 +117,13 @@ async def _serve(process: Process) -> None:
         live=live,
         stopping=signals.stop,
         checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
+        provider=provider_of(config),
     )
+    certificate = certificate_of(config)
+    tls = certificate.context if certificate is not None else None
     apps = [
-        (site(context), sockets["http-console"]),
-        (metrics_app(host.exposition), sockets["http-metrics"]),
+        Served(site(context), sockets["http-console"], tls),
+        Served(metrics_app(host.exposition), sockets["http-metrics"]),
     ]
     async with asyncio.TaskGroup() as tasks:
         serving = [
@@ -132,6 +135,8 @@ async def _serve(process: Process) -> None:
             tasks.create_task(live.run(), name="live figures"),
             process.control.start_beating(tasks, telemetry.loop_late),
         ]
+        if certificate is not None:
+            serving.append(tasks.create_task(certificate.watch(), name="certificate"))
         if is_redis(config.queue.url):
             serving.append(tasks.create_task(watch_broker(config), name="broker"))
         if shares_ledger(config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from gateway import telemetry
 from gateway.app.common import clock_ms
@@ -12,7 +13,11 @@ from gateway.console.access.door import Door
 from gateway.console.access.sessions import Sessions
 from gateway.console.access.told import Access
 from gateway.console.access.users import UsersFile
+from gateway.console.tls import Certificate
 from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gateway.console.access.oidc import Provider
 
 
 def open_door(config: Config) -> Door:
@@ -35,6 +40,21 @@ def open_door(config: Config) -> Door:
             "or by `gateway user add NAME --role administrator`",
         )
     return door
+
+
+def provider_of(config: Config) -> Provider | None:
+    """The provider of single sign-on, where there is one; only then is imported what speaks to it."""
+    if config.console.oidc is None:
+        return None
+    from gateway.console.access.oidc import Provider
+
+    return Provider(config.console.oidc, time.monotonic, time.time)
+
+
+def certificate_of(config: Config) -> Certificate | None:
+    """The console's certificate; None where it speaks HTTP."""
+    files = config.console.tls
+    return None if files is None else Certificate(files.certificate, files.key)
 
 
 def _needs_first(door: Door, settings: ConsoleConfig) -> bool:

@@ -31,6 +31,7 @@ from gateway.app.common import (
     void_session,
 )
 from gateway.app.configured import sync_destinations
+from gateway.app.doorstep import require_door
 from gateway.app.home import home_of
 from gateway.app.homes import (
     adopt_earlier,
@@ -93,6 +94,8 @@ def _run_locked(
     keys = read_keys(config)
     in_force = {KEYS_VARIABLE: fingerprints(keys), PUBLIC_KEY_VARIABLE: name_of(read_public_key(config))}
     require_broker(config)
+    if Role.CONSOLE in roles:
+        require_door(config)
     _write_snapshot(config, config_path.read_text(encoding="utf-8"))
     spool = open_spool(config)
     if not config.spool.shared:

@@ -16,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -24,7 +26,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from gateway import __version__, telemetry
 from gateway.console.access.guard import public
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-CONNECTION_LIMIT = 64
+CONNECTION_LIMIT = 256  # of each listener; those that stay open for events are bounded besides
 REQUEST_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3
 READING = ("GET", "HEAD")
@@ -101,7 +103,10 @@ class Guard:
 
 
 class _Http(H11Protocol):
-    """uvicorn's protocol, and a deadline for the first request: who connects and says nothing holds no place."""
+    """uvicorn's protocol, and a deadline for each request: who connects and says nothing, or says it letter by letter,
+    holds no place."""
+
+    _seen: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the connection its term."""
@@ -109,12 +114,19 @@ class _Http(H11Protocol):
         self.loop.call_later(REQUEST_TIMEOUT_S, self._end_of_term)
 
     def _end_of_term(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        """Close it where no request has come since the last term, and none is being answered."""
+        if self.transport.is_closing():
+            return
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        if not is_busy and self.cycle is self._seen:
             self.transport.close()
+            return
+        self._seen = self.cycle
+        self.loop.call_later(REQUEST_TIMEOUT_S, self._end_of_term)
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
     """Serve `app` on a listening socket while the context is open; then finish what is under way, for 3 s at most.
 
     The socket is closed at the end.
@@ -136,6 +148,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
         h11_max_incomplete_event_size=16 << 10,
     )
     config.load()
+    config.ssl = tls
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
@@ -145,9 +158,18 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
         await server.shutdown(sockets=[listener])
 
 
-async def serve(listeners: Sequence[tuple[ASGIApp, socket.socket]], stop: asyncio.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An application and the listening socket that it is served on."""
+
+    app: ASGIApp
+    listener: socket.socket
+    tls: ssl.SSLContext | None = None
+
+
+async def serve(served: Sequence[Served], stop: asyncio.Event) -> None:
     """Serve every application on its socket until `stop` is set."""
     async with contextlib.AsyncExitStack() as stack:
-        for app, listener in listeners:
-            await stack.enter_async_context(serving(app, listener))
+        for each in served:
+            await stack.enter_async_context(serving(each.app, each.listener, each.tls))
         await stop.wait()

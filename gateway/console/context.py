@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Config
     from gateway.console.access.door import Door
+    from gateway.console.access.oidc import Provider
     from gateway.console.live import Live
     from gateway.console.metrics import HostMetrics
     from gateway.console.services.system import Checker
@@ -37,6 +38,7 @@ class Context:
     :ivar live: figures of the last hour, and of now.
     :ivar checker: what `gateway check` finds.
     :ivar stopping: set when the console stops: what goes on and on ends.
+    :ivar provider: of single sign-on, where there is one.
     """
 
     config: Callable[[], Config]
@@ -52,3 +54,4 @@ class Context:
     live: Live
     checker: Checker
     stopping: asyncio.Event
+    provider: Provider | None = None

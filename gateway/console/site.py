@@ -2,7 +2,7 @@
 
     /livez /readyz /version    for anybody: nothing of a patient, nothing of the configuration
     /static                    for anybody: style sheets, scripts, pictures
-    /login /logout /setup      `gateway.console.access`
+    /login /logout /setup      `gateway.console.access`, with /oidc/… where there is single sign-on
     /api/v1                    `gateway.console.api`
     everything else            `gateway.console.pages`
 
@@ -24,6 +24,7 @@ from gateway.console.access.entrance import entrance_routes
 from gateway.console.access.front import Front
 from gateway.console.access.guard import Guarded, guarded, public
 from gateway.console.access.identity import Identity
+from gateway.console.access.sign_on import sign_on_routes
 from gateway.console.api import api_app
 from gateway.console.app import Guard, health_routes
 from gateway.console.headers import of_pages
@@ -52,7 +53,8 @@ def built(context: Context) -> tuple[Starlette, list[Guarded]]:
     renderer = renderer_of(context)
     routes = [
         *health_routes(context.host.reasons_not_ready),
-        *entrance_routes(context.door, renderer, sign_on=context.config().console.oidc is not None),
+        *entrance_routes(context.door, renderer, sign_on=context.provider is not None),
+        *(sign_on_routes(context.door, context.provider, renderer) if context.provider is not None else ()),
         Mount("/api/v1", api_app(context)),
         Mount("/static", public(StaticFiles(directory=STATIC)), name="static"),
         *page_routes(context, renderer),

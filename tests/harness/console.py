@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,7 @@ from gateway.app.common import open_ledger_of, open_look_of, open_spool, run_dir
 from gateway.config import Config, load
 from gateway.console.access.door import Door
 from gateway.console.access.guard import Guarded
+from gateway.console.access.oidc import Provider
 from gateway.console.access.passwords import Passwords
 from gateway.console.access.roles import Role
 from gateway.console.access.sessions import Sessions
@@ -158,6 +160,7 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         live=Live(look.totals, host, clock.now_ms),
         checker=Checker(lambda echo: findings(folder / "gateway.yaml", echo=echo), clock.now_ms),
         stopping=asyncio.Event(),
+        provider=None if config.console.oidc is None else Provider(config.console.oidc, clock.now_s, time.time),
     )
     _, routes = built(context)
     made = Console(site(context), routes, context, clock, told, woken)

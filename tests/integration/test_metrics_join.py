@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from gateway import __version__
-from gateway.console.app import Guard, health_routes, metrics_app, serve, serving
+from gateway.console.app import Guard, Served, health_routes, metrics_app, serve, serving
 from gateway.console.metrics import HostMetrics, SpoolFigures, join
 from gateway.errors import LedgerBusy
 from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges
@@ -308,7 +308,7 @@ def test_it_stops_when_told_and_finishes_what_is_under_way() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         url = "http://{}:{}/readyz".format(*listener.getsockname())
         stop = asyncio.Event()
-        task = asyncio.create_task(serve([(health_app(slow), listener)], stop))
+        task = asyncio.create_task(serve([Served(health_app(slow), listener)], stop))
         async with httpx.AsyncClient() as http:
             request = asyncio.create_task(http.get(url))
             await began.wait()

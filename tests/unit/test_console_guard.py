@@ -81,7 +81,7 @@ def test_each_role_has_the_rights_of_the_one_before_and_one_more() -> None:
 
 def test_an_actor_says_by_what_he_was_known() -> None:
     assert Person("mia", Role.VIEWER, How.SESSION).actor == "console:mia"
-    assert Person("mia", Role.VIEWER, How.OIDC).actor == "console:mia"
+    assert Person("mia", Role.VIEWER, How.OIDC).actor == "oidc:mia"
     assert Person("mia", Role.VIEWER, How.TOKEN, "scripts").actor == "api:mia/scripts"
 
 

@@ -74,5 +74,7 @@ class Person:
 
     @property
     def actor(self) -> str:
-        """Who it is in the ledger's audit rows: `console:<user>`, or `api:<user>/<token>`."""
-        return f"api:{self.name}/{self.token}" if self.how is How.TOKEN else f"console:{self.name}"
+        """Who it is in the ledger's audit rows: `console:<user>`, `oidc:<name>` or `api:<user>/<token>`."""
+        if self.how is How.TOKEN:
+            return f"api:{self.name}/{self.token}"
+        return f"oidc:{self.name}" if self.how is How.OIDC else f"console:{self.name}"
