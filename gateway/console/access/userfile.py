@@ -31,6 +31,7 @@ HEAD = """\
 # The console's users and their API tokens (docs/console.md). `gateway user` and `gateway token` write this file; a
 # change by hand counts as soon as it is saved. Passwords and tokens are hashes: make them with these commands.
 """
+_ROLES = tuple(role.value for role in Role)
 _USER_KEYS = ("role", "password", "tokens")
 _TOKEN_KEYS = ("role", "id", "digest", "made", "expires")
 _HASH = re.compile(r"\$argon2id\$v=19\$m=\d{1,8},t=\d{1,4},p=\d{1,3}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
@@ -120,8 +121,7 @@ class _Reader:
             return {}
         return self._named(users, "users", self._user)
 
-    def _user(self, name: str, table: Table, place: Place) -> User | None:
-        where = f"users.{name}"
+    def _user(self, name: str, where: str, table: Table, place: Place) -> User | None:
         self._unknown(table, _USER_KEYS, where)
         role = self._role(table, where, place)
         password = self._text(
@@ -139,23 +139,25 @@ class _Reader:
                 )
         return User(name, role, password or "", MappingProxyType(tokens)) if role is not None else None
 
-    def _token(self, name: str, table: Table, place: Place) -> Token | None:
+    def _token(self, name: str, where: str, table: Table, place: Place) -> Token | None:
         before = len(self.problems)
         remedy = "was not made by `gateway token add`: remove it and make another"
-        self._unknown(table, _TOKEN_KEYS, "a token")
-        role = self._role(table, name, place)
-        token_id = self._text(table, "id", name, _ID, remedy, place)
-        digest = self._text(table, "digest", name, _DIGEST, remedy, place)
-        made, expires = (self._instant(table, key, name, place) for key in ("made", "expires"))
+        self._unknown(table, _TOKEN_KEYS, where)
+        role = self._role(table, where, place)
+        token_id = self._text(table, "id", where, _ID, remedy, place)
+        digest = self._text(table, "digest", where, _DIGEST, remedy, place)
+        made, expires = (self._instant(table, key, where, place) for key in ("made", "expires"))
         if token_id in self.ids:
             first = self.ids[token_id].line
-            self.problems.append(place.problem(f"{name}: the id stands here twice (first in line {first}): remove one"))
+            self.problems.append(
+                place.problem(f"{where}: the id stands here twice (first in line {first}): remove one")
+            )
         if len(self.problems) > before or role is None or not token_id or not digest:
             return None
         self.ids[token_id] = place
         return Token(name, role, token_id, digest, made, expires)
 
-    def _named(self, node: Node, where: str, read: Callable[[str, Table, Place], T | None]) -> dict[str, T]:
+    def _named(self, node: Node, where: str, read: Callable[[str, str, Table, Place], T | None]) -> dict[str, T]:
         if not isinstance(node, Table):
             self.problems.append(node.place.problem(f"{where}: must be a mapping, one name a line"))
             return {}
@@ -166,19 +168,19 @@ class _Reader:
                 self.problems.append(place.problem(f"{where}: the name {quoted(name)} {complaint}"))
             elif not isinstance(child, Table):
                 self.problems.append(child.place.problem(f"{where}.{name}: must be a mapping with at least a role"))
-            elif (value := read(name, child, place)) is not None:
+            elif (value := read(name, f"{where}.{name}", child, place)) is not None:
                 found[name] = value
         return found
 
     def _role(self, table: Table, where: str, place: Place) -> Role | None:
         node = table.get("role")
         if node is None:
-            self.problems.append(place.problem(f"{where}: role is missing; there are: {', '.join(Role)}"))
+            self.problems.append(place.problem(f"{where}: role is missing; there are: {', '.join(_ROLES)}"))
             return None
-        if isinstance(node, Scalar) and node.text in set(Role):
+        if isinstance(node, Scalar) and node.text in _ROLES:
             return Role(node.text)
         shown = node.shown if isinstance(node, Scalar) else "this"
-        hint = did_you_mean(node.text if isinstance(node, Scalar) else "", tuple(Role))
+        hint = did_you_mean(node.text if isinstance(node, Scalar) else "", _ROLES)
         self.problems.append(node.place.problem(f"{where}.role: {shown} is no role{hint}"))
         return None
 
