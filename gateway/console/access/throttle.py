@@ -7,7 +7,8 @@ guesses, and a name that many addresses guess after NAME_TRIES.
 Nobody is locked out for ever: buckets fill by themselves, and the bucket of a name does not stop an address from
 which its owner has logged in before, nor this machine. An IPv6 address counts by its /64, which is one customer's.
 
-Pure: time is an argument. At most MOST buckets and known addresses are kept; full buckets are forgotten first.
+Pure: time is an argument. At most MOST buckets and known addresses are kept; what was not touched for the longest time
+is forgotten first.
 """
 
 from __future__ import annotations
