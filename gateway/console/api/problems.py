@@ -59,6 +59,7 @@ _TEXTS = {
     403: "the right that this needs is missing, or the request did not come from here",
     404: "there is no such thing",
     405: "this cannot be done with it",
+    408: "the body did not come in time",
     409: "it is not so that this could be done",
     410: "it is no longer there",
     413: "too much was sent",
@@ -72,7 +73,7 @@ _TEXTS = {
 # What any route may answer, by the rights that it needs; for the OpenAPI description.
 COMMON: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": _TEXTS[status], "content": {MEDIA_TYPE: {}}}
-    for status in (400, 401, 403, 422, 429, 500, 503)
+    for status in (400, 401, 403, 408, 413, 422, 429, 500, 503)
 }
 
 

@@ -16,7 +16,7 @@ from gateway.console.api.problems import COMMON, also, not_there
 from gateway.console.services import rules as service
 from gateway.console.services.explained import Explained, sentence, verdict
 from gateway.console.services.rules import RuleSetView
-from gateway.console.services.trial import FACT_MAX, Supposed, Upload, explain
+from gateway.console.services.trial import FACT_MAX, UPLOAD_MAX_BYTES, Supposed, Upload, explain
 
 router = api_router(tags=["rules"], responses=COMMON)
 
@@ -141,8 +141,8 @@ async def revision(
     return not_there(request, "revision") if found is None else answer(request, _set(found))
 
 
-@router.post("/rules/explain", response_model=Explanation, responses=also(413), openapi_extra=_BODY)
-@needs(Right.PATIENTS)
+@router.post("/rules/explain", response_model=Explanation, openapi_extra=_BODY)
+@needs(Right.PATIENTS, UPLOAD_MAX_BYTES)
 async def explain_file(
     request: Request,
     calling: Fact = "",
