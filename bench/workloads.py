@@ -21,6 +21,7 @@ workload      what                                                              
 `scale`       2,000 CTs that wait, de-identified by 1 to 4 workers, with the          the gateway, with one worker
               defaults, and with Redis and PostgreSQL
 `database`    `ct` and `small` with a ledger in PostgreSQL                            the gateway, with SQLite
+`console`     what the console reads of 10^6 instances in 10^5 studies               PostgreSQL beside SQLite
 `deidentify`  files de-identified, and the memory that 1 GiB takes                    dicom-anonymizer, dicognito
 ============  ======================================================================  =================================
 
@@ -35,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.backlog import backlog
+from bench.console import console
 from bench.deidentify import deidentify
 from bench.forwarding import cpu, ct, fanout, parallel, small
 from bench.goals import Verdict
@@ -51,7 +53,7 @@ from bench.scaling import database, scale
 Workload = Callable[[Scale], list[Verdict]]
 
 _BESIDE_PEERS = (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, deidentify)
-_ALL = (*_BESIDE_PEERS, queue, scale, database)
+_ALL = (*_BESIDE_PEERS, queue, scale, database, console)
 WORKLOADS: Mapping[str, Workload] = {each.__name__: each for each in _ALL}
 
 

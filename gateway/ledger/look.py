@@ -48,6 +48,7 @@ from gateway.model import (
 DEADLINE_S = 2.0
 LIMIT_MAX = 1000
 COUNT_MAX = 10_000
+TIMELINE_MAX = 5_000  # instances of a study, for its timeline
 LOOKED_AT_MAX = 500  # instances of a study in a list, for its states
 GROUPS_MAX = 500  # of trouble; moments of a timeline; series of a study
 REASON_MAX = 200  # characters of a reason that trouble is grouped by
@@ -445,7 +446,7 @@ class LedgerLook(Protocol):
 
     async def timeline(self, of: str | int) -> list[Moment]:
         """What happened to an instance (its id) or a study (its key), in order; empty where there is none. Of a study's
-        first COUNT_MAX instances, those that went the same way as one moment; GROUPS_MAX moments at most."""
+        first TIMELINE_MAX instances, those that went the same way as one moment; GROUPS_MAX moments at most."""
 
     # ── trouble ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -458,8 +459,9 @@ class LedgerLook(Protocol):
         """What one `Trouble` is of: with a destination deliveries, with "" instances; `reason` as there."""
 
     async def affected(self, which: InstanceFilter) -> Affected:
-        """What an order with this filter would look at: instances by state, and those of their deliveries that are
-        open, held or dead. For the question before an order, not a promise."""
+        """What an order with this filter would look at: instances by state (none, where the filter names a destination
+        or delivery states: it moves deliveries only), and deliveries that are open, held or dead. For the question
+        before an order, not a promise."""
 
     # ── queue, rules, audit, hosts ────────────────────────────────────────────────────────────────────────────
 

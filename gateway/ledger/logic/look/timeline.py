@@ -11,7 +11,7 @@ from gateway.ledger import queries
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.look.paging import EVER, anywhere
 from gateway.ledger.logic.transaction import Transaction
-from gateway.ledger.look import COUNT_MAX, GROUPS_MAX, Happening, Moment
+from gateway.ledger.look import GROUPS_MAX, TIMELINE_MAX, Happening, Moment
 from gateway.model import DeliveryState
 
 SQL = queries.load("look")
@@ -34,7 +34,7 @@ def timeline(tx: Transaction, of: str | int) -> list[Moment]:
         instances = SQL["of_instance"]
         arguments: dict[str, Any] = {"instance_id": text(of), "most": 1}
     else:
-        instances, arguments = SQL["of_study"], {"study_key": of, "most": COUNT_MAX}
+        instances, arguments = SQL["of_study"], {"study_key": of, "most": TIMELINE_MAX}
     moments = list(_of_instances(tx, instances, arguments))
     if not moments:
         return []

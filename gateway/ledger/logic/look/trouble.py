@@ -27,6 +27,8 @@ from gateway.model import DeliveryState, InstanceState
 
 SQL = queries.load("look")
 _INSTANCES = (TroubleKind.HELD, TroubleKind.QUARANTINED)
+_STOPPED = frozenset({InstanceState.HELD, InstanceState.QUARANTINED})
+_OF_THE_INDEX = " AND i.state IN ('held', 'quarantined')"
 _FEW_OF = ("instance_ids", "patient_id", "accession_number", "study_instance_uid", "sop_instance_uid")
 
 
@@ -104,13 +106,17 @@ def affected(tx: Transaction, which: InstanceFilter) -> Affected:
     """See `LedgerLook.affected`."""
     wanted = Which(which)
     arguments = {**wanted.arguments, "most": COUNT_MAX + 1}
-    where = wanted.instance_with_delivery()
-    if which.states and {InstanceState.HELD, InstanceState.QUARANTINED}.issuperset(which.states):
-        where += " AND i.state IN ('held', 'quarantined')"  # there is an index of these
-    instances = tx.execute(SQL["affected_instances"].replace("{where}", where), arguments).fetchall()
+    of_instances, of_deliveries = wanted.instance_itself(), f"{wanted.instance()} AND {wanted.delivery()}"
     few = any(getattr(which, name) for name in _FEW_OF)
+    if which.states and _STOPPED.issuperset(which.states):
+        of_instances += _OF_THE_INDEX
+        if not which.delivery_states:
+            of_deliveries += _OF_THE_INDEX
+            few = True
+    instances: list[Sequence[Any]] = []
+    if not wanted.names_deliveries:
+        instances = tx.execute(SQL["affected_instances"].replace("{where}", of_instances), arguments).fetchall()
     statement = SQL["affected_of_instances" if few else "affected_of_all"]
-    of_deliveries = f"{wanted.instance()} AND {wanted.delivery()}"
     deliveries = tx.execute(statement.replace("{where}", of_deliveries), arguments).fetchall()
     return Affected(
         instances={InstanceState(state): count for state, count in instances},

@@ -1,0 +1,167 @@
+"""Workload `console`: what the console's pages read of a ledger with 10^6 instances in 10^5 studies, on both databases.
+
+Every look of `gateway.ledger.look` is called many times over, searches with the filters that find least among all that
+there is; the goal is the median of the slowest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench.goals import Goal, Verdict
+from bench.measure import Scale, folder_of
+from bench.report import percentile, rounded, save, show
+from gateway.ledger.base import InstanceFilter
+from gateway.ledger.look import AuditFilter, StudyFilter
+from gateway.ledger.looking import Looks
+from gateway.ledger.postgres import look as of_server
+from gateway.ledger.postgres.copying import copy_ledger
+from gateway.ledger.sqlite import look as of_file
+from gateway.model import DeliveryState
+from tests.harness.postgres import PostgresServer
+from tests.load.year import DAY_MS, Year, fill_year
+
+GOAL_MS = 100.0
+TIMES = 20
+BOUNDS_S = (60, 300, 900, 3_600, 14_400, 86_400, 604_800)
+
+Call = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What there is to look at in the ledger: keys and names that the looks are called with."""
+
+    study: int
+    giant: int
+    patient_id: str
+    study_uid: str
+    instance_ids: tuple[str, ...]
+    instance_uid: str
+    series_uid: str
+
+
+def console(scale: Scale) -> list[Verdict]:
+    """Both databases, and what a look costs whoever receives."""
+    studies = max(300, 100_000 // scale.divisor**2)
+    with ExitStack() as stack:
+        path = folder_of(stack) / "ledger.db"
+        began_s = time.monotonic()
+        fill_year(path, Year(studies, studies * 10, waiting=studies, stopped=studies // 5))
+        server = stack.enter_context(PostgresServer(fsync="off", shared_buffers="256MB", max_wal_size="2GB"))
+        url = server.url(server.create_database())
+        copy_ledger(path, url, "console", name="bench")
+        print(f"{studies * 10:,} instances in {studies:,} studies, twice, in {time.monotonic() - began_s:.0f} s")
+        sides = {"SQLite": of_file.open_look(path), "PostgreSQL": of_server.open_look(url, "bench")}
+        times = TIMES if scale.divisor == 1 else 2
+        found = {name: asyncio.run(_measured(look, studies, times)) for name, look in sides.items()}
+    return _told(found)
+
+
+def _told(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Verdict]:
+    rows = [
+        (
+            look,
+            *(
+                f"{rounded(statistics.median(side[look]))} ({rounded(percentile(side[look], 95))})"
+                for side in found.values()
+            ),
+        )
+        for look in next(iter(found.values()))
+    ]
+    show("looks, ms: median (p95)", ("look", *found), rows)
+    save("console", {name: {look: list(each) for look, each in side.items()} for name, side in found.items()})
+    slowest = {name: max(side.values(), key=statistics.median) for name, side in found.items()}
+    return [
+        Verdict("console", Goal(name, "slowest look ms", GOAL_MS), (statistics.median(each),))
+        for name, each in slowest.items()
+    ]
+
+
+async def _measured(look: Looks, studies: int, times: int) -> dict[str, list[float]]:
+    """Look → milliseconds of each call; the first one of each does not count."""
+    calls = _calls(look, await _places(look, studies))
+    found: dict[str, list[float]] = {}
+    for name, call in calls.items():
+        await call()
+        found[name] = [await _timed_ms(call) for _ in range(times)]
+    await look.close()
+    return found
+
+
+async def _timed_ms(call: Call) -> float:
+    began_s = time.perf_counter()
+    await call()
+    return (time.perf_counter() - began_s) * 1000
+
+
+async def _places(look: Looks, studies: int) -> Places:
+    rows = (await look.studies(StudyFilter(), 50)).rows
+    giant = studies // 2
+    instances = (await look.study_instances(giant, 200)).rows
+    return Places(
+        study=rows[-1].study_key,
+        giant=giant,
+        patient_id=rows[-1].patient_id,
+        study_uid=rows[-1].study_instance_uid,
+        instance_ids=tuple(each.instance_id for each in instances),
+        instance_uid=instances[0].sop_instance_uid,
+        series_uid=instances[0].series_instance_uid,
+    )
+
+
+def _calls(look: Looks, at: Places) -> dict[str, Call]:
+    now_ms = time.time_ns() // 1_000_000
+
+    def search(**which: object) -> Call:
+        return lambda: look.studies(StudyFilter(**which), 50)  # type: ignore[arg-type]
+
+    return {
+        "newest studies": search(),
+        "by a name": search(patient_name="müller"),
+        "by a name that nobody has": search(patient_name="xyzzy"),
+        "by wildcards that match nothing": search(patient_name="*q*^*z?x"),
+        "by a patient ID": search(patient_id=at.patient_id),
+        "by the end of a patient ID": search(patient_id="*99"),
+        "by a study's UID": search(uid=at.study_uid),
+        "by a series' UID": search(uid=at.series_uid),
+        "by an instance's UID": search(uid=at.instance_uid),
+        "by old dates": search(date_from="19000101", date_to="19991231"),
+        "by a modality that nobody has": search(modality="XX"),
+        "by a rare source": search(source="mg1"),
+        "by a source that nobody is": search(source="nobody"),
+        "held": search(states=("held",)),
+        "dead": search(states=("dead",)),
+        "waiting": search(states=("deferred", "ready")),
+        "held or waiting": search(states=("held", "dead", "quarantined", "ready", "leased", "deferred")),
+        "cancelled": search(states=("cancelled",)),
+        "a study": lambda: look.study(at.study),
+        "its timeline": lambda: look.timeline(at.study),
+        "its instances": lambda: look.study_instances(at.study, 200),
+        "the largest study": lambda: look.study(at.giant),
+        "the largest's timeline": lambda: look.timeline(at.giant),
+        "the largest's instances": lambda: look.study_instances(at.giant, 200),
+        "deliveries of 200 instances": lambda: look.matrix(at.instance_ids),
+        "an instance": lambda: look.instance(at.instance_ids[0]),
+        "an instance's timeline": lambda: look.timeline(at.instance_ids[0]),
+        "attention": look.attention,
+        "what is held": lambda: look.affected(_HELD),
+        "what a study has": lambda: look.affected(InstanceFilter(study_instance_uid=at.study_uid)),
+        "queue": lambda: look.queue(BOUNDS_S, now_ms),
+        "matches of a day": lambda: look.rule_matches(now_ms - DAY_MS),
+        "rules": look.rule_files,
+        "revisions": lambda: look.revisions(50),
+        "orders": lambda: look.audit(AuditFilter(), 50),
+        "orders about nothing": lambda: look.audit(AuditFilter(about="nothing"), 50),
+        "hosts": look.hosts,
+        "totals": look.totals,
+        "gauges": look.gauges,
+    }
+
+
+_HELD = InstanceFilter(destination="pacs", delivery_states=(DeliveryState.HELD,))
