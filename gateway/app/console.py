@@ -99,6 +99,7 @@ async def _serve(process: Process) -> None:
             watcher.destinations = tuple(changed.destinations)
             watcher.look_again()
 
+    telemetry.watching()
     signals = Signals(reload)
     host = HostMetrics(run_dir(config), look.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
     sockets = process.control.sockets()

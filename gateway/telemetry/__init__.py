@@ -37,6 +37,7 @@ from gateway.telemetry.hosts import (
     redis_evicts,
     redis_link,
     taken_for_dead,
+    watching,
 )
 from gateway.telemetry.lines import event, problem
 from gateway.telemetry.log import escape
@@ -100,6 +101,7 @@ __all__ = [
     "spool_room",
     "store_refused",
     "taken_for_dead",
+    "watching",
     "window",
 ]
 

@@ -21,6 +21,17 @@ def taken_for_dead(*, host: str, role: str, pid: int, silent_s: float, instances
     problem("taken_for_dead", None, **fields)
 
 
+def watching() -> None:
+    """This process watches over those of other hosts, and over the rules: nothing came of it yet. No line.
+
+    A counter that appears with its first event would have no increase that an alert could see.
+    """
+    for role in registry.ROLES:
+        registry.sessions_voided.labels(role)
+    for result in registry.RELOAD_RESULTS:
+        registry.rules_reloads.labels(result)
+
+
 def ledger_committed(seconds: float) -> None:
     """This process committed to the ledger, `seconds` after it had asked for its turn. No line."""
     registry.ledger_commits.inc()

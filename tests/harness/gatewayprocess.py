@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -31,6 +32,7 @@ __all__ = ["ROLES", "GatewayConfig", "GatewayProcess", "all_stopped", "command_l
 
 ROLES = ("receiver", "worker", "forwarder", "console")
 ROOT = Path(__file__).resolve().parents[2]
+_TRUSTING = ssl._create_unverified_context()  # noqa: S323 - a test's certificate, on loopback
 
 
 class GatewayProcess:
@@ -251,14 +253,19 @@ class GatewayProcess:
     def page(self, path: str, port: int | None = None) -> tuple[int, str]:
         """Status and body of a page of the console (or of another port); (0, reason) when nobody answers."""
         try:
-            with urllib.request.urlopen(
-                f"http://{self.config.host}:{port or self.config.console_port}{path}", timeout=10
+            with urllib.request.urlopen(  # noqa: S310 - HTTP or HTTPS
+                f"{self._scheme(port)}://{self.config.host}:{port or self.config.console_port}{path}",
+                timeout=10,
+                context=_TRUSTING,
             ) as got:
                 return int(got.status), got.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
         except OSError as error:
             return 0, str(error)
+
+    def _scheme(self, port: int | None) -> str:
+        return "https" if port is None and "tls" in self.config.document["console"] else "http"
 
     def readiness(self) -> tuple[int, str]:
         """Status and body of `/readyz`."""

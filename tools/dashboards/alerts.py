@@ -18,7 +18,8 @@ import yaml
 from tools.dashboards.panels import Json
 
 CRITICAL, WARNING = "critical", "warning"
-RUNBOOKS = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs{{ end }}/operations.md"
+# Where docs/operations.md is: the console shows it to everybody, without a login.
+RUNBOOKS = "{{ with $externalLabels.gateway_console }}{{ . }}/help{{ else }}docs/operations.md{{ end }}"
 JOB = "gateway"
 DAY_S = 86400
 

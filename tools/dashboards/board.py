@@ -201,7 +201,9 @@ def _rules_loaded() -> Json:
     return {
         "datasource": DATASOURCE,
         "enable": True,
-        "expr": of_gateway('sum(changes(gateway_rules_reload_total{result="loaded"}[2m])) > 0'),
+        "expr": of_gateway(
+            "max by (revision) (gateway_rules_info) unless max by (revision) (gateway_rules_info offset 1m)"
+        ),
         "hide": False,
         "iconColor": "purple",
         "name": "Rules loaded",
