@@ -43,6 +43,11 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 def site(context: Context) -> ASGIApp:
     """The application. :raises UndeclaredRoute: a route does not say what it asks for."""
     app, _ = built(context)
+    return fronted(app, context)
+
+
+def fronted(app: ASGIApp, context: Context) -> ASGIApp:
+    """The application behind what every request passes first."""
     settings = context.config().console
     named = (settings.host, *settings.host_names)
     return Guard(Front(Identity(app, context.door), named, settings.proxies, context.door.tell), METHODS, of_pages)

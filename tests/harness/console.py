@@ -43,7 +43,7 @@ from gateway.console.context import Context
 from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.console.services.system import Checker
-from gateway.console.site import built, site
+from gateway.console.site import built, fronted
 from gateway.ledger.thread import LedgerThread
 from gateway.work.base import Stage
 from tests.harness.gatewayconfig import GatewayConfig
@@ -79,6 +79,7 @@ class Console:
     context: Context
     clock: Clock
     told: list[Access]
+    passwords: Passwords
     woken: list[Stage] = field(default_factory=list)
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
@@ -134,6 +135,7 @@ class Console:
 async def console(folder: Path, *, users: bool = True, **sections: Any) -> AsyncIterator[Console]:
     """A console over a new gateway below `folder`; `users=False`: without any. Sections as in `GatewayConfig`."""
     config = _configuration(folder, sections)
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if users:
         add_users(config.console.users)
     ledger = LedgerThread(partial(open_ledger_of, config, create=True))
@@ -145,7 +147,8 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
     run_dir(config).mkdir(parents=True, exist_ok=True)
     host = HostMetrics(run_dir(config), look.gauges, lambda: SpoolFigures(1 << 40), clock.now_ms)
     sessions = Sessions(config.console.session_idle_s, config.console.session_s)
-    door = Door(UsersFile(config.console.users), sessions, told.append, clock.now_ms, clock.now_s, Passwords(HASHER))
+    passwords = Passwords(HASHER)
+    door = Door(UsersFile(config.console.users), sessions, told.append, clock.now_ms, clock.now_s, passwords)
     context = Context(
         config=lambda: config,
         look=look,
@@ -162,8 +165,8 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         stopping=asyncio.Event(),
         provider=None if config.console.oidc is None else Provider(config.console.oidc, clock.now_s, time.time),
     )
-    _, routes = built(context)
-    made = Console(site(context), routes, context, clock, told, woken)
+    app, routes = built(context)
+    made = Console(fronted(app, context), routes, context, clock, told, passwords, woken)
     try:
         yield made
     finally:
