@@ -23,7 +23,7 @@ from gateway.model import DeliveryState, InstanceState
 SQL = queries.load("look")
 COUNTERS = queries.load("gauges")
 
-FEW = 20_000  # of instances and deliveries in a state: studies are found by them, not looked at one by one
+FEW = 10_000  # of instances and deliveries in a state: studies are found by them, not looked at one by one
 WIDE, NARROW = (20_000, 200_000), (500, 4_000)  # keys a step, at first and at most: by rows of studies, of instances
 KEYS_A_STEP = 500
 _BEGINS_A_WORD = r"(?:^|[\s^=.'\-])"
@@ -159,10 +159,24 @@ def _wanted(which: StudyFilter) -> _Wanted:
             parts.append(SQL[name])
             arguments[name] = text(value)
     if which.states:
-        parts.append(SQL["states"])
+        parts.append(_in_states(which.states))
         arguments["states"] = json.dumps([text(state) for state in which.states])
     accepts = (lambda row: all(check(row) for check in checks)) if checks else _everything
     return _Wanted(" AND ".join(parts) or "TRUE", arguments, accepts, bool(which.states or which.source))
+
+
+def _in_states(states: Sequence[str]) -> str:
+    """That some instance is in one of the states, or some delivery: only what can be is looked for."""
+    ways = [
+        SQL[name]
+        for name, those in (
+            ("in_states", frozenset(InstanceState)),
+            ("with_unsettled", _STOPPED | _WAITING),
+            ("with_settled", frozenset(DeliveryState) - _STOPPED - _WAITING),
+        )
+        if not those.isdisjoint(states)
+    ]
+    return f"({' OR '.join(ways)})" if ways else "FALSE"
 
 
 def _everything(_row: Sequence[Any]) -> bool:

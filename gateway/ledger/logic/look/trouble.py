@@ -116,7 +116,8 @@ def affected(tx: Transaction, which: InstanceFilter) -> Affected:
     instances: list[Sequence[Any]] = []
     if not wanted.names_deliveries:
         instances = tx.execute(SQL["affected_instances"].replace("{where}", of_instances), arguments).fetchall()
-    statement = SQL["affected_of_instances" if few else "affected_of_all"]
+    join = "" if wanted.instance() == "TRUE" and not few else SQL["with_instance"]
+    statement = SQL["affected_of_instances" if few else "affected_of_deliveries"].replace("{join}", join)
     deliveries = tx.execute(statement.replace("{where}", of_deliveries), arguments).fetchall()
     return Affected(
         instances={InstanceState(state): count for state, count in instances},

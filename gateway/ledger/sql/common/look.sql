@@ -51,16 +51,29 @@ EXISTS (
     WHERE s.study_key = t.study_key AND a.source = :source
 )
 
--- name: states
-(EXISTS (
+-- name: in_states
+EXISTS (
     SELECT 1 FROM series s JOIN instance i ON i.series_key = s.series_key
     WHERE s.study_key = t.study_key AND i.state IN (SELECT value FROM json_each(:states))
-) OR EXISTS (
+)
+
+-- What is not settled is of instances that are not, most of which are.
+-- name: with_unsettled
+EXISTS (
+    SELECT 1 FROM series s
+    JOIN instance i ON i.series_key = s.series_key
+    JOIN delivery d ON d.instance_seq = i.seq
+    WHERE s.study_key = t.study_key AND i.state IN ('routed', 'quarantined')
+      AND d.state IN (SELECT value FROM json_each(:states))
+)
+
+-- name: with_settled
+EXISTS (
     SELECT 1 FROM series s
     JOIN instance i ON i.series_key = s.series_key
     JOIN delivery d ON d.instance_seq = i.seq
     WHERE s.study_key = t.study_key AND d.state IN (SELECT value FROM json_each(:states))
-))
+)
 
 -- Keys of studies that an index leads to.
 -- name: keys_of_patient
@@ -160,11 +173,13 @@ SELECT series_key, series_instance_uid, series_number FROM series WHERE study_ke
 -- name: instances_of_series
 SELECT i.seq, i.instance_id, i.instance_number, i.sop_class_uid, i.sop_instance_uid, p.transfer_syntax_uid, p.length,
        i.state, i.reason, i.duplicate, a.source, a.calling_ae_title, i.received_at_ms
-FROM instance i
+FROM (
+    SELECT seq FROM instance WHERE series_key = :series_key AND seq > :after_seq ORDER BY seq LIMIT :limit
+) page
+JOIN instance i ON i.seq = page.seq
 JOIN payload p ON p.instance_seq = i.seq AND p.chain = ''
 JOIN association a ON a.association_key = i.association_key
-WHERE i.series_key = :series_key AND i.seq > :after_seq
-ORDER BY i.seq LIMIT :limit;
+ORDER BY i.seq;
 
 -- An instance.
 -- name: instance
@@ -323,15 +338,18 @@ SELECT state, count(*) FROM (
     WHERE {where} AND d.state IN ('ready', 'leased', 'deferred', 'held', 'dead') LIMIT :most
 ) counted GROUP BY state
 
--- name: affected_of_all
+-- name: affected_of_deliveries
 SELECT state, count(*) FROM (
-    SELECT d.state FROM delivery d INDEXED BY delivery_waiting JOIN instance i ON i.seq = d.instance_seq
+    SELECT d.state FROM delivery d INDEXED BY delivery_waiting{join}
     WHERE d.state IN ('ready', 'leased', 'deferred') AND {where}
     UNION ALL
-    SELECT d.state FROM delivery d INDEXED BY delivery_stopped JOIN instance i ON i.seq = d.instance_seq
+    SELECT d.state FROM delivery d INDEXED BY delivery_stopped{join}
     WHERE d.state IN ('held', 'dead') AND {where}
     LIMIT :most
 ) counted GROUP BY state
+
+-- name: with_instance
+ JOIN instance i ON i.seq = d.instance_seq
 
 -- Queue, rules, audit, counters.
 -- name: waiting_at_most
