@@ -8,6 +8,7 @@ alert that never comes.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from tests.harness import wire
 from tests.harness.archive import OurArchive
 from tests.harness.archivescript import Behaviour
 from tests.harness.certificates import CertificateAuthority
+from tests.harness.console import console
 from tests.harness.data import make_instance
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess, replace
 from tests.harness.machine import Tmpfs
@@ -34,6 +36,7 @@ from tests.unit.test_dashboards import expressions as of_boards
 from tools.dashboards.alerts import GROUPS, JOB
 from tools.dashboards.files import GRAFANA
 
+BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 CONSOLE = "https://gateway.example.org"
 # What Grafana fills in, but the name of a destination, which comes with the board.
 FILLED = {"$__rate_interval": "10s", "$__interval": "1s", "$__range": "1m", "$job": JOB, "$source": ".*"}
@@ -196,3 +199,21 @@ def test_nothing_of_a_patient_is_in_what_prometheus_keeps(scene: Scene) -> None:
     )
     assert len(kept) > 1000 and not [canary for canary in canaries if canary in kept]
     assert "QA1" not in kept
+
+
+def test_links_lead_to_pages_of_the_console_and_alerts_to_their_section_there(tmp_path: Path) -> None:
+    paths = set(re.findall(r'"\$\{console\}(/[a-z]+)"', " ".join(text.read_text() for text in BOARDS)))
+    assert {"/queue", "/attention", "/rules", "/system"} <= paths
+
+    async def scenario() -> None:
+        async with console(tmp_path) as site:
+            anybody = site.client()
+            observer = await site.as_("observer")
+            for path in sorted(paths):
+                assert (await observer.get(path)).status_code == 200, path
+            page = await anybody.get("/help")
+            assert page.status_code == 200
+            anchors = set(re.findall(r'<h3 id="([^"]+)"', page.text))
+            assert {alert.section for group in GROUPS for alert in group.alerts} <= anchors
+
+    asyncio.run(scenario())

@@ -127,6 +127,30 @@ def test_processes_are_joined_and_prometheus_can_read_it(processes: Processes) -
     check_with_promtool(text)
 
 
+def test_a_host_shows_whether_it_is_ready_as_readyz_says(processes: Processes) -> None:
+    assert value(asyncio.run(host(processes.folder).exposition()), "gateway_ready") == 1
+    assert value(asyncio.run(host(processes.folder, low=True).exposition()), "gateway_ready") == 0
+    assert value(asyncio.run(host(processes.folder, LedgerBusy("locked")).exposition()), "gateway_ready") == 0
+    processes.start("receiver-0")  # whose intake is closed
+    assert value(asyncio.run(host(processes.folder).exposition()), "gateway_ready") == 0
+
+
+def test_a_destination_that_left_the_configuration_is_nobodys_to_serve_and_what_is_held_for_it_shows(
+    processes: Processes,
+) -> None:
+    gone = DestinationState("old", configured=False)
+    gauges = LedgerGauges(destinations=(gone,), queue_depth={("old", DeliveryState.HELD): 3}, rules_revision="r1")
+    text = asyncio.run(host(processes.folder, gauges).exposition())
+    assert value(text, "gateway_destination_owned", destination="old") is None
+    assert value(text, "gateway_queue_depth", destination="old", state="held") == 3
+
+
+def test_a_file_system_that_counts_no_inodes_shows_none(processes: Processes) -> None:
+    text = asyncio.run(host(processes.folder).exposition())
+    assert value(text, "gateway_spool_free_bytes") == 10
+    assert b"inodes" not in text
+
+
 def test_a_dead_process_is_left_out_and_its_socket_removed(processes: Processes) -> None:
     processes.start("receiver-0")
     killed = processes.start("receiver-1")

@@ -12,7 +12,7 @@ import yaml
 from tests.harness.tools import program, run
 from tests.unit.promql import named
 from tests.unit.test_dashboards import NOT_OURS, OF_SCRAPES, metrics
-from tests.unit.test_docs_operations import DOCUMENT, sections
+from tests.unit.test_docs_operations import DOCUMENT, rows, sections
 from tools.dashboards.alerts import CRITICAL, GROUPS, WARNING, Alert
 from tools.dashboards.files import GRAFANA
 
@@ -203,6 +203,17 @@ def test_every_alert_leads_to_a_section_that_says_how_to_see_it_what_to_do_and_w
     text = sections()[alert.section]
     assert f"`{alert.name}`" in text, "the section names the alerts that lead to it"
     assert "*See it*" in text and ("*Do*" in text or "| do |" in text) and "*Don't*" in text
+
+
+def test_the_first_table_leads_from_each_alert_to_its_section() -> None:
+    led: dict[str, str] = {}
+    for seen, whose, section in rows("alerts"):
+        assert whose
+        (anchor,) = re.findall(r"\]\(#([\w-]+)\)", section)
+        assert anchor in sections()
+        led |= dict.fromkeys(re.findall(r"`(Gateway\w+)`", seen), anchor)
+    assert led == {alert.name: alert.section for alert in ALERTS.values()}
+    assert DOCUMENT.index("<!-- alerts -->") < DOCUMENT.index("## What to do when")
 
 
 def test_no_section_and_no_table_names_an_alert_that_there_is_not() -> None:
