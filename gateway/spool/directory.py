@@ -23,6 +23,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.errors import SpoolError
@@ -68,6 +69,7 @@ class Spool:
         self.free = FreeFiles(f"{self._root}/{FREE}", gives=not home)
         self._ballast = f"{self._root}/{BALLAST}-{home}" if home else f"{self._root}/{BALLAST}"
         self._missing = shared.Missing()
+        self._refused = shared.Refused()
         self._room: Room | None = None
         self._room_at = 0.0
 
@@ -210,6 +212,11 @@ class Spool:
             return True
         self._require_joined()
         return self._missing.is_lost(relative)
+
+    def is_unreadable(self, relative: str) -> bool:
+        """Whether a file that was refused to a reader is damaged, and not just to be read again. Blocking."""
+        works = partial(shared.works, self.directory, self.home)
+        return not self.home or self._refused.is_unreadable(relative, works)
 
     def try_unlink(self, paths: Iterable[str], *, keep: bool = False) -> dict[str, SpoolError]:
         """Remove files (a missing one is fine, where the spool is there) and the folders left empty, durably: none

@@ -3,8 +3,8 @@
 A file that is not there raises SpoolMissing (on a spool that several hosts mount, only after a while). One that cannot
 be read, or is not as long as it must be, raises SpoolCorrupt: it must not be sent.
 What says nothing about the file itself (no descriptor left, no memory) raises SpoolError. On a spool that several hosts
-mount, what the file system refuses says nothing about it either: the server, the network or this mount is in trouble.
-Only what was really read does.
+mount, what the file system refuses does so only after several tries: the server, the network or this mount may be in
+trouble (`gateway.spool.shared`).
 
 The checksum is the reader's caller's business: it is taken over the bytes that go to the socket.
 """
@@ -43,29 +43,35 @@ class DamagedInstance(SpoolCorrupt):
     """The record holds, the file does not agree with it."""
 
 
-def _reading_error(error: OSError, relative: str, mounted: bool = False) -> SpoolError:
+def _always(_relative: str) -> bool:
+    return True
+
+
+def _reading_error(error: OSError, relative: str, is_unreadable: Callable[[str], bool] = _always) -> SpoolError:
     text = f"cannot read {relative}: {os.strerror(error.errno) if error.errno else error}"
     if error.errno == errno.ENOENT:
         return SpoolMissing(text)
-    passing = error.errno != errno.ELOOP if mounted else error.errno in _PASSING  # ELOOP: a symbolic link, no file
+    if error.errno == errno.ELOOP:  # a symbolic link, no file
+        return UnreadableFile(text)
+    passing = error.errno in _PASSING or not is_unreadable(relative)
     return SpoolError(text) if passing else UnreadableFile(text)
 
 
-def _open(path: str, relative: str, mounted: bool = False) -> tuple[int, int]:
+def _open(path: str, relative: str, is_unreadable: Callable[[str], bool] = _always) -> tuple[int, int]:
     """Descriptor and size of a regular file. Raises SpoolMissing, SpoolCorrupt, SpoolError.
 
-    :param mounted: the spool is shared: what the file system refuses is SpoolError.
+    :param is_unreadable: whether what the file system refuses is the file's trouble.
     """
     try:
         # O_NONBLOCK: a FIFO put in the file's place must not hang the thread; without effect on regular files.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise _reading_error(error, relative, mounted) from error
+        raise _reading_error(error, relative, is_unreadable) from error
     try:
         found = os.fstat(fd)
     except OSError as error:
         os.close(fd)
-        raise _reading_error(error, relative, mounted) from error
+        raise _reading_error(error, relative, is_unreadable) from error
     if not stat.S_ISREG(found.st_mode):
         os.close(fd)
         raise UnreadableFile(f"{relative} is not a regular file")
@@ -92,11 +98,11 @@ class SpoolFile:
     `read` makes it the ByteSource that `gateway.dicom.header` asks for. Calls from several threads are fine.
     """
 
-    __slots__ = ("_fd", "_mounted", "_offset", "length", "relative")
+    __slots__ = ("_fd", "_offset", "_spool", "length", "relative")
 
-    def __init__(self, fd: int, relative: str, offset: int, length: int, mounted: bool = False) -> None:
+    def __init__(self, spool: Spool, fd: int, relative: str, offset: int, length: int) -> None:
         self._fd = fd
-        self._mounted = mounted
+        self._spool = spool
         self._offset = offset
         self.length = length
         self.relative = relative
@@ -109,7 +115,7 @@ class SpoolFile:
         until then: the caller tries again.
         """
         try:
-            fd, size = _open(spool.full_path(payload.path), payload.path, bool(spool.home))
+            fd, size = _open(spool.full_path(payload.path), payload.path, spool.is_unreadable)
         except SpoolMissing as error:
             if spool.is_lost(payload.path):
                 raise
@@ -118,7 +124,7 @@ class SpoolFile:
         if size != payload.offset + payload.length:
             os.close(fd)
             raise SpoolCorrupt(f"{payload.path} has {size} bytes, not {payload.offset + payload.length}")
-        return cls(fd, payload.path, payload.offset, payload.length, bool(spool.home))
+        return cls(spool, fd, payload.path, payload.offset, payload.length)
 
     def pread(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes; fewer only at the end of the data set. Raises SpoolCorrupt, SpoolError."""
@@ -131,7 +137,7 @@ class SpoolFile:
                     raise self._truncated(offset + len(data))
                 data += more
         except OSError as error:
-            raise _reading_error(error, self.relative, self._mounted) from error
+            raise _reading_error(error, self.relative, self._spool.is_unreadable) from error
         return data
 
     read = pread
@@ -143,9 +149,9 @@ class SpoolFile:
         try:
             return os.preadv(self._fd, [view], self._offset, os.RWF_NOWAIT) == len(view)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            if self._spool.home or error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                 return False
-            raise _reading_error(error, self.relative, self._mounted) from error
+            raise _reading_error(error, self.relative) from error
 
     def verify(self, checksum: bytes, tick: Callable[[], None] = lambda: None) -> None:
         """Read all of it. Raises SpoolCorrupt unless it has this xxh3-128, and as `pread` does.

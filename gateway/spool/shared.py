@@ -11,6 +11,9 @@ Rules:
   - A file that is not there is lost only when it was not there for PATIENCE_S: what another host has just made may not
     be seen yet. Until then, and for as long as this host does not see its own folder below `hosts` (the mount is gone,
     or another one is in its place), it is this host's trouble, and nothing is said of the instance.
+  - A file that the file system refuses to read is unreadable only when that was so REFUSALS times, over PATIENCE_S at
+    least, and this host could write, flush and read another file of its own after each of them: else the server or the
+    network is in trouble, and not the file.
   - The start of a host makes its folders (`join`), and no other process does: one that does not find them refuses to
     work, or a receiver would write into the empty folder that another file system is to be mounted on.
   - A host writes under its own home only. What it shows below `hosts` names sessions, so that what an earlier start has
@@ -25,10 +28,12 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HOSTS = "hosts"
 OUTCOMES = "outcomes"
 PATIENCE_S = 4.0
+REFUSALS = 5
 REMEMBERED = 10_000
 _MODE = 0o700
 
@@ -69,6 +74,48 @@ def shown(root: Path, home: str) -> set[int]:
     return {int(name) for name in names if name.isdecimal()}
 
 
+def works(root: Path, home: str) -> bool:
+    """Whether a file can be written, flushed and read here now."""
+    path = root / HOSTS / home / f".{secrets.token_hex(8)}"
+    written = secrets.token_bytes(64)
+    try:
+        with path.open("xb", buffering=0) as file:
+            file.write(written)
+            os.fsync(file.fileno())
+        return path.read_bytes() == written
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+class Refused:
+    """Which files could not be read while all else could, how often, and since when. For several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._found: dict[str, tuple[int, float]] = {}
+
+    def is_unreadable(self, relative: str, all_else_works: Callable[[], bool]) -> bool:
+        """It was refused again: whether that is the file's own trouble."""
+        if not all_else_works():
+            self._found.pop(relative, None)
+            return False
+        now = self._clock()
+        times, since = self._found.get(relative, (0, now))
+        self._found[relative] = (times + 1, since)
+        _forget_one(self._found)
+        return times + 1 >= REFUSALS and now - since >= PATIENCE_S
+
+
+def _forget_one(found: dict[str, Any]) -> None:
+    """Keep no more than REMEMBERED."""
+    if len(found) > REMEMBERED:
+        with contextlib.suppress(StopIteration, RuntimeError):  # another thread was at it: the next call does it
+            found.pop(next(iter(found)), None)
+
+
 class Missing:
     """Which files were looked for and not found, and since when. For several threads."""
 
@@ -85,7 +132,5 @@ class Missing:
         """It is not there: whether that was so for long enough."""
         now = self._clock()
         since = self._since.setdefault(relative, now)
-        if len(self._since) > REMEMBERED:
-            with contextlib.suppress(StopIteration, RuntimeError):  # another thread was at it: the next call does it
-                self._since.pop(next(iter(self._since)), None)
+        _forget_one(self._since)
         return now - since >= PATIENCE_S

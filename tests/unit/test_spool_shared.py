@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from gateway.errors import SpoolCorrupt, SpoolError, SpoolMissing
 from gateway.spool import Spool, SpoolFile, shared
 from gateway.spool.reader import UnreadableFile
-from gateway.spool.shared import PATIENCE_S, Missing
+from gateway.spool.shared import PATIENCE_S, REFUSALS, Missing, Refused
 from tests.unit.spool_kit import make_intake, payload_of, store
 
 HERE, THERE = "a" * 32, "b" * 32
@@ -151,13 +152,17 @@ def test_a_session_shows_itself_until_it_is_over_or_its_host_starts_again(tmp_pa
     assert shared.shown(tmp_path, "c" * 32) == set()
 
 
+def refusing(number: int) -> Callable[..., bytes]:
+    def refuse(*_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
 @pytest.mark.parametrize("number", TROUBLE, ids=errno.errorcode.get)
 def test_trouble_of_the_mount_says_nothing_of_a_file_and_of_a_disk_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(*_: object) -> bytes:
-        raise OSError(number, os.strerror(number))
-
     alone = Spool(tmp_path / "alone", 0, 0)
     alone.prepare()
     for spool in (spool_of(tmp_path / "shared", HERE), alone):
@@ -166,15 +171,48 @@ def test_trouble_of_the_mount_says_nothing_of_a_file_and_of_a_disk_it_does(
         with SpoolFile.open(spool, payload) as file:
             for function, read in (
                 ("pread", lambda file=file: file.pread(0, 7)),
-                ("preadv", lambda file=file: file.read_cached(memoryview(bytearray(7)))),
                 ("fstat", lambda spool=spool, payload=payload: SpoolFile.open(spool, payload)),
                 ("open", lambda spool=spool, payload=payload: SpoolFile.open(spool, payload)),
             ):
                 with monkeypatch.context() as patch, pytest.raises(SpoolError) as raised:
-                    patch.setattr(os, function, refuse)
+                    patch.setattr(os, function, refusing(number))
                     read()
                 kinds.append(type(raised.value))
-        assert kinds == [UnreadableFile if spool is alone else SpoolError] * 4
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "preadv", refusing(number))
+                if spool is alone:
+                    with pytest.raises(UnreadableFile):
+                        file.read_cached(memoryview(bytearray(7)))
+                else:
+                    assert not file.read_cached(memoryview(bytearray(7))), "a thread reads it, and may wait"
+        assert kinds == [UnreadableFile if spool is alone else SpoolError] * 3
+
+
+def test_a_file_that_alone_is_refused_again_and_again_is_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = spool_of(tmp_path, HERE)
+    now = [100.0]
+    here._refused = Refused(lambda: now[0])
+    payload = payload_of(store(make_intake(here), b"content"))
+
+    def kinds(steps_s: Sequence[float]) -> list[type[Exception]]:
+        found = []
+        for now[0] in steps_s:
+            with monkeypatch.context() as patch, pytest.raises(SpoolError) as raised:
+                patch.setattr(os, "pread", refusing(errno.EIO))
+                with SpoolFile.open(here, payload) as file:
+                    file.pread(0, 7)
+            found.append(type(raised.value))
+        return found
+
+    assert kinds([100.0] * REFUSALS) == [SpoolError] * REFUSALS, "not for long enough"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refusing(errno.EIO))  # the server is in trouble: counted anew afterwards
+        assert kinds([100.0 + PATIENCE_S]) == [SpoolError]
+    steps_s = [200.0 + step * PATIENCE_S / (REFUSALS - 1) for step in range(REFUSALS)]
+    assert kinds(steps_s) == [SpoolError] * (REFUSALS - 1) + [UnreadableFile]
+    assert names(tmp_path / "hosts" / HERE) == set(), "what was written to see is gone"
 
 
 def test_what_was_read_of_a_shared_spool_still_condemns_a_file(tmp_path: Path) -> None:
