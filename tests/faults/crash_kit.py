@@ -17,14 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.ledger.base import Ledger
-from gateway.ledger.sqlite import SqliteLedger
 from gateway.spool import FoundState, Spool, scan
 from tests.harness.archive import OurArchive
 from tests.harness.checker import Evidence, Report, check
 from tests.harness.data import Instance, make_instances
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess
 from tests.harness.ledgerrows import Source, rows
+from tests.harness.ledgers import opened
 from tests.harness.sender import Journal, JournalSender
 from tests.harness.tools import wait_until
 
@@ -144,18 +143,8 @@ class Scene:
 
     def ledger_problems(self) -> list[str]:
         """What the ledger's own integrity check finds."""
-        source = self.config.ledger_source
-        ledger: Ledger
-        if isinstance(source, Path):
-            ledger = SqliteLedger.open(source, create=False)
-        else:
-            from gateway.ledger.postgres import PostgresLedger
-
-            ledger = PostgresLedger.open(source, create=False)
-        try:
+        with opened(self.config.ledger_source) as ledger:
             return ledger.check()
-        finally:
-            ledger.close()
 
 
 def open_work(source: Source) -> dict[str, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
 
 import pytest
@@ -271,10 +273,12 @@ def test_a_peer_that_allows_one_association_is_not_asked_for_more_again_and_agai
         pacs.on_associate = admit
         pacs.on_store = lambda facts: Behaviour(delay_s=0.005)
         scene.start()
+        began = time.monotonic()
         scene.send(instances, associations=4)
         scene.settle()
         assert scene.states("pacs") == {"delivered": 400}
-        assert len(rejected) <= 4, rejected
+        # Put off for 1 s, 2 s, 4 s, …: of a machine that is slow it is asked a few times more.
+        assert len(rejected) <= 3 + math.log2(2 + time.monotonic() - began), rejected
         assert not scene.gateway.log_lines(event="destination_down")
         scene.judge().assert_clean()
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from gateway.flow.owners import chosen
-from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Role
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archivescript import Behaviour, StoreFacts
 from tests.harness.data import make_instances
 from tests.harness.gatewayconfig import send_everything_to
+from tests.harness.ledgers import opened
 from tests.harness.tools import wait_until
 
 LIMITS = {"pacs": 1, "dr": 1, "vna": 2}
@@ -106,7 +106,7 @@ def assert_within_bounds(scene: Delivering, limits: dict[str, int]) -> None:
 
 def owners(scene: Delivering) -> dict[str, int]:
     """Destination → pid of the forwarder that has it."""
-    with contextlib.closing(SqliteLedger.open(scene.config.ledger_path, create=False)) as ledger:
+    with opened(scene.config.ledger_source) as ledger:
         return {name: row.pid for row in ledger.processes() for name in row.destinations}
 
 
@@ -114,7 +114,7 @@ def wait_balanced(scene: Delivering) -> None:
     """Wait until two forwarders live and share the destinations."""
 
     def balanced() -> bool:
-        with contextlib.closing(SqliteLedger.open(scene.config.ledger_path, create=False)) as ledger:
+        with opened(scene.config.ledger_source) as ledger:
             seen = ledger.forwarding()
             forwarders = [row for row in ledger.processes() if row.role is Role.FORWARDER]
         due = {name: chosen(name, seen.forwarders) for name in scene.archives}

@@ -17,6 +17,7 @@ import pytest
 from gateway.transform.deidentify.keypair import make_pair, read_private
 from gateway.transform.deidentify.seal import unseal
 from tests.faults.test_transforms import Scene
+from tests.harness.backends import about_sqlite
 from tests.harness.data import Instance, make_instance, make_instances
 from tests.harness.ledgerrows import look
 from tests.harness.sender import JournalSender
@@ -160,6 +161,7 @@ def test_every_look_is_in_the_audit_trail_found_or_not(delivered: Delivered) -> 
     assert "incidental finding" in table and copy.PatientID in table
 
 
+@about_sqlite
 def test_nothing_is_shown_before_the_audit_row_is_on_the_disk(delivered: Delivered, tmp_path: Path) -> None:
     """While the gateway runs the ledger's log is not moved at the command's end: only the commit itself flushes it."""
     require("strace")
@@ -411,6 +413,7 @@ def test_a_lost_copy_that_is_made_again_after_it_was_configured_is_remembered(tm
         judge(scene, [one])
 
 
+@about_sqlite
 def test_a_recovered_ledger_has_no_entries_until_what_is_in_the_spool_is_sent_again(tmp_path: Path) -> None:
     one = make_instance(pixel_bytes=20_000)
     with Kept(tmp_path, spool={"keep": "1 h"}) as scene:

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger.postgres import PostgresLedger
 from tests.faults.crash_kit import LONG, READY_WITHIN_S, Door, Load, scaled
 from tests.faults.scale_kit import RECONCILED_WITHIN_S, Host, Site, frozen
 from tests.harness.gatewayprocess import ROLES, GatewayProcess
 from tests.harness.ledgerrows import rows
+from tests.harness.ledgers import opened
 from tests.harness.postgres import PostgresServer
 from tests.harness.proxy import TcpProxy
 from tests.harness.redis import RedisServer
@@ -289,8 +289,5 @@ def campaign(killer: Killer) -> None:
 
 def ledger_problems(url: str) -> list[str]:
     """What the ledger's own check finds."""
-    ledger = PostgresLedger.open(url, create=False)
-    try:
+    with opened(url) as ledger:
         return ledger.check()
-    finally:
-        ledger.close()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 
 import pytest
 
-from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Role
 from gateway.spool import Spool, scan
 from tests.faults.crash_kit import Load
 from tests.faults.delivering_kit import Delivering
 from tests.harness.data import make_instance
+from tests.harness.ledgers import opened
 from tests.harness.tools import wait_until
 from tests.unit.spool_kit import make_intake, make_meta, store
 
@@ -27,7 +26,7 @@ def test_a_process_whose_session_was_voided_ends_and_another_takes_its_place(tmp
         for role in (Role.RECEIVER, Role.WORKER, Role.FORWARDER, Role.CONSOLE):
             load.wait_acknowledged(load.acknowledged + 20)
             pid = scene.gateway.pid_of(role)
-            with contextlib.closing(SqliteLedger.open(scene.config.ledger_path, create=False)) as ledger:
+            with opened(scene.config.ledger_source) as ledger:
                 (its,) = [row.session_id for row in ledger.processes() if row.role is role]
                 voided = ledger.void_session(its, 1)
                 assert voided is not None
@@ -52,7 +51,7 @@ def test_what_a_host_that_is_gone_has_left_is_adopted_delivered_and_served_by_an
     with Delivering(tmp_path, ["pacs", "dr"]) as scene:
         scene.start()
         one = make_instance(Modality="CT")
-        with contextlib.closing(SqliteLedger.open(scene.config.ledger_path, create=False)) as ledger:
+        with opened(scene.config.ledger_source) as ledger:
             now_ms = time.time_ns() // 1_000_000
             generation = f"{now_ms:012x}-0badcafe"
             ledger.open_session(Role.RECEIVER, "host-b", 1, now_ms, generation, "b" * 32)

@@ -1,4 +1,5 @@
-"""A PostgreSQL ledger for each test that asks, in one server a test process.
+"""A ledger opened as the gateway does, wherever it is; and a PostgreSQL ledger for each test that asks, in one server a
+test process.
 
 The server starts with the first that asks, and ends with the process. Each test has a database of its own, copied from
 one in which the tables are made already.
@@ -7,10 +8,27 @@ one in which the tables are made already.
 from __future__ import annotations
 
 import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
+from gateway.ledger.base import Ledger
 from gateway.ledger.postgres import PostgresLedger
+from gateway.ledger.sqlite import SqliteLedger
+from tests.harness.ledgerrows import Source
 from tests.harness.postgres import PostgresServer
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Ledger]:
+    """The ledger of a gateway, beside its own processes."""
+    is_file = isinstance(source, Path)
+    ledger = SqliteLedger.open(source, create=False) if is_file else PostgresLedger.open(str(source), create=False)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 @cache
