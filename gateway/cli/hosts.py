@@ -68,15 +68,13 @@ def add_commands(commands: Commands) -> None:
 
 
 def _roles(text: str) -> tuple[Role, ...]:
-    try:
-        roles = tuple(Role(name.strip()) for name in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}: choose from {', '.join(DRAINED_ROLES)}") from None
-    if Role.SUPERVISOR in roles:
-        raise argparse.ArgumentTypeError(f"the supervisor takes no work: choose from {', '.join(DRAINED_ROLES)}")
-    if Role.CONSOLE in roles:
+    names = [name.strip() for name in text.split(",")]
+    if Role.CONSOLE in names:
         raise argparse.ArgumentTypeError("a console takes no work, and is needed: it cannot be drained")
-    return roles
+    for name in names:
+        if name not in DRAINED_ROLES:
+            raise argparse.ArgumentTypeError(f"{name!r} takes no work: choose from {', '.join(DRAINED_ROLES)}")
+    return tuple(map(Role, names))
 
 
 def _hosts(arguments: argparse.Namespace) -> int:
