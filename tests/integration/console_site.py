@@ -140,7 +140,7 @@ def image(seed: int, modality: str, name: str, patient_id: str | None, descripti
         "Modality": modality,
         "PatientName": name,
         "PatientID": patient_id,
-        "AccessionNumber": f"A{seed:05d}",
+        "AccessionNumber": f"A{sum(map(ord, name)):05d}",
         "StudyDescription": description,
         "SeriesDescription": f"{modality} series",
         "StudyDate": "20261120",

@@ -121,7 +121,7 @@ def test_what_waits_long_is_marked() -> None:
         cells = (AgeCell(300, 4, False), AgeCell(4800, 3, False), AgeCell(19200, 2, False), AgeCell(0, 1, True))
 
     found = [(each.label, each.count, each.tone) for each in bins(Queue())]
-    assert found == [("≤ 5 min", 4, ""), ("≤ 80 min", 3, ""), ("≤ 320 min", 2, "old"), ("> 320 min", 1, "older")]
+    assert found == [("5 min", 4, ""), ("80 min", 3, ""), ("5.3 h", 2, "old"), ("older", 1, "older")]
 
 
 # ── rules and help ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -127,7 +127,7 @@ def bins(queue: Celled) -> list[Bin]:
     below = 0
     found = []
     for cell in queue.cells:
-        label = f"≤ {_bound(cell.up_to_s)}" if cell.up_to_s else f"> {_bound(below)}"
+        label = _bound(cell.up_to_s) if cell.up_to_s else "older"
         since = below if cell.up_to_s else max(below, 1)
         tone = "older" if since >= OLDER_S else "old" if since >= OLD_S else ""
         found.append(Bin(label, cell.count, cell.more, tone))
@@ -145,7 +145,11 @@ def bins_of_all(queues: Iterable[Celled]) -> list[Bin]:
 
 
 def _bound(seconds: int) -> str:
-    return f"{seconds // 3600} h" if seconds >= 3600 and seconds % 3600 == 0 else f"{seconds // 60} min"
+    """An age that is read at a glance: 5 min, 80 min, 2.7 h, 21 h."""
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h".replace(".0 ", " ") if hours < 9.95 else f"{hours:.0f} h"
 
 
 # ── foreign identifiers, orders ───────────────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ async def _page(site: Site, request: Request) -> Response:
 def handbook() -> tuple[Markup, tuple[tuple[int, str, str], ...]]:
     """The page, and its headings: level, anchor, title."""
     path = _PACKAGED if _PACKAGED.exists() else _SOURCE
-    return rendered(path.read_text(encoding="utf-8"))
+    return rendered(re.sub(r"<!--.*?-->\n?", "", path.read_text(encoding="utf-8"), flags=re.DOTALL))
 
 
 def rendered(text: str) -> tuple[Markup, tuple[tuple[int, str, str], ...]]:

@@ -139,7 +139,7 @@ def of_host(reason: str) -> Advice:
             "This gateway",
             "Nothing: what it held is freed, what it received is adopted.",
             "It is started again by itself. If it dies again and again, the log's line `crashed` says where.",
-            "a-role-dies-or-hangs-again-and-again",
+            "a-role-dies-or-hangs-again-and-again" if word == "down" else "a-process-is-silent",
             href="/system",
         )
     what, whose, risk, do, section = _HOST.get(
@@ -149,7 +149,7 @@ def of_host(reason: str) -> Advice:
             "This gateway",
             "See the log.",
             "Read the log's last lines.",
-            "what-to-do-when-",
+            "a-host-is-not-ready",
         ),
     )
     tone = "warn" if word in ("starting", "drained") else "bad"
@@ -209,7 +209,7 @@ def of_destination(queue: Queued, now_ms: int) -> Advice | None:
             "The archive, or more images than it takes",
             at_risk,
             "Compare what goes in with what goes out; ask whoever runs the archive. Resend nothing: it would wait too.",
-            "a-destination-is-slow",
+            "something-waits-too-long",
             detail=state.last_error,
             href=href,
         )
