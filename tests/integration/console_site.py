@@ -134,6 +134,7 @@ def image(seed: int, modality: str, name: str, patient_id: str | None, descripti
     classes = {"CT": wire.CT_IMAGE_STORAGE, "MR": MR, "US": US}
     study = f"1.2.826.0.1.3680043.9999.{sum(map(ord, name))}"
     values: dict[str, object] = {
+        "SpecificCharacterSet": "ISO_IR 192",
         "SOPClassUID": classes[modality],
         "StudyInstanceUID": study,
         "SeriesInstanceUID": f"{study}.1",

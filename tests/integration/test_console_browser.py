@@ -23,7 +23,7 @@ ORDERS = (
     "/orders/pause?destination=pacs",
     "/orders/release?kind=held&reason=there+is+no+patient+ID%3A+call+the+modality",
 )
-NAMES = ("Doe", "Roe", "Poe", "Low", "Bro^Ken", "D-1001", "R-2002")
+NAMES = ("Doe^", "Roe^", "Poe^", "Low^", "Bro^", "D-1001", "R-2002")
 HOSTILE = (
     "Doe^<script>alert(1)</script>",
     'Roe"><img src=x onerror=alert(2)>',
@@ -287,9 +287,9 @@ def test_what_waits_is_held_and_released(site: ConsoleSite, visit: Visit) -> Non
 def test_an_order_needs_a_reason(visit: Visit) -> None:
     with visit("operator", scripts=False) as tab:
         open_study(tab, "Doe")
-        tab.page.get_by_role("link", name="Cancel").click()
+        tab.page.get_by_role("link", name="Resend to …").click()
         tab.page.get_by_label("Reason").fill("   ")
-        tab.page.get_by_role("button", name="Cancel for good").click()
+        tab.page.get_by_role("button", name="Send again").click()
         assert "Say why" in tab.page.get_by_role("alert").inner_text()
 
 

@@ -71,7 +71,7 @@
       })),
     ],
   });
-  const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toFixed(1)}M` : value >= 1e4 ? `${+(value / 1e3).toFixed(1)}k` : String(+value.toFixed(2)));
+  const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toFixed(1)}M` : value >= 1e4 ? `${+(value / 1e3).toFixed(1)}k` : String(+value.toPrecision(2)));
   const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
 
   const drawn = new Map();
