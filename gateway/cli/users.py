@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 
 from gateway.cli.common import (
     Commands,
@@ -161,7 +162,7 @@ def _token_add(arguments: argparse.Namespace) -> int:
 
     def add(users: Users) -> Users:
         owner = users.get(arguments.owner)
-        role = Role(arguments.role) if arguments.role or owner is None else owner.role
+        role = Role(arguments.role) if arguments.role else owner.role if owner is not None else Role.OBSERVER
         changed, text = with_token(users, arguments.owner, arguments.name, role, now_ms(), arguments.days)
         shown.append(text)
         return changed
@@ -218,10 +219,18 @@ def _file(arguments: argparse.Namespace) -> UsersFile:
 def _new_password(name: str) -> str:
     """The hash of a password that a person types twice, or that comes on standard input."""
     if can_ask():
-        password = getpass.getpass(f"password of {name}: ")
+        password = _typed(f"password of {name}: ")
         refuse_weak(name, password)
-        if getpass.getpass("the same again: ") != password:
+        if _typed("the same again: ") != password:
             raise UsageError("the two are not the same: nothing was changed")
     else:
         password = read_line().rstrip("\r\n")
     return Passwords().hash(name, password)
+
+
+def _typed(question: str) -> str:
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        print(file=sys.stderr)
+        raise UsageError("no password was typed: nothing was changed") from None

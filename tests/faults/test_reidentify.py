@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from tests.harness.data import Instance, make_instance, make_instances
 from tests.harness.ledgerrows import look
 from tests.harness.sender import JournalSender
 from tests.harness.strace import Strace, inject
+from tests.harness.terminal import typing
 from tests.harness.tools import Completed, require, run, wait_until
 from tests.integration.cli_site import command, piped, terminal
 
@@ -311,35 +310,6 @@ def test_a_key_with_a_passphrase_opens_what_its_public_key_has_sealed(delivered:
         key = ("--private-key", tmp_path / "reid.key", "--passphrase-file", tmp_path / "pass.txt")
         said = scene.look_up(copy.PatientID, *key, "--reason", "x").check()
         assert one.canaries[0] in said.stdout
-
-
-def typing(cwd: Path, *words: str | Path, answers: list[str]) -> tuple[int, str]:
-    """`gateway WORDS` on a terminal, with each passphrase typed when it is asked for: exit code and what is said."""
-    argv = [sys.executable, "-m", "gateway", *map(str, words)]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    keyboard, screen = os.openpty()
-    told = b""
-    try:
-        with subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=screen,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # without a terminal of its own: it asks on standard input
-        ) as process:
-            assert process.stdout is not None
-            for answer in answers:
-                while not told.endswith(b": "):
-                    told += process.stdout.read(1) or b"ended early: "
-                os.write(keyboard, answer.encode())
-                told += b"\n"
-            told += process.stdout.read()
-        return process.returncode, told.decode()
-    finally:
-        os.close(keyboard)
-        os.close(screen)
 
 
 def test_a_passphrase_is_asked_for_on_a_terminal_and_never_shown(delivered: Delivered, tmp_path: Path) -> None:
