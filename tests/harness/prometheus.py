@@ -1,4 +1,4 @@
-"""A Prometheus of a test's own: it scrapes twice a second and evaluates rules, and is asked over its HTTP API.
+"""A Prometheus of a test's own: it scrapes each second and evaluates rules, and is asked over its HTTP API.
 
 with Prometheus(folder, {"gateway": [config.metrics_port]}, rules=[…]) as prometheus:
     prometheus.wait_for("up")
@@ -21,7 +21,7 @@ import yaml
 
 from tests.harness.tools import Process, free_port, program, wait_until
 
-INTERVAL = "500ms"
+INTERVAL = "1s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def test_trouble_comes_as_alerts_that_say_what_it_is_and_where_it_is_written_wha
     for each in alerts.values():
         said = " ".join(each["annotations"].values())
         assert "{{" not in said and "<no value>" not in said and "error" not in said, said
-    assert not {"GatewayGone", "GatewayNotScraped", "GatewayLedgerDown", "GatewayDestinationUnserved"} & set(alerts)
+    assert not {"GatewayNotScraped", "GatewayDestinationUnserved", "GatewayDead"} & set(alerts)
 
 
 def test_nothing_of_a_patient_is_in_what_prometheus_keeps(scene: Scene) -> None:

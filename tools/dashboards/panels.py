@@ -299,15 +299,6 @@ def table(
     links: Sequence[Json] = (),
 ) -> Panel:
     """Rows of the newest values. What is no column is left out."""
-    one = len(expressions) == 1
-    named = {("Value" if one and each.name == "Value #A" else each.name): each for each in columns}
-    hidden = {name: True for name in ("Time", "__name__", "instance", "job", "alertstate") if name not in named}
-    organize = {
-        "excludeByName": hidden,
-        "indexByName": {name: index for index, name in enumerate(named)},
-        "renameByName": {name: column.title for name, column in named.items()},
-    }
-    transformations = [{"id": "merge", "options": {}}, {"id": "organize", "options": organize}]
     overrides = [_column(column) for column in columns]
     options = {
         "cellHeight": "sm",
@@ -328,9 +319,22 @@ def table(
         defaults,
         options,
         overrides=overrides,
-        transformations=transformations,
+        transformations=[{"id": "merge", "options": {}}, _arranged(columns, alone=len(expressions) == 1)],
         links=links,
     )
+
+
+def _arranged(columns: Sequence[Column], alone: bool) -> Json:
+    """The columns in their order, under their titles. The value of a query that is `alone` has no letter."""
+    named = {("Value" if alone and each.name == "Value #A" else each.name): each for each in columns}
+    options = {
+        "excludeByName": {
+            name: True for name in ("Time", "__name__", "instance", "job", "alertstate") if name not in named
+        },
+        "indexByName": {name: index for index, name in enumerate(named)},
+        "renameByName": {name: column.title for name, column in named.items()},
+    }
+    return {"id": "organize", "options": options}
 
 
 def _column(column: Column) -> Json:
