@@ -419,6 +419,15 @@ def test_what_an_order_would_look_at_is_counted_before_it_is_given(scene: Scene)
     assert affected(patient_id="P2") == ({InstanceState.HELD: 2}, {})
     assert affected(destination="pacs", delivery_states=(DeliveryState.HELD,))[1] == {DeliveryState.HELD: 4}
     assert affected(states=(InstanceState.QUARANTINED,))[0] == {InstanceState.QUARANTINED: 1}
+    assert affected(source="ct1") == affected()
+    assert affected(source="ct1", destination="dr", delivery_states=(DeliveryState.READY,)) == (
+        {},
+        {DeliveryState.READY: 5},
+    )
+    assert affected(states=(InstanceState.HELD,), delivery_states=(DeliveryState.HELD,)) == (
+        {InstanceState.HELD: 2},
+        {DeliveryState.HELD: 6},
+    )
     everything = affected()
     assert sum(everything[0].values()) == 9
     assert everything[1] == {

@@ -23,7 +23,7 @@ from gateway.model import DeliveryState, InstanceState
 SQL = queries.load("look")
 COUNTERS = queries.load("gauges")
 
-FEW = 10_000  # of instances and deliveries in a state: studies are found by them, not looked at one by one
+FEW = 20_000  # of instances and deliveries in a state: studies are found by them, not looked at one by one
 WIDE, NARROW = (20_000, 200_000), (500, 4_000)  # keys a step, at first and at most: by rows of studies, of instances
 KEYS_A_STEP = 500
 _BEGINS_A_WORD = r"(?:^|[\s^=.'\-])"

@@ -340,10 +340,10 @@ SELECT state, count(*) FROM (
 
 -- name: affected_of_deliveries
 SELECT state, count(*) FROM (
-    SELECT d.state FROM delivery d INDEXED BY delivery_waiting{join}
+    SELECT d.state FROM delivery d INDEXED BY delivery_waiting {join}
     WHERE d.state IN ('ready', 'leased', 'deferred') AND {where}
     UNION ALL
-    SELECT d.state FROM delivery d INDEXED BY delivery_stopped{join}
+    SELECT d.state FROM delivery d INDEXED BY delivery_stopped {join}
     WHERE d.state IN ('held', 'dead') AND {where}
     LIMIT :most
 ) counted GROUP BY state
