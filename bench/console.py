@@ -1,26 +1,35 @@
 """Workload `console`: what the console's pages read of a ledger with 10^6 instances in 10^5 studies, on both databases.
 
 Every look of `gateway.ledger.look` is called many times over, searches with the filters that find least among all that
-there is; the goal is the median of the slowest.
+there is; the goal is the median of the slowest. Then instances pass through the same SQLite ledger (arrival, routing,
+two deliveries, batches of 10, checkpoints as the console makes them) while somebody looks (`bench.looker`), and while
+nobody does, in turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
-from bench.goals import Goal, Verdict
-from bench.measure import Scale, folder_of
-from bench.report import percentile, rounded, save, show
+from bench.goals import Figures, Goal, Verdict
+from bench.ledger import DESTINATIONS as FLOW
+from bench.ledger import Flow
+from bench.measure import Scale, folder_of, tell
+from bench.report import in_turn, percentile, rounded, save, show
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.look import AuditFilter, StudyFilter
 from gateway.ledger.looking import Looks
 from gateway.ledger.postgres import look as of_server
 from gateway.ledger.postgres.copying import copy_ledger
+from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.sqlite import look as of_file
 from gateway.model import DeliveryState
 from tests.harness.postgres import PostgresServer
@@ -28,6 +37,7 @@ from tests.load.year import DAY_MS, Year, fill_year
 
 GOAL_MS = 100.0
 TIMES = 20
+BATCH = 10
 BOUNDS_S = (60, 300, 900, 3_600, 14_400, 86_400, 604_800)
 
 Call = Callable[[], Awaitable[object]]
@@ -60,7 +70,35 @@ def console(scale: Scale) -> list[Verdict]:
         sides = {"SQLite": of_file.open_look(path), "PostgreSQL": of_server.open_look(url, "bench")}
         times = TIMES if scale.divisor == 1 else 2
         found = {name: asyncio.run(_measured(look, studies, times)) for name, look in sides.items()}
-    return _told(found)
+        verdicts = _told(found)
+        with contextlib.closing(SqliteLedger.open(path)) as ledger:
+            ledger.sync_destinations(dict.fromkeys(FLOW, False), 0)
+            flow, count = Flow(ledger), scale(4_000)
+            passing = {
+                "looked at": lambda: _passed(flow, count, path),
+                "alone": lambda: _passed(flow, count, None),
+            }
+            goal = Goal("looked at", "instance ms", 1.03, "alone")
+            return verdicts + tell("console", in_turn(passing, scale.rounds), [goal])
+
+
+def _passed(flow: Flow, count: int, looked_at: Path | None) -> Figures:
+    """Pass so many instances through, while somebody looks or nobody does."""
+    argv = [sys.executable, "-m", "bench.looker", str(looked_at)]
+    looker = subprocess.Popen(argv, stdin=subprocess.PIPE) if looked_at else None
+    try:
+        if looker:
+            time.sleep(1.0)  # it begins with what it does once
+        began_s = time.perf_counter()
+        for turn in range(count // BATCH):
+            flow.arrive(BATCH, FLOW)
+            flow.deliver(BATCH)
+            if turn % 100 == 0:
+                flow.ledger.checkpoint()
+        return {"instance ms": (time.perf_counter() - began_s) / count * 1000}
+    finally:
+        if looker:
+            looker.communicate()
 
 
 def _told(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Verdict]:

@@ -209,12 +209,12 @@ class Looks:
 
     async def studies(self, which: StudyFilter, limit: int, after: str = "") -> StudyPage:
         """See `LedgerLook.studies`."""
-        began_s = time.monotonic()
 
-        def has_time() -> bool:
-            return time.monotonic() - began_s < self._search_s
+        def search(tx: Transaction) -> StudyPage:
+            ends_s = time.monotonic() + self._search_s
+            return _search.studies(tx, which, limit, after, lambda: time.monotonic() < ends_s)
 
-        return await self._people.look(lambda tx: _search.studies(tx, which, limit, after, has_time))
+        return await self._people.look(search)
 
     async def study(self, study_key: int) -> StudyDetail | None:
         """See `LedgerLook.study`."""
