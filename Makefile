@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PEER_PACKAGES := chromium dcmtk dicom3tools libgdcm-tools orthanc socat strace iproute2 prometheus prometheus-alertmanager e2fsprogs \
   redis-server redis-sentinel postgresql pgbouncer docker-compose systemd
 
-.PHONY: help demo run test check lint bench bench-scale bench-smoke chaos fuzz install install-tests install-peers clean
+.PHONY: help demo run test check lint bench bench-scale bench-smoke chaos fuzz fuzz-api install install-tests install-peers clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ chaos: install-tests  ## the long fault campaign: 1,000 kills, every system call
 
 fuzz: $(VENV)/.installed-tests  ## 1,000,000 mutated streams through the upper layer
 	$(BIN)/python -m tests.fuzz.fuzz_upper_layer --cases 1000000
+
+fuzz-api: install-tests  ## schemathesis on a running gateway: many requests to every route of the API
+	GATEWAY_FUZZ_API=300 $(BIN)/pytest tests/integration/test_api_fuzz.py --timeout 3600 -p no:cacheprovider
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

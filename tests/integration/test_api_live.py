@@ -107,7 +107,7 @@ def test_top_shows_how_the_gateway_is_as_the_api_says_it(api: ApiSite) -> None:
 def test_top_says_what_is_wrong_and_what_to_do(api: ApiSite) -> None:
     for run, words in (
         (top(api, "--once", token=""), "no API token: put one into $GATEWAY_TOKEN"),
-        (top(api, "--once", token="gwt_nothing"), "`gateway token add` makes another"),
+        (top(api, "--once", token="gwt_nothing"), "`gateway token add` makes another"),  # noqa: S106
         (top(api, "--once", url="http://127.0.0.1:1"), "connection refused"),
         (top(api, "--once", url="http://console.example:80"), "over http the token could be read on the way"),
         (top(api, "--once", url="ftp://x"), "no address of a console"),
