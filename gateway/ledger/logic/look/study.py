@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +23,7 @@ from gateway.ledger.look import (
 from gateway.model import Decision, DeliveryState, DuplicateKind, InstanceState
 
 SQL = queries.load("look")
+DECISIONS_MAX = 50
 
 
 def study(tx: Transaction, study_key: int) -> StudyDetail | None:
@@ -30,21 +31,34 @@ def study(tx: Transaction, study_key: int) -> StudyDetail | None:
     row = tx.execute(SQL["study"], {"study_key": study_key}).fetchone()
     if row is None:
         return None
-    sources = _of(tx, "sources_of", study_key)
+    kinds = _of(tx, "kinds_of", study_key)
+    states, decisions = Counter[str](), Counter[int]()
+    for state, decision_key, _, _, count, _ in kinds:
+        states[state] += count
+        if decision_key is not None:
+            decisions[decision_key] += count
     deliveries: defaultdict[str, dict[DeliveryState, int]] = defaultdict(dict)
     for name, state, count in _of(tx, "deliveries_of", study_key):
         deliveries[name][DeliveryState(state)] = count
     return StudyDetail(
         study=rows_of(tx, [row])[0],
         series=_series(tx, study_key),
-        states={InstanceState(row[1]): row[2] for row in _of(tx, "figures_of", study_key) if row[0] == "instance"},
+        states={InstanceState(state): count for state, count in states.items()},
         deliveries=deliveries,
-        length=sum(length for *_, length in sources),
-        sources=tuple(dict.fromkeys(source for source, *_ in sources)),
-        calling_ae_titles=tuple(dict.fromkeys(title for _, title, _ in sources)),
-        decisions=tuple(DecisionCount(decision_of(row), row[6]) for row in _of(tx, "decisions_of", study_key)),
+        length=sum(int(length) for *_, length in kinds),
+        sources=tuple(sorted({source for _, _, source, *_ in kinds})),
+        calling_ae_titles=tuple(sorted({title for _, _, _, title, *_ in kinds})),
+        decisions=_decisions(tx, decisions),
         same_uid=tuple(key for (key,) in tx.execute(SQL["same_uid"], (row[1], study_key)).fetchall()),
     )
+
+
+def _decisions(tx: Transaction, counts: Counter[int]) -> tuple[DecisionCount, ...]:
+    """The decisions that were made most often."""
+    most = dict(counts.most_common(DECISIONS_MAX))
+    rows = tx.execute(SQL["decisions"], (json.dumps(list(most)),)).fetchall()
+    found = [DecisionCount(decision_of(row), most[row[6]]) for row in rows]
+    return tuple(sorted(found, key=lambda each: -each.instances))
 
 
 def decision_of(row: Sequence[Any]) -> Decision:

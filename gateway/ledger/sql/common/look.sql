@@ -147,25 +147,22 @@ SELECT s.series_key, s.series_instance_uid, s.series_number, s.series_descriptio
 )
 FROM series s WHERE s.study_key = :study_key ORDER BY s.series_key LIMIT :limit;
 
--- name: sources_of
-SELECT a.source, a.calling_ae_title, sum(p.length)
+-- name: kinds_of
+SELECT o.state, o.decision_key, a.source, a.calling_ae_title, count(*), sum(p.length)
 FROM ({of}) o
 JOIN association a ON a.association_key = o.association_key
 JOIN payload p ON p.instance_seq = o.seq AND p.chain = ''
-GROUP BY a.source, a.calling_ae_title ORDER BY a.source, a.calling_ae_title
+GROUP BY o.state, o.decision_key, a.source, a.calling_ae_title ORDER BY a.source, a.calling_ae_title
 
--- name: decisions_of
-SELECT c.revision, c.tried, c.matched, c.destinations, c.hold, c.discard, n.instances FROM (
-    SELECT o.decision_key, count(*) AS instances FROM ({of}) o WHERE o.decision_key IS NOT NULL GROUP BY o.decision_key
-) n JOIN decision c ON c.decision_key = n.decision_key
-ORDER BY n.instances DESC, c.decision_key LIMIT 50
+-- name: decisions
+SELECT revision, tried, matched, destinations, hold, discard, decision_key FROM decision
+WHERE decision_key IN (SELECT CAST(value AS BIGINT) FROM json_each(?));
 
 -- name: deliveries_of
-SELECT n.name, d.state, count(*)
-FROM ({of}) o
-JOIN delivery d ON d.instance_seq = o.seq
-JOIN destination n ON n.destination_key = d.destination_key
-GROUP BY n.name, d.state ORDER BY n.name, d.state
+SELECT n.name, g.state, g.n FROM (
+    SELECT d.destination_key, d.state, count(*) AS n
+    FROM ({of}) o JOIN delivery d ON d.instance_seq = o.seq GROUP BY d.destination_key, d.state
+) g JOIN destination n ON n.destination_key = g.destination_key ORDER BY n.name, g.state
 
 -- name: series_keys
 SELECT series_key, series_instance_uid, series_number FROM series WHERE study_key = :study_key ORDER BY series_key;
