@@ -16,7 +16,7 @@ try:
 except SystemExit:
     pass
 import gateway.app.worker, gateway.app.console, gateway.app.host
-looked_for = ("pydicom", "numpy", "gdcm", "PIL", "openjpeg", "jpeg_ls", "cryptography")
+looked_for = ("pydicom", "numpy", "gdcm", "PIL", "openjpeg", "jpeg_ls", "cryptography", "requests")
 found = [name for name in looked_for if name in sys.modules]
 import numpy
 print(found, numpy.arange(3).sum())
