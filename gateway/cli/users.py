@@ -68,7 +68,7 @@ def _add_user(commands: Commands) -> None:
     role = add_command(actions, "role", _user_role, "give a user another role", "gateway user role mia viewer")
     password = add_command(actions, "password", _user_password, "set a password", "gateway user password mia")
     for parser in (remove, role, password):
-        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("name", metavar="NAME", help="who, as `gateway user list` shows it")
     role.add_argument("role", choices=ROLES, metavar="ROLE", help=f"one of {', '.join(ROLES)}")
     for parser in (add, listed, remove, role, password):
         add_config(parser)
