@@ -340,6 +340,20 @@ def test_so_many_log_ins_at_once_that_one_would_wait_too_long_are_told_to_come_a
     run(tmp_path, scenario)
 
 
+def test_what_anybody_can_cause_without_end_fills_neither_log_nor_trail(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        nobody, mia = site.client(), await site.as_("observer")
+        site.told.clear()
+        for _ in range(50):
+            await nobody.get("/", headers={"host": "evil.example.org"})
+            await nobody.get("/api/v1/openapi.json", headers={"authorization": "Bearer x"})
+            await nobody.post("/setup", data={"token": "x", "name": "x", "password": "x"})
+            await mia.get("/studies")
+        assert sorted(events(site)) == ["cross_site", "forbidden", "set_up_failed", "token_refused"]
+
+    run(tmp_path, scenario)
+
+
 # ── the first administrator ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,7 +1,8 @@
 """What happens at the console's door, told once: as a log line with a metric, and to the audit trail.
 
-Events that anybody can cause without end (a wrong token, a request from another site) are told once a minute for each
-address and kind; the metric counts all of them. No event holds a password, a token or a cookie.
+Events that anybody can cause without end (a wrong token, a request from another site, a way back from a provider that
+nobody was sent to) are told once a minute for each address and kind; the metric counts all of them. No event holds a
+password, a token or a cookie.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway import telemetry
+from gateway.console.access.roles import How
 
 QUIET_S = 60.0
 _REMEMBERED = 1000
@@ -37,7 +39,13 @@ class AccessEvent(StrEnum):
         return self in (AccessEvent.LOGGED_IN, AccessEvent.LOGGED_OUT, AccessEvent.SET_UP, AccessEvent.USERS_CHANGED)
 
 
-_SPARED = (AccessEvent.TOKEN_REFUSED, AccessEvent.FORBIDDEN, AccessEvent.CROSS_SITE, AccessEvent.LOG_IN_THROTTLED)
+_SPARED = (
+    AccessEvent.TOKEN_REFUSED,
+    AccessEvent.FORBIDDEN,
+    AccessEvent.CROSS_SITE,
+    AccessEvent.LOG_IN_THROTTLED,
+    AccessEvent.SET_UP_FAILED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Teller:
     def tell(self, access: Access, now_s: float) -> None:
         """Tell of an event."""
         telemetry.access_counted(access.event)
-        if access.event in _SPARED and not self._is_due((access.event, access.address), now_s):
+        if _is_endless(access) and not self._is_due((access.event, access.address), now_s):
             return
         telemetry.access(
             access.event,
@@ -87,3 +95,8 @@ class Teller:
         while len(self._last_s) > _REMEMBERED:
             self._last_s.popitem(last=False)
         return True
+
+
+def _is_endless(access: Access) -> bool:
+    """Whether nothing else bounds how often it can happen: log-ins by password are throttled."""
+    return access.event in _SPARED or (access.event is AccessEvent.LOG_IN_FAILED and access.how == How.OIDC)
