@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.app.common import needed_packages, process_counts, shares_ledger
 from gateway.config import Config
 
-BESIDES = 3  # the supervisor's, the one that the console reads by, a command's
+BESIDES = 5  # the supervisor's, those that the console looks by (`gateway.ledger.looking`), a command's
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ SQL = queries.load("look")
 COUNTERS = queries.load("gauges")
 
 FEW = 20_000  # of instances and deliveries in a state: studies are found by them, not looked at one by one
-WIDE, NARROW = (20_000, 200_000), (500, 4_000)  # keys a step, at first and at most: by rows of studies, of instances
+WIDE, NARROW = (20_000, 50_000), (500, 2_000)  # keys a step, at first and at most: by rows of studies, of instances
 KEYS_A_STEP = 500
 _BEGINS_A_WORD = r"(?:^|[\s^=.'\-])"
 _SEPARATORS = re.compile(r"[\s^=,]+")
@@ -104,7 +104,10 @@ def _keys(tx: Transaction, which: StudyFilter) -> set[int] | None:
         return _column(tx, "keys_of_accession", {"accession_number": text(which.accession_number)})
     if which.patient_id and not is_wild(which.patient_id):
         return _column(tx, "keys_of_patient", {"patient_id": text(which.patient_id)})
-    if which.states and _BY_INDEX.issuperset(which.states) and _number_in(tx, which.states) <= FEW:
+    number = _number_in(tx, which.states) if which.states else None
+    if number == 0:
+        return set()
+    if number is not None and number <= FEW and _BY_INDEX.issuperset(which.states):
         states = {"states": json.dumps(which.states)}
         return set().union(
             *(
