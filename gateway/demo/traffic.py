@@ -46,7 +46,7 @@ async def _send(files: Sequence[FileToSend], port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="gateway-demo-traffic-") as name:
         folder = Path(name)
         while True:
-            study = await asyncio.to_thread(_study, random.choice(files), folder)  # noqa: S311 - a show
+            study = await asyncio.to_thread(new_study, random.choice(files), folder)  # noqa: S311 - a show
             await send_files(study, peer, _sent)
             await asyncio.sleep(PAUSE_S)
 
@@ -56,7 +56,7 @@ def _sent(sent: Sent) -> None:
     sent.file.path.unlink(missing_ok=True)
 
 
-def _study(sample: FileToSend, folder: Path) -> list[FileToSend]:
+def new_study(sample: FileToSend, folder: Path) -> list[FileToSend]:
     """A new study: copies of a sample with UIDs of their own. A sample that cannot be written again is left out."""
     study_uid, series_uid = generate_uid(), generate_uid()
     made = []

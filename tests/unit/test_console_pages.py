@@ -21,7 +21,9 @@ from gateway.console.services import advice
 from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState
 from gateway.telemetry import registry
+from tests.harness.console import console
 
+LIVE = {"hx-request": "true", "hx-target": "live"}
 NOW_MS = 1_700_000_000_000
 HOSTILE = "Doe^<script>alert(1)</script>\r\n\x1b[31m\u202e'; DROP TABLE study;--$(reboot)"
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -89,6 +91,18 @@ def test_an_order_tells_the_next_page_what_it_did_and_only_that_one() -> None:
 @pytest.mark.parametrize("cookie", ["call 555.1.1", "hold.<b>.1", "hold", "hold.1.1.1", "phone.1.1"])
 def test_no_cookie_has_the_console_say_anything_else(cookie: str) -> None:
     assert 'role="status"' not in text_of(page(request(cookie=f"notice={cookie}")))
+
+
+def test_a_page_that_asks_for_itself_keeps_nobody_logged_in_who_has_gone_away(tmp_path: Path) -> None:
+    async def scenario() -> list[int]:
+        async with console(tmp_path) as site:
+            observer, codes = await site.as_("observer"), []
+            for headers in ({}, LIVE, LIVE, LIVE):
+                site.clock.pass_(1300)
+                codes.append((await observer.get("/queue", headers=headers)).status_code)
+            return codes
+
+    assert asyncio.run(scenario()) == [200, 200, 200, 401]
 
 
 # ── searches ──────────────────────────────────────────────────────────────────────────────────────────────────────────

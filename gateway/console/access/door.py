@@ -94,9 +94,10 @@ class Door:
             self.tell(Access(AccessEvent.TOKEN_REFUSED, how=How.TOKEN, address=address))
         return Known(person)
 
-    def by_cookie(self, cookie: str) -> Known:
-        """Whose a session is."""
-        session = self._sessions.find(cookie, self._now_s())
+    def by_cookie(self, cookie: str, *, is_use: bool = True) -> Known:
+        """Whose a session is. What a page asks for by itself is no use of it: who has gone away goes idle."""
+        look = self._sessions.find if is_use else self._sessions.peek
+        session = look(cookie, self._now_s())
         if session is None:
             return Known()
         if session.stamp != BY_PROVIDER and session.stamp != _stamp(self.users().get(session.person.name)):

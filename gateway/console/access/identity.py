@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _BEARER = "bearer "
+FRESH_PART = "live"  # the part of a page that asks for itself again every few seconds
 
 
 class Identity:
@@ -49,7 +50,9 @@ class Identity:
         if request.headers.get("authorization"):
             return self._door.by_token(shown_token(request), request.state.address)
         cookie = session_cookie(request)
-        return self._door.by_cookie(cookie) if cookie else Known()
+        if not cookie:
+            return Known()
+        return self._door.by_cookie(cookie, is_use=request.headers.get("hx-target") != FRESH_PART)
 
 
 def shown_token(request: Request) -> str:

@@ -18,6 +18,7 @@ from gateway.model import InstanceState
 
 HISTORY = "/api/v1/live"
 EVENTS = "/api/v1/events"
+MOST = 8  # things to look after: more would hide the rest of the page
 REFRESH_S = 30  # for browsers without scripts
 
 
@@ -49,6 +50,7 @@ def routes(site: Site) -> list[Route]:
             figures=_figures(seen),
             queues=seen.destinations,
             bins=bins_of_all(seen.destinations),
+            most=MOST,
             history_href=HISTORY,
             events_href=EVENTS,
             refresh_s=REFRESH_S,

@@ -56,7 +56,7 @@
     cursor: { y: false, points: { size: 6 } },
     legend: { live: true },
     scales: {
-      x: { range: () => [Date.now() / 1000 - HOUR_S, Date.now() / 1000] },
+      x: { range: since },
       y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] },
     },
     axes: [
@@ -71,6 +71,12 @@
       })),
     ],
   });
+  // The last hour, or as much of it as the console has run: five minutes at least.
+  const since = () => {
+    const now = Date.now() / 1000;
+    const first = samples.length ? samples[0].at_ms / 1000 : now;
+    return [Math.max(now - HOUR_S, Math.min(first, now - 300)), now];
+  };
   const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toFixed(1)}M` : value >= 1e4 ? `${+(value / 1e3).toFixed(1)}k` : String(+value.toPrecision(2)));
   const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
 
