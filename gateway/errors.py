@@ -21,6 +21,7 @@
     │   ├── SpoolFull           no room (watermark, ENOSPC, EDQUOT, no inodes)
     │   ├── SpoolMissing        the file is not there
     │   └── SpoolCorrupt        record, length or checksum do not hold
+    ├── TrailError              the audit trail's files cannot be written or read
     └── LedgerError             the ledger cannot do what was asked
         ├── LedgerBusy          the lock was not had in time; try again later
         │   └── LedgerAway      its server cannot be reached; try again later
@@ -170,6 +171,10 @@ class SpoolMissing(SpoolError):
 
 class SpoolCorrupt(SpoolError):
     """Record, length or checksum of a spool file do not hold."""
+
+
+class TrailError(GatewayError):
+    """The files of the audit trail cannot be written or read. What was to be written stays in the ledger."""
 
 
 class LedgerError(GatewayError):

@@ -31,6 +31,7 @@ from gateway.app.configured import keep_configured
 from gateway.app.door import certificate_of, open_door, provider_of
 from gateway.app.figures import look_at_jobs, spool_figures
 from gateway.app.home import home_of
+from gateway.app.host_trail import HostTrail
 from gateway.app.keys import keys_at_hand
 from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
@@ -101,6 +102,7 @@ async def _serve(process: Process) -> None:
 
     telemetry.watching()
     signals = Signals(reload)
+    trail = HostTrail(lambda: process.config, ledger, session)
     host = HostMetrics(run_dir(config), look.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
     sockets = process.control.sockets()
     live = Live(look.totals, host, clock_ms)
@@ -114,7 +116,8 @@ async def _serve(process: Process) -> None:
         wake=queue.notify,
         keys=at_hand,
         config_path=process.config_path,
-        door=open_door(config),
+        door=open_door(config, trail.access),
+        notes=trail.notes,
         live=live,
         stopping=signals.stop,
         checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
@@ -132,6 +135,8 @@ async def _serve(process: Process) -> None:
             tasks.create_task(sweeper.run(), name="sweeper"),
             tasks.create_task(watcher.run(), name="rule watcher"),
             tasks.create_task(host_watcher(config, ledger, spool).run(), name="host watcher"),
+            tasks.create_task(trail.notes.run(), name="audit notes"),
+            tasks.create_task(trail.keeper.run(), name="audit trail"),
             tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
             tasks.create_task(live.run(), name="live figures"),
             process.control.start_beating(tasks, telemetry.loop_late),
@@ -150,6 +155,7 @@ async def _serve(process: Process) -> None:
             task.cancel()
     host.close()
     await look.close()
+    await trail.finish(all_of_it=not shares_ledger(config))
     await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
     await ledger.close()
     queue.close()

@@ -11,7 +11,7 @@ from gateway.app.common import clock_ms
 from gateway.config import Config, ConsoleConfig, ConsoleRole
 from gateway.console.access.door import Door
 from gateway.console.access.sessions import Sessions
-from gateway.console.access.told import Access
+from gateway.console.access.told import Audit
 from gateway.console.access.users import UsersFile
 from gateway.console.tls import Certificate
 from gateway.errors import ConfigurationError
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from gateway.console.access.oidc import Provider
 
 
-def open_door(config: Config) -> Door:
-    """The door. Where there is no user yet, the log says how to make the first."""
+def open_door(config: Config, audit: Audit) -> Door:
+    """The door. Where there is no user yet, the log says how to make the first.
+
+    :param audit: is told of what happens at it, from the event loop.
+    """
     settings = config.console
     sessions = Sessions(settings.session_idle_s, settings.session_s)
-    door = Door(UsersFile(settings.users), sessions, _to_the_trail, clock_ms, time.monotonic)
+    door = Door(UsersFile(settings.users), sessions, audit, clock_ms, time.monotonic)
     if _speaks_openly(settings):
         telemetry.problem(
             "console_without_tls",
@@ -74,7 +77,3 @@ def _speaks_openly(settings: ConsoleConfig) -> bool:
         return not ip_address(settings.host).is_loopback
     except ValueError:
         return True
-
-
-def _to_the_trail(_access: Access) -> None:
-    """What the audit trail gets of it."""

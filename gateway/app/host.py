@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.audit_trail import tell_host, trail_key
 from gateway.app.broker import require_broker
 from gateway.app.claim import HomeClaim
 from gateway.app.common import (
@@ -54,6 +55,7 @@ from gateway.flow import adopt
 from gateway.flow.in_force import turn_waiting
 from gateway.flow.reload import is_behind, read_rules, tell_behind, validate_rules
 from gateway.ledger.base import Ledger, RuleSet
+from gateway.ledger.trail import NoteKind
 from gateway.model import Role
 from gateway.spool import FoundState, Spool, remove_half_made, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
@@ -93,6 +95,7 @@ def _run_locked(
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
     keys = read_keys(config)
     in_force = {KEYS_VARIABLE: fingerprints(keys), PUBLIC_KEY_VARIABLE: name_of(read_public_key(config))}
+    trail_key(config.audit.key)
     require_broker(config)
     if Role.CONSOLE in roles:
         require_door(config)
@@ -109,7 +112,10 @@ def _run_locked(
     telemetry.event("gateway_started", roles=[str(role) for role in roles], listeners=list(config.listeners))
     if lacks_console(config, roles):
         telemetry.problem("console_missing", reason=CONSOLE_MISSING)
+    has_console = Role.CONSOLE in roles
+    tell_host(config, NoteKind.STARTED, has_console=has_console)
     code = supervisor.run()
+    tell_host(config, NoteKind.STOPPED, has_console=has_console)
     telemetry.event("gateway_stopped")
     return code
 

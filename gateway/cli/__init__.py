@@ -33,6 +33,7 @@ MODULES = {
     "top": ("top",),
     "reidentify": ("reidentify",),
     "ledger": ("ledger",),
+    "audit": ("audit",),
     "users": ("user", "token"),
 }
 

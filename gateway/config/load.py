@@ -93,8 +93,9 @@ class _Loader:
             "listeners.ae_titles": (ae_title,),
             "destinations.calling_ae_title": ae_title,
         }
-        defaults = self._read(DESTINATIONS, self._mapping(root, DESTINATION_DEFAULTS), DESTINATION_DEFAULTS)
         host = own.fields.get("host", name_of(socket.gethostname()))
+        self.computed |= {"audit.dir": state_dir / "audit", "audit.source_id": host}
+        defaults = self._read(DESTINATIONS, self._mapping(root, DESTINATION_DEFAULTS), DESTINATION_DEFAULTS)
         parts: dict[str, Any] = {}
         for name, section in SECTIONS.items():
             table = self._mapping(root, name)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.config import values as v
+from gateway.config.audit_keys import AUDIT
 from gateway.config.console_keys import CONSOLE
 from gateway.config.dicom_kinds import (
     ACCEPTED_AE_TITLE,
@@ -269,8 +270,8 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
         section.name: section
         for section in (
-            SPOOL, RULES, LISTENERS, SOURCES, DESTINATIONS, LEDGER, QUEUE, METRICS, CONSOLE, PROCESSES, WORKER, LOG,
-            PSEUDONYM_KEYS, REIDENTIFICATION,
+            SPOOL, RULES, LISTENERS, SOURCES, DESTINATIONS, LEDGER, QUEUE, METRICS, CONSOLE, AUDIT, PROCESSES, WORKER,
+            LOG, PSEUDONYM_KEYS, REIDENTIFICATION,
         )
     }
 )  # fmt: skip

@@ -103,6 +103,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class SyslogTransport(StrEnum):
+    """How audit messages travel."""
+
+    TLS = "tls"
+    TCP = "tcp"
+    UDP = "udp"
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolConfig:
     """Where instances are kept, and how much room must stay free."""
@@ -273,6 +281,33 @@ class ConsoleConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SyslogServer:
+    """Where audit messages are sent. `ca` None: what the machine trusts; `server_name` None: it is `host`."""
+
+    host: str
+    port: int = 6514
+    transport: SyslogTransport = SyslogTransport.TLS
+    ca: Path | None = None
+    server_name: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """The audit trail: where its files are, what chains them, when a transfer is told, who hears of it besides."""
+
+    dir: Path
+    source_id: str
+    key: Path | None = None
+    segment_size_bytes: int = 64 * MIB
+    quiet_s: float = 10.0
+    latest_s: float = 5 * MINUTE_S
+    site_id: str | None = None
+    syslog: SyslogServer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Processes:
     """How many processes of each role this host runs."""
 
@@ -310,6 +345,7 @@ class Config:
     destinations: Mapping[str, Destination]
     host: str
     console: ConsoleConfig
+    audit: AuditConfig
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     queue: QueueConfig = field(default_factory=QueueConfig)
     metrics: HttpAddress = field(default_factory=lambda: HttpAddress("127.0.0.1", 9464))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.console.live import Live
     from gateway.console.metrics import HostMetrics
     from gateway.console.services.system import Checker
+    from gateway.flow.notes import Notes
     from gateway.ledger.look import LedgerLook
     from gateway.ledger.thread import LedgerThread
     from gateway.spool import Spool
@@ -35,6 +36,7 @@ class Context:
     :ivar keys: what rules need to be loaded with (`gateway.app.keys`).
     :ivar config_path: gateway.yaml.
     :ivar door: who somebody is, users and their tokens.
+    :ivar notes: what people were shown and took out, for the audit trail.
     :ivar live: figures of the last hour, and of now.
     :ivar checker: what `gateway check` finds.
     :ivar stopping: set when the console stops: what goes on and on ends.
@@ -51,6 +53,7 @@ class Context:
     keys: Keys
     config_path: Path
     door: Door
+    notes: Notes
     live: Live
     checker: Checker
     stopping: asyncio.Event

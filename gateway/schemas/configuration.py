@@ -23,6 +23,7 @@ _WORDS = {
     "queue": "How the stages wake each other up.",
     "metrics": "The address that serves metrics.",
     "console": "The address that serves pages, API and health, and who may see them.",
+    "audit": "The audit trail: its files, and where messages are sent besides.",
     "processes": "How many processes of each role this host runs.",
     "worker": "What one worker process may use.",
     "log": "How much is logged, and how it looks.",

@@ -11,7 +11,7 @@ Rules:
 main functions; what stands below `flow` returns or raises, and leaves the telling to it.
 
 Modules: `associations`, `receiving` (and the spool), `routing`, `delivering`, `hosts` (processes, ledger, Redis),
-`lines` for what has no function of its own. Their functions are this package's.
+`trail`, `lines` for what has no function of its own. Their functions are this package's.
 
 All sizes are bytes, all durations seconds. Words for `result`, `reason` and `kind` are in `gateway.telemetry.registry`.
 """
@@ -28,7 +28,6 @@ from gateway.telemetry.delivering import delivery_outcome, destination_changed, 
 from gateway.telemetry.door import access, access_counted
 from gateway.telemetry.exposition import MetricsSocket
 from gateway.telemetry.hosts import (
-    audit_syslog_behind,
     certificate,
     job_done,
     job_refused,
@@ -61,6 +60,7 @@ from gateway.telemetry.routing import (
     quarantined,
     rules_reloaded,
 )
+from gateway.telemetry.trail import audit_syslog, audit_syslog_behind, audit_written
 
 __all__ = [
     "access",
@@ -69,7 +69,9 @@ __all__ = [
     "association_accepted",
     "association_closed",
     "association_rejected",
+    "audit_syslog",
     "audit_syslog_behind",
+    "audit_written",
     "certificate",
     "configure",
     "copy_made",

@@ -52,11 +52,6 @@ def certificate(*, name: str, file: Path) -> None:
     expiry.set_function(CertificateFile(file).expires_at_s)
 
 
-def audit_syslog_behind(seconds: float) -> None:
-    """The oldest audit message that the syslog server has not got is so old; 0 for none. No line."""
-    registry.audit_syslog_behind.set(seconds)
-
-
 def redis_link(*, link: str, up: bool, reason: str = "") -> None:
     """A connection to Redis was lost, which costs wake-ups and nothing else, or is there again.
 

@@ -129,6 +129,9 @@ source_silent_after = _gauge(
     "source_silent_after_seconds", "After how long without an instance a source is taken for silent.", "source"
 )
 certificate_expiry = _gauge("certificate_expiry_timestamp_seconds", "When a certificate expires.", "certificate")
+audit_records = _counter("audit_records_total", "Records written into the audit trail's files.")
+audit_trail_up = _gauge("audit_trail_up", "Whether the audit trail's files take records; what they do not take waits.")
+audit_syslog_up = _gauge("audit_syslog_up", "Whether the syslog server took the newest audit messages.")
 audit_syslog_behind = _gauge(
     "audit_syslog_behind_seconds", "Age of the oldest audit message that the syslog server has not got; 0 for none."
 )

@@ -44,6 +44,7 @@ from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.console.services.system import Checker
 from gateway.console.site import built, fronted
+from gateway.flow.notes import Notes
 from gateway.ledger.thread import LedgerThread
 from gateway.work.base import Stage
 from tests.harness.gatewayconfig import GatewayConfig
@@ -160,6 +161,7 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         keys={},
         config_path=folder / "gateway.yaml",
         door=door,
+        notes=Notes(ledger),
         live=Live(look.totals, host, clock.now_ms),
         checker=Checker(lambda echo: findings(folder / "gateway.yaml", echo=echo), clock.now_ms),
         stopping=asyncio.Event(),

@@ -116,11 +116,11 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path) -> Iterator[Site]:
-    """A site that is ended when the context ends."""
+def running_site(folder: Path, **sections: Any) -> Iterator[Site]:
+    """A site that is ended when the context ends. Sections as in `GatewayConfig`."""
     with OurArchive() as pacs, OurArchive() as dr:
         config = GatewayConfig(
-            folder, {"pacs": pacs.port, "dr": dr.port}, rules={"10-site.yaml": RULES}, spool={"keep": "1 h"}
+            folder, {"pacs": pacs.port, "dr": dr.port}, rules={"10-site.yaml": RULES}, spool={"keep": "1 h"}, **sections
         )
         gateway = GatewayProcess(config)
         try:

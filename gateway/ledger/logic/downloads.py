@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.ledger import queries
-from gateway.ledger.logic import audit
+from gateway.ledger.logic import audit, trail
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.transaction import Transaction
 from gateway.model import PayloadFile
@@ -16,7 +16,8 @@ def payload(tx: Transaction, instance_id: str, chain: str, actor: str, reason: s
     """See `Ledger.payload_for`."""
     which = {"instance_ids": [text(instance_id)], "chain": text(chain)}
     row = tx.execute(_SQL["payload"], {"instance_id": text(instance_id), "chain": text(chain)}).fetchone()
-    audit.write(tx, actor, DOWNLOAD, which, reason, int(row is not None), now_ms)
+    studies = trail.study_of(tx, instance_id) if row is not None else {}
+    audit.write(tx, actor, DOWNLOAD, which, reason, int(row is not None), now_ms, studies)
     if row is None:
         return None
     path, offset, length, checksum, *uids = row

@@ -48,6 +48,11 @@ def studies_of_picked(tx: Transaction, what: str) -> dict[int, int]:
     return dict(tx.execute(_SQL[f"studies_of_picked_{what}"]).fetchall())
 
 
+def study_of(tx: Transaction, instance_id: str) -> dict[int, int]:
+    """The study of one instance, as `studies_of_picked` has it."""
+    return dict(tx.execute(_SQL["study_of"], (text(instance_id),)).fetchall())
+
+
 # ── notes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

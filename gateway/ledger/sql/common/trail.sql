@@ -33,6 +33,10 @@ FROM picked CROSS JOIN instance i ON i.seq = picked.key
 LEFT JOIN series s ON s.series_key = i.series_key
 GROUP BY 1;
 
+-- name: study_of
+SELECT coalesce(s.study_key, 0), 1 FROM instance i LEFT JOIN series s ON s.series_key = i.series_key
+WHERE i.instance_id = ?;
+
 -- name: note
 INSERT INTO audit_note (at_ms, kind, body) VALUES (?, ?, ?) RETURNING note_key;
 

@@ -1,0 +1,147 @@
+"""A record of the trail as a line of a file, chained to the one before it.
+
+A line is a JSON object in ASCII. Its last field, `hash`, is the SHA-256 of all bytes of the line before it; with a key,
+their HMAC-SHA-256. `prev` is the hash of the record before, `seq` counts from 1 without a gap. So a record that was
+changed does not fit its own hash, and one that was left out, put in or moved does not fit its neighbours. Who can write
+the files can make a new chain, unless there is a key, which he does not have.
+
+    {"seq": 2, "time": "2026-01-01T12:00:00.000Z", "prev": "9f…", "alg": "sha256", "ref": "…", "kind": "transferred",
+     …, "xml": "<?xml …", "hash": "3c…"}
+
+Pure: no file, no clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.audit.xml import timestamp
+
+FIRST = "0" * 64  # `prev` of the first record
+PLAIN, KEYED = "sha256", "hmac-sha256"
+TORN = "torn"  # the kind of a record that says what a power cut has left before it
+_HASH = b', "hash": "'
+_TAIL_BYTES = len(_HASH) + 64 + len(b'"}')
+_MUST = {"seq": int, "time": str, "prev": str, "alg": str, "kind": str, "ref": str}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to become a record: `fields` for people and filters, and the message.
+
+    :param ref: names the message, so that one that was written already is known when it comes again.
+    """
+
+    at_ms: int
+    kind: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    xml: str = ""
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last record of a chain."""
+
+    seq: int = 0
+    hash: str = FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line, read. `digest` is what it says its hash is, `body` what that is of."""
+
+    seq: int
+    prev: str
+    digest: str
+    fields: Mapping[str, Any]
+    body: bytes
+
+    @property
+    def kind(self) -> str:
+        """What it is about."""
+        return str(self.fields["kind"])
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether its hash needs a key."""
+        return bool(self.fields["alg"] == KEYED)
+
+
+def line_of(entry: Entry, before: Head, key: bytes) -> tuple[bytes, Head]:
+    """The record that follows `before`, as a line, and the head that it is then."""
+    fields = {
+        "seq": before.seq + 1,
+        "time": timestamp(entry.at_ms),
+        "prev": before.hash,
+        "alg": KEYED if key else PLAIN,
+        "ref": entry.ref,
+        "kind": entry.kind,
+        **entry.fields,
+        **({"xml": entry.xml} if entry.xml else {}),
+    }
+    body = json.dumps(fields).encode("ascii")[:-1]
+    digest = digest_of(body, key)
+    return body + _HASH + digest.encode("ascii") + b'"}\n', Head(before.seq + 1, digest)
+
+
+def digest_of(body: bytes, key: bytes) -> str:
+    """The hash of a record's body."""
+    if key:
+        return hmac.new(key, body, hashlib.sha256).hexdigest()
+    return hashlib.sha256(body).hexdigest()
+
+
+def read_line(line: bytes) -> Record | None:
+    """The record in a line; None where it is none, or only a part of one. Says nothing of whether its hash holds."""
+    if not line.endswith(b'"}\n') or not line.startswith(b"{") or line[-_TAIL_BYTES - 1 :][: len(_HASH)] != _HASH:
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict) or any(not isinstance(fields.get(name), kind) for name, kind in _MUST.items()):
+        return None
+    body = line[: -_TAIL_BYTES - 1]
+    return Record(fields["seq"], fields["prev"], fields.pop("hash"), fields, body)
+
+
+def fault_of(record: Record, before: Head | None, key: bytes) -> str:
+    """What is wrong with a record after the one before it (None: not known); "" where nothing is.
+
+    Without a key, hashes that need one are not looked at.
+    """
+    if record.is_keyed and not key:
+        digest = record.digest
+    elif record.fields["alg"] in (PLAIN, KEYED):
+        digest = digest_of(record.body, key if record.is_keyed else b"")
+    else:
+        return "says that its hash is of a kind that there is not"
+    if not hmac.compare_digest(digest, record.digest):
+        return "was changed: it does not fit its own hash"
+    if before is None:
+        return ""
+    if record.seq > before.seq + 1:
+        return f"follows number {before.seq}: {record.seq - before.seq - 1} records between them are missing"
+    if record.seq <= before.seq:
+        return f"follows number {before.seq}: it was put in, or moved"
+    if record.prev != before.hash:
+        return "does not fit the record before it, which was changed or replaced"
+    return ""
+
+
+def torn_entry(at_ms: int, torn: bytes) -> Entry:
+    """The record that says what a power cut, or a disk that was full, left between the records."""
+    fields = {"torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
+    return Entry(at_ms, TORN, fields)
+
+
+def explains(record: Record, torn: bytes) -> bool:
+    """Whether a record says just that of these bytes before it."""
+    said = record.fields.get("torn_bytes"), record.fields.get("torn_sha256")
+    return record.kind == TORN and said == (len(torn), hashlib.sha256(torn).hexdigest())

@@ -1,0 +1,214 @@
+"""A thread that sends the trail's records to a syslog server, in their order, and knows how far it has got.
+
+Rules:
+  - it reads the files themselves, so what it has not sent is lost only with them: a server may be away for weeks;
+  - how far it has got stands in a file beside them, and moves only when the server has read everything up to there
+    (see `gateway.audit.syslog`). Whatever breaks before that is sent again: nothing is lost, the order stays, and what
+    comes twice is what was sent since;
+  - a connection is ended after IDLE_S without a message, AGE_S or WINDOW messages, so that this is not much;
+  - a server that ends its connections in order, but never as it should, is believed after STRIKES of them;
+  - it tries again after a second, doubling to a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.audit.chain import read_line
+from gateway.audit.files import files_in, first_seq_of, lines_of
+from gateway.audit.read import milliseconds
+from gateway.audit.syslog import End, Link, Server, connect, message_of
+
+POSITION = "syslog.position"
+READ_MAX = 200  # messages sent at once
+WINDOW, IDLE_S, AGE_S = 1000, 2.0, 20.0
+AGAIN_MIN_S, AGAIN_MAX_S = 1.0, 60.0
+STRIKES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the trail: behind record `seq`, which ends at `offset` of a file."""
+
+    file: str = ""
+    offset: int = 0
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be sent; `behind` is the place behind it."""
+
+    at_ms: int
+    xml: str
+    behind: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Whom to tell, from the thread: the server was lost or found; how old the oldest message is that it has not."""
+
+    up: Callable[[bool, str], None]
+    behind: Callable[[float], None]
+
+
+def after(folder: Path, position: Position) -> Iterator[Outgoing]:
+    """The records behind a place, as far as they are there."""
+    for path in files_in(folder):
+        if first_seq_of(path) <= position.seq and path.name < position.file:
+            continue
+        offset = position.offset if path.name == position.file else 0
+        for line in lines_of(path, offset):
+            record = read_line(line.raw)
+            if record is None or record.seq <= position.seq:
+                continue
+            behind = Position(path.name, line.offset + len(line.raw), record.seq)
+            yield Outgoing(milliseconds(str(record.fields["time"])), str(record.fields.get("xml", "")), behind)
+
+
+class Sender:
+    """See the module's docstring. :param host: what messages call this host; `process` their PROCID."""
+
+    def __init__(
+        self, folder: Path, server: Server, host: str, process: str, tell: Tell, clock_ms: Callable[[], int]
+    ) -> None:
+        self._folder = folder
+        self._server = server
+        self._host, self._process = host, process
+        self._tell = tell
+        self._clock_ms = clock_ms
+        self._there = threading.Event()
+        self._stopping = threading.Event()
+        self._position = Position()
+        self._link: Link | None = None
+        self._sent = 0  # since the position
+        self._since_s = self._last_s = 0.0
+        self._reached = self._position
+        self._up: bool | None = None
+        self._strikes = 0
+        self._thread = threading.Thread(target=self._run, name="audit syslog", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new in the files."""
+        self._there.set()
+
+    def stop(self, patience_s: float = 5.0) -> None:
+        """Send what there is, as far as that is quick, and end the thread."""
+        self._stopping.set()
+        self._there.set()
+        self._thread.join(patience_s)
+
+    def _run(self) -> None:
+        self._position = self._reached = read_position(self._folder)
+        again_s = AGAIN_MIN_S
+        while True:
+            try:
+                if not self._turn() and self._stopping.is_set():
+                    self._end()
+                    return
+                again_s = AGAIN_MIN_S
+            except OSError as error:
+                self._broken(error)
+                if self._stopping.wait(again_s):
+                    return
+                again_s = min(again_s * 2, AGAIN_MAX_S)
+
+    def _turn(self) -> bool:
+        """Send what there is, or wait. False: there was nothing."""
+        self._there.clear()
+        batch: list[Outgoing] = []
+        for outgoing in after(self._folder, self._reached):
+            batch.append(outgoing)
+            if len(batch) == READ_MAX:
+                break
+        now_s = time.monotonic()
+        if self._sent and (
+            self._sent >= WINDOW or now_s - self._since_s >= AGE_S or (not batch and now_s - self._last_s >= IDLE_S)
+        ):
+            self._end()
+        if not batch:
+            self._tell_behind(None)
+            if not self._stopping.is_set():
+                self._there.wait(0.5 if self._sent else 5.0)
+            return False
+        self._send(batch, now_s)
+        return True
+
+    def _send(self, batch: list[Outgoing], now_s: float) -> None:
+        if not self._sent:
+            self._tell_behind(batch[0])
+        if self._link is None:
+            self._link = connect(self._server)
+        messages = [message_of(each.at_ms, self._host, self._process, each.xml) for each in batch if each.xml]
+        self._link.send(messages)
+        self._since_s = self._since_s if self._sent else now_s
+        self._last_s = now_s
+        self._sent += max(1, len(messages))
+        self._reached = batch[-1].behind
+
+    def _end(self) -> None:
+        """End the connection; what was sent over it counts if the server has read it. :raises OSError: it may not."""
+        if self._link is None:
+            return
+        link, self._link = self._link, None
+        ended = link.end()
+        if ended is End.READ:
+            self._strikes = 0
+        elif ended is End.UNSAID:
+            self._strikes += 1
+        if ended is End.BROKEN or (ended is End.UNSAID and self._strikes < STRIKES):
+            raise ConnectionError("the connection was not ended in order: what the server has read is not known")
+        self._position, self._sent = self._reached, 0
+        write_position(self._folder, self._position)
+        if self._up is not True:
+            self._up = True
+            self._tell.up(True, "")
+
+    def _broken(self, error: OSError) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._reached, self._sent = self._position, 0
+        self._tell_behind(next(after(self._folder, self._position), None))
+        if self._up is not False:
+            self._up = False
+            self._tell.up(False, f"{self._server.host}:{self._server.port}: {error.strerror or error}")
+
+    def _tell_behind(self, oldest: Outgoing | None) -> None:
+        """How old the oldest is that the server has not read, as far as that is known."""
+        if oldest is not None:
+            self._tell.behind(max(0.0, (self._clock_ms() - oldest.at_ms) / 1000))
+        elif not self._sent:
+            self._tell.behind(0.0)
+
+
+def read_position(folder: Path) -> Position:
+    """How far the server has got; the beginning where nothing says so."""
+    try:
+        found = json.loads((folder / POSITION).read_text(encoding="ascii"))
+        return Position(str(found["file"]), int(found["offset"]), int(found["seq"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Position()
+
+
+def write_position(folder: Path, position: Position) -> None:
+    """Remember how far the server has got: after a power cut it is this place or the one before."""
+    text = json.dumps({"file": position.file, "offset": position.offset, "seq": position.seq})
+    fresh = folder / f"{POSITION}.new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode("ascii"))
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    fresh.replace(folder / POSITION)

@@ -1,0 +1,171 @@
+"""Syslog as audit messages travel (PS3.15 A.6 and A.7): RFC 5424 messages over TLS (RFC 5425), TCP or UDP (RFC 5426).
+
+Syslog has no acknowledgement. What comes nearest to one is the end of a connection: who answers our close_notify has
+read all that came before it (RFC 5425 4.4), and over TCP, who closes after us without a reset has. So a `Link` is used
+for a while and ended, and only then counts what was sent over it. Over UDP all counts at once, and may be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from gateway.audit.xml import timestamp
+
+PRIORITY = 10 * 8 + 5  # PS3.15 A.6: security/authorization messages; normal but significant
+MSGID = "DICOM+RFC3881"
+CONNECT_S = 10.0
+END_S = 10.0
+UDP_MAX = 65_507
+
+
+class Transport(StrEnum):
+    """How messages travel."""
+
+    TLS = "tls"
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where messages go. `ca` None: what the machine trusts; `server_name` "": the certificate has to bear `host`."""
+
+    host: str
+    port: int
+    transport: Transport = Transport.TLS
+    ca: Path | None = None
+    server_name: str = ""
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class End(StrEnum):
+    """How a connection ended."""
+
+    READ = "read"  # the server has read everything
+    UNSAID = "unsaid"  # it ended in order, but did not say so as it should
+    BROKEN = "broken"  # what it has read is not known
+
+
+class Link(Protocol):
+    """A way to a server. Its methods block, for CONNECT_S and END_S at most. :raises OSError: it is broken."""
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Send messages, in this order."""
+
+    def end(self) -> End:
+        """End it, and learn what became of what was sent."""
+
+    def close(self) -> None:
+        """Give it up."""
+
+
+def message_of(at_ms: int, host: str, process: str, xml: str) -> bytes:
+    """An RFC 5424 message. `xml` is ASCII, so no byte order mark is needed (6.4)."""
+    return f"<{PRIORITY}>1 {timestamp(at_ms)} {_word(host)} gateway {_word(process)} {MSGID} - {xml}".encode("ascii")
+
+
+def framed(message: bytes) -> bytes:
+    """Octet counting, RFC 5425 4.3.1 and RFC 6587 3.4.1."""
+    return b"%d " % len(message) + message
+
+
+def connect(server: Server) -> Link:
+    """Open a way to the server. :raises OSError: it cannot be reached, or is not who it should be."""
+    if server.transport is Transport.UDP:
+        return _Datagrams(server)
+    connection = socket.create_connection((server.host, server.port), CONNECT_S)
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if server.transport is Transport.TCP:
+            return _Stream(connection)
+        context = ssl.create_default_context(cafile=None if server.ca is None else str(server.ca))
+        if server.certificate is not None:
+            context.load_cert_chain(server.certificate, server.key)
+        return _Tls(context.wrap_socket(connection, server_hostname=server.server_name or server.host))
+    except BaseException:
+        connection.close()
+        raise
+
+
+class _Stream:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """See `Link`."""
+        self._connection.settimeout(CONNECT_S)
+        self._connection.sendall(b"".join(map(framed, messages)))
+
+    def end(self) -> End:
+        """See `Link`."""
+        self._connection.settimeout(END_S)
+        try:
+            self._connection.shutdown(socket.SHUT_WR)
+            while self._connection.recv(4096):
+                pass
+        except TimeoutError:
+            return End.UNSAID
+        except OSError:
+            return End.BROKEN
+        finally:
+            self.close()
+        return End.READ
+
+    def close(self) -> None:
+        """See `Link`."""
+        self._connection.close()
+
+
+class _Tls(_Stream):
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        super().__init__(connection)
+        self._tls = connection
+
+    def end(self) -> End:
+        """See `Link`."""
+        self._tls.settimeout(END_S)
+        try:
+            self._tls.unwrap().close()
+        except (ConnectionResetError, BrokenPipeError):
+            return End.BROKEN
+        except OSError:  # it closed without a word, or said nothing in time
+            return End.UNSAID
+        finally:
+            self.close()
+        return End.READ
+
+
+class _Datagrams:
+    def __init__(self, server: Server) -> None:
+        family, kind, protocol, _, address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)[0]
+        self._socket = socket.socket(family, kind, protocol)
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._socket.connect(address)
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """See `Link`. What is longer than a datagram is cut off, which a receiver sees by its XML."""
+        for message in messages:
+            self._socket.send(message[:UDP_MAX])
+
+    def end(self) -> End:
+        """See `Link`."""
+        self.close()
+        return End.READ
+
+    def close(self) -> None:
+        """See `Link`."""
+        self._socket.close()
+
+
+def _word(text: str) -> str:
+    """A header field: printable ASCII without spaces (RFC 5424 6)."""
+    return "".join(letter if "!" <= letter <= "~" else "_" for letter in text)[:48] or "-"

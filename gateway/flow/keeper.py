@@ -1,0 +1,137 @@
+"""The keeper of the audit trail: carries what the ledger has to tell into the files, in batches, off everybody's way.
+
+One task of the console's process runs it. Each turn: a batch is taken from the ledger; its messages are made and
+written in a thread, flushed; then the ledger forgets it and remembers how far the files have got. What dies between two
+of these steps is gone on with by the next: a batch stays as it is, and the files know which messages of it they have.
+
+Nothing waits for the keeper. While the ledger is away, or the disk is full, what has to be told waits in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway import telemetry
+from gateway.audit.chain import Entry
+from gateway.audit.trail import Trail
+from gateway.errors import LeaseLost, LedgerError, TrailError
+from gateway.flow.told import Names, entries, raise_alarm
+from gateway.flow.trouble import Trouble
+from gateway.ledger.base import Ledger
+from gateway.ledger.thread import LedgerThread
+from gateway.ledger.trail import TrailHead, Untold
+from gateway.model import Session
+
+T = TypeVar("T")
+
+TURN_S = 1.0
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a transfer has to be quiet before it is told, and how late it is told at the latest."""
+
+    quiet_s: float
+    latest_s: float
+
+
+class Keeper:
+    """See the module's docstring.
+
+    :param open_trail: opens the files; blocks. :param written: called when there is something new in them.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        session: Session,
+        open_trail: Callable[[], Trail],
+        names: Callable[[], Names],
+        clock_ms: Callable[[], int],
+        patience: Patience,
+        written: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger = ledger
+        self._session = session
+        self._open_trail = open_trail
+        self._names = names
+        self._clock_ms = clock_ms
+        self._patience = patience
+        self._written = written
+        self._trail: Trail | None = None
+        self._writing = asyncio.Lock()
+        self._trouble = Trouble("audit_trail_waits")
+
+    async def run(self) -> None:
+        """Serve until cancelled; then comes `finish`."""
+        while True:
+            await self._work(self._patience)
+            await asyncio.sleep(TURN_S)
+
+    async def finish(self, all_of_it: bool) -> None:
+        """Write what there is, and close the files.
+
+        :param all_of_it: also of transfers that somebody else might go on with.
+        """
+        await self._work(Patience(0.0, 0.0) if all_of_it else self._patience)
+        async with self._writing:
+            if self._trail is not None:
+                await asyncio.to_thread(self._trail.close)
+                self._trail = None
+
+    async def _work(self, patience: Patience) -> None:
+        try:
+            while await self._turn(patience):
+                pass
+        except LeaseLost:
+            return  # this process is ending; the next takes over
+        except (LedgerError, TrailError) as error:
+            telemetry.audit_written(records=0, failed=True)
+            self._trouble.tell(reason=str(error))
+            return
+        self._trouble.over()
+
+    async def _turn(self, patience: Patience) -> bool:
+        """Write one batch. False: there was none."""
+        quiet_ms, late_ms = int(patience.quiet_s * 1000), int(patience.latest_s * 1000)
+
+        def take(ledger: Ledger) -> Untold | None:
+            now_ms = self._clock_ms()
+            return ledger.take_untold(self._session, now_ms, quiet_ms=quiet_ms, late_ms=late_ms, limit=BATCH)
+
+        async with self._writing:
+            if self._trail is None:
+                await _in_thread(self._open)
+            untold = await self._ledger.call(take)
+            if untold is None:
+                return False
+            head = await _in_thread(lambda: self._write(untold))
+        self._written()
+        await self._ledger.call(lambda ledger: ledger.told(self._session, untold.batch, head))
+        return True
+
+    def _open(self) -> None:
+        self._trail = self._open_trail()
+        raise_alarm(self._trail, self._names(), self._clock_ms())
+
+    def _write(self, untold: Untold) -> TrailHead:
+        assert self._trail is not None  # noqa: S101 - opened by the turn
+        there = self._trail.written(untold.batch)
+        fresh: list[Entry] = [entry for entry in entries(untold, self._names()) if entry.ref not in there]
+        head = self._trail.append(fresh) if fresh else self._trail.head
+        telemetry.audit_written(records=len(fresh))
+        return TrailHead(head.seq, head.hash, self._clock_ms())
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run in a thread to its end, even where the caller is cancelled: files are not closed under a writer."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -1,0 +1,316 @@
+"""The trail's files: chained over their boundaries, whole after any crash, and what was changed in them is found."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.audit.chain import Entry, Head
+from gateway.audit.files import files_in
+from gateway.audit.read import TrailFilter, page
+from gateway.audit.trail import Trail
+from gateway.audit.verify import verify
+from gateway.errors import TrailError
+from tests.harness.machine import LoopExt4, Tmpfs
+
+KEY = b"a secret of more than sixteen bytes"
+
+
+def entry(number: int, **fields: object) -> Entry:
+    return Entry(
+        1_000 * number,
+        "transferred",
+        {"who": "ct1", "patient": f"P{number}"} | fields,
+        f"<m>{number}</m>",
+        f"b/{number}",
+    )
+
+
+def trail(folder: Path, key: bytes = b"", segment_bytes: int = 1 << 20) -> Trail:
+    return Trail(folder, lambda: 9_000_000, key, segment_bytes)
+
+
+def written(folder: Path, count: int, key: bytes = b"", segment_bytes: int = 1 << 20, from_: int = 1) -> Head:
+    """So many records, one batch after the other."""
+    made = trail(folder, key, segment_bytes)
+    for number in range(from_, from_ + count):
+        made.append([entry(number)])
+    made.close()
+    return made.head
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+# ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_records_are_lines_for_the_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    written(folder, 3)
+    (path,) = files_in(folder)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    records = [json.loads(line) for line in lines(path)]
+    assert [record["seq"] for record in records] == [1, 2, 3]
+    assert [record["prev"] for record in records] == ["0" * 64, records[0]["hash"], records[1]["hash"]]
+    assert records[1]["time"] == "1970-01-01T00:00:02.000Z" and records[1]["xml"] == "<m>2</m>"
+
+
+def test_the_chain_goes_on_from_file_to_file_and_from_start_to_start(tmp_path: Path) -> None:
+    for start in range(3):
+        written(tmp_path, 7, segment_bytes=1_000, from_=start * 7 + 1)
+    paths = files_in(tmp_path)
+    assert len(paths) > 4
+    verdict = verify(paths)
+    assert (verdict.fault, verdict.records, verdict.last.seq, verdict.notes) == (None, 21, 21, [])
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    first = trail(tmp_path)
+    with pytest.raises(TrailError, match="another process writes there"):
+        trail(tmp_path)
+    first.close()
+    trail(tmp_path).close()
+
+
+def test_what_was_written_is_known_by_its_batch_after_a_restart(tmp_path: Path) -> None:
+    written(tmp_path, 20, segment_bytes=1_000)
+    again = trail(tmp_path)
+    assert {"b/20", "b/19"} <= again.written("b/")
+    assert again.written("c/") == set()
+    again.close()
+
+
+def test_records_are_on_the_disk_when_append_returns(tmp_path: Path) -> None:
+    with LoopExt4(tmp_path / "disk", 32 << 20) as disk:
+        made = trail(disk.path / "audit")
+        head = made.append([entry(1), entry(2)])
+        disk.power_cut()
+        made.close()
+        disk.replug()
+        verdict = verify(files_in(disk.path / "audit"), known=head)
+    assert (verdict.fault, verdict.last) == (None, head)
+
+
+def test_a_full_disk_is_an_error_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with Tmpfs(tmp_path / "disk", 1 << 20) as disk:
+        made = trail(disk.path / "audit")
+        made.append([entry(1)])
+        filler = disk.fill()
+        with pytest.raises(TrailError, match="No space left on device"):
+            made.append([entry(number, text="x" * 4000) for number in range(2, 20)])
+        filler.unlink()
+        made.append([entry(2)])
+        made.close()
+        verdict = verify(files_in(disk.path / "audit"))
+    assert verdict.fault is None
+    assert verdict.last.seq == 2 + len(verdict.notes)  # with one of what was left half-written
+
+
+# ── power cuts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_after_a_power_cut_at_any_byte_the_chain_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    written(folder, 4)
+    (path,) = files_in(folder)
+    raw = path.read_bytes()
+    cut = data.draw(st.integers(0, len(raw) - 1))
+    path.write_bytes(raw[:cut])
+    lacks_end = raw[cut:].startswith(b"\n")
+    whole = raw[:cut].count(b"\n") + lacks_end
+    head = written(folder, 1, from_=10)
+    verdict = verify(files_in(folder))
+    assert verdict.fault is None
+    torn = cut > 0 and not raw[:cut].endswith(b"\n") and not lacks_end
+    assert len(verdict.notes) == torn
+    assert head.seq == verdict.last.seq == whole + torn + 1
+
+
+def test_what_a_power_cut_left_is_told_before_and_after_the_next_start(tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    (path,) = files_in(tmp_path)
+    path.write_bytes(path.read_bytes() + b'{"seq": 3, "ti')
+    before = verify([path])
+    assert before.fault is None and "14 bytes that are no whole record" in before.notes[0]
+    written(tmp_path, 1, from_=3)
+    after = verify([path])
+    assert after.fault is None and "15 bytes that were cut off, as record 3 says" in after.notes[0]
+    assert after.last.seq == 4
+
+
+def test_a_power_cut_between_a_new_file_and_its_first_record_loses_nothing(tmp_path: Path) -> None:
+    head = written(tmp_path, 2)
+    (tmp_path / "trail-000000000003.jsonl").touch(0o600)
+    assert written(tmp_path, 1, from_=3).seq == head.seq + 1
+    assert verify(files_in(tmp_path)).fault is None
+
+
+# ── tampering ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def changed(folder: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    (path,) = files_in(folder)
+    path.write_bytes(b"".join(change(lines(path))))
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "words"),
+    [
+        (lambda all_: [*all_[:2], all_[2].replace(b"P3", b"P9"), *all_[3:]], 3, "was changed"),
+        (lambda all_: [*all_[:2], *all_[3:]], 3, "1 records between them are missing"),
+        (lambda all_: [*all_[:2], all_[3], all_[2], *all_[4:]], 3, "1 records between them are missing"),
+        (lambda all_: [*all_[:3], all_[2], *all_[3:]], 4, "was put in, or moved"),
+        (lambda all_: [*all_[:2], b"not a record\n", *all_[2:]], 3, "is no record"),
+        (lambda all_: [*all_[:2], all_[2][:-20] + b"\n", *all_[3:]], 3, "is no record"),
+        (lambda all_: all_[1:], 0, ""),
+    ],
+)
+def test_the_first_record_that_was_changed_is_found(
+    tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], line: int, words: str
+) -> None:
+    written(tmp_path, 6)
+    changed(tmp_path, change)
+    verdict = verify(files_in(tmp_path))
+    if not words:  # the beginning may be elsewhere: it is told, and not wrong
+        assert verdict.fault is None and verdict.notes == ["begins at record 2: what was before it is elsewhere"]
+        return
+    assert verdict.fault is not None
+    assert (verdict.fault.line, words in verdict.fault.text) == (line, True), verdict.fault
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_no_byte_can_be_changed_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("tamper")
+    head = written(folder, 5)
+    (path,) = files_in(folder)
+    raw = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != raw[at]))
+    path.write_bytes(raw)
+    verdict = verify([path], known=head)
+    assert verdict.fault is not None
+
+
+def test_what_was_cut_off_at_the_end_is_missed(tmp_path: Path) -> None:
+    head = written(tmp_path, 5)
+    changed(tmp_path, lambda all_: all_[:-2])
+    assert verify(files_in(tmp_path)).fault is None
+    fault = verify(files_in(tmp_path), known=head).fault
+    assert fault is not None and "2 more, up to 5, were written and are not there" in fault.text
+
+
+def test_who_makes_the_whole_chain_anew_is_found_by_the_head_that_the_ledger_knows(tmp_path: Path) -> None:
+    head = written(tmp_path / "true", 5)
+    written(tmp_path / "false", 5, from_=101)
+    fault = verify(files_in(tmp_path / "false"), known=head).fault
+    assert fault is not None and "another than the ledger knows of" in fault.text
+
+
+def test_with_a_key_nobody_else_makes_a_chain(tmp_path: Path) -> None:
+    written(tmp_path / "true", 5, KEY)
+    assert verify(files_in(tmp_path / "true"), KEY).fault is None
+    without = verify(files_in(tmp_path / "true"))
+    assert without.fault is None and "5 records are keyed" in without.notes[0]
+    for key in (b"", b"another secret of sixteen"):
+        written(tmp_path / key.hex(), 5, key)
+        assert verify(files_in(tmp_path / key.hex()), KEY).fault is not None
+    other = verify(files_in(tmp_path / "true"), b"another secret of sixteen").fault
+    assert other is not None and (other.seq, "does not fit its own hash" in other.text) == (1, True)
+
+
+def test_a_key_may_come_later_but_not_go(tmp_path: Path) -> None:
+    written(tmp_path, 3)
+    written(tmp_path, 3, KEY, from_=4)
+    verdict = verify(files_in(tmp_path), KEY)
+    assert verdict.fault is None and verdict.notes == ["the first 3 records are not keyed"]
+    written(tmp_path, 1, from_=7)
+    fault = verify(files_in(tmp_path), KEY).fault
+    assert fault is not None and fault.seq == 7 and "is not keyed" in fault.text
+
+
+def test_a_chain_that_was_broken_is_gone_on_with_and_said_so_once(tmp_path: Path) -> None:
+    written(tmp_path, 5)
+    changed(tmp_path, lambda all_: [*all_[:2], all_[2].replace(b"P3", b"P9"), *all_[3:]])
+    again = trail(tmp_path)
+    assert "line 3" in again.fault and "record 3" in again.fault
+    again.close()
+    once_more = trail(tmp_path)
+    assert once_more.fault == ""
+    once_more.append([entry(9)])
+    once_more.close()
+    fault = verify(files_in(tmp_path)).fault
+    assert fault is not None and fault.seq == 3
+    (path,) = files_in(tmp_path)
+    assert [json.loads(line)["kind"] for line in lines(path)[5:]] == ["broken", "transferred"]
+
+
+def test_a_file_that_is_gone_from_the_middle_is_missed(tmp_path: Path) -> None:
+    written(tmp_path, 12, segment_bytes=1_000)
+    paths = files_in(tmp_path)
+    paths[1].unlink()
+    fault = verify(files_in(tmp_path)).fault
+    assert fault is not None and "are missing" in fault.text and fault.file == paths[2].name
+
+
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_people_read_the_newest_first_a_page_at_a_time(tmp_path: Path) -> None:
+    written(tmp_path, 25, segment_bytes=1_000)
+    seen: list[int] = []
+    after = ""
+    while True:
+        found = page(tmp_path, TrailFilter(), 7, after)
+        seen += [row.seq for row in found.rows]
+        after = found.next
+        if not after:
+            break
+    assert seen == list(range(25, 0, -1))
+
+
+def test_people_read_what_they_ask_for(tmp_path: Path) -> None:
+    made = trail(tmp_path, segment_bytes=1_000)
+    made.append(
+        [entry(1), entry(2, who="console:anna", study="1.2.3", outcome=4), entry(3, about="PACS", accession="A1")]
+    )
+    made.append([Entry(4_000, "alert", {"who": "gateway", "text": "words"})])
+    made.close()
+
+    def asked(**which: object) -> list[int]:
+        return [row.seq for row in page(tmp_path, TrailFilter(**which), 10).rows]  # type: ignore[arg-type]
+
+    assert asked(kinds=("alert",)) == [4]
+    assert asked(who="ANNA") == [2] and asked(who="pacs") == [3]
+    assert asked(patient_id="P1") == [1] and asked(patient_id="P") == []
+    assert asked(study_instance_uid="1.2.3") == asked(failed=True) == [2]
+    assert asked(accession_number="A1") == [3]
+    assert asked(from_ms=2_000, to_ms=4_000) == [3, 2]
+
+
+def test_a_page_looks_at_no_more_than_it_may(tmp_path: Path) -> None:
+    written(tmp_path, 50, segment_bytes=4_000)
+    found = page(tmp_path, TrailFilter(patient_id="P1"), 10, scan_bytes=2_000)
+    assert found.rows == () and found.next
+    while found.next and not found.rows:
+        found = page(tmp_path, TrailFilter(patient_id="P1"), 10, found.next, scan_bytes=2_000)
+    assert [row.seq for row in found.rows] == [1]
+
+
+def test_what_is_no_place_in_the_trail_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrailError, match="is not where a page ends"):
+        page(tmp_path, TrailFilter(), 10, "x")
+    assert page(tmp_path / "nowhere", TrailFilter(), 10).rows == ()
