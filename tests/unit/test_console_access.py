@@ -384,6 +384,18 @@ def test_who_reads_the_log_makes_the_first_administrator_once(tmp_path: Path) ->
     run(tmp_path, scenario, users=False)
 
 
+def test_a_set_up_that_cannot_write_the_users_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "no-folder").write_text("a file")
+
+    async def scenario(site: Console) -> None:
+        form = {"token": site.door.setup.begin(), "name": "mia", "password": PASSWORD}
+        answer = await site.client().post("/setup", data=form)
+        assert answer.status_code == 422 and "users.yaml: cannot be written" in answer.text
+        assert site.door.setup.is_open
+
+    run(tmp_path, scenario, users=False, console={"users": str(tmp_path / "no-folder" / "users.yaml")})
+
+
 def test_the_set_up_token_expires_and_is_worth_nothing_where_there_are_users(tmp_path: Path) -> None:
     async def scenario(site: Console) -> None:
         token = site.door.setup.begin()
@@ -496,6 +508,9 @@ def test_every_route_is_refused_to_nobody_and_to_every_role_that_may_not(tmp_pat
                 is_api = path.startswith("/api/")
                 answer = await nobody.request(method, path)
                 assert answer.status_code == (401 if is_api else 303), (method, path)
+                if is_api:
+                    assert answer.headers["content-type"] == "application/problem+json", path
+                    assert answer.headers["www-authenticate"] == 'Bearer realm="gateway"', path
                 assert is_api or answer.headers["location"].startswith("/login"), (method, path)
                 for role in Role:
                     if route.asks.right not in role.rights:

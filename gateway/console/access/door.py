@@ -25,7 +25,7 @@ from gateway.console.access.tokens import person_of_token
 from gateway.console.access.told import Access, AccessEvent, Audit, Teller
 from gateway.console.access.userfile import User, Users
 from gateway.console.access.users import UsersFile, with_user
-from gateway.errors import ConfigurationError, UsageError
+from gateway.errors import ConfigurationError, GatewayError, UsageError
 
 BY_PROVIDER = "oidc"  # the stamp of a session whose user is no user of the file
 NAME_MAX = 64
@@ -128,6 +128,7 @@ class Door:
         try:
             fits = await self._passwords.fits(password, user.password if user is not None else "")
         except TooManyChecks as error:
+            self._throttle.give_back(address, name, self._now_s())
             return NotLoggedIn(str(error), 5.0)
         if user is None or not fits or self.users().get(name) != user:  # it may be another one meanwhile
             self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.SESSION, address=address))
@@ -160,7 +161,7 @@ class Door:
             await asyncio.to_thread(
                 self.file.change, lambda users: _first(users, User(name, Role.ADMINISTRATOR, hashed))
             )
-        except UsageError as error:
+        except GatewayError as error:  # a weak password, or a file that cannot be written
             return NotLoggedIn(str(error))
         self.setup.end()
         self.tell(Access(AccessEvent.SET_UP, name, Role.ADMINISTRATOR, How.SESSION, address))

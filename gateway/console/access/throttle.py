@@ -83,11 +83,15 @@ class Throttle:
         if not self._is_known(address, name):
             self._names.take(name, now_s)
 
-    def succeeded(self, address: str, name: str, now_s: float) -> None:
-        """The try that was taken was the name's owner: it did not count, and the address is known from now on."""
+    def give_back(self, address: str, name: str, now_s: float) -> None:
+        """The try that was taken was none."""
         self._addresses.give_back(_network(address), now_s)
         if not self._is_known(address, name):
             self._names.give_back(name, now_s)
+
+    def succeeded(self, address: str, name: str, now_s: float) -> None:
+        """The try that was taken was the name's owner: it did not count, and the address is known from now on."""
+        self.give_back(address, name, now_s)
         self._known[(name, _network(address))] = None
         self._known.move_to_end((name, _network(address)))
         while len(self._known) > MOST:
