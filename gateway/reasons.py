@@ -8,6 +8,7 @@ docs/operations.md, in the sections named below; a test holds both lists equal.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -74,3 +75,11 @@ def why_unrouted(reason: str) -> Unrouted | None:
 # Anchors of docs/operations.md.
 HELD_SECTION, DEAD_SECTION = "deliveries-are-held", "deliveries-are-dead"
 UNROUTED_SECTION, QUARANTINE_SECTION = "instances-are-held-without-a-route", "instances-are-quarantined"
+
+_PATH = re.compile(r"(?:incoming|derived)/\S+?\.dcm")
+
+
+def of_file(error: object) -> str:
+    """What is wrong with a file of the spool, without its path: that names an instance, and would make each reason a
+    group of its own."""
+    return _PATH.sub("its file", str(error))

@@ -19,7 +19,7 @@ from gateway.flow.seal import Sealer
 from gateway.flow.watch import Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS
 from gateway.model import Decision, Derivation, InstanceLease, PayloadFile, Quarantine, Routing, StudyFacts
-from gateway.reasons import Distrusted
+from gateway.reasons import Distrusted, of_file
 from gateway.spool import Spool, SpoolFile
 from gateway.transform import Rulebook
 
@@ -99,7 +99,7 @@ def copied(
 def _unreadable(lease: InstanceLease, error: SpoolMissing | SpoolCorrupt) -> Quarantine:
     if isinstance(error, SpoolMissing):
         return Quarantine(lease.instance_id, Distrusted.FILE_MISSING.value)
-    return Quarantine(lease.instance_id, f"{Distrusted.FILE_DAMAGED}: {error}")
+    return Quarantine(lease.instance_id, f"{Distrusted.FILE_DAMAGED}: {of_file(error)}")
 
 
 def _other_identity(header: Header, payload: PayloadFile) -> str:

@@ -50,7 +50,7 @@ from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session, transforms_of
 from gateway.net.driver import Ticker
 from gateway.net.requestor import ClientAssociation
-from gateway.reasons import Distrusted
+from gateway.reasons import Distrusted, of_file
 from gateway.spool import Spool, bring_in
 
 CLAIM = 64
@@ -392,8 +392,8 @@ class DestinationQueue:
             status = await self._store(association, context_id, lease)
         except (SpoolMissing, SpoolCorrupt) as error:
             if lease.chain:
-                return self._verdicts.copy_lost(lease, str(error))
-            self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"{Distrusted.SPOOL}: {error}"))
+                return self._verdicts.copy_lost(lease, of_file(error))
+            self._tools.outcomes.quarantine(Quarantine(lease.instance_id, f"{Distrusted.SPOOL}: {of_file(error)}"))
             telemetry.quarantined(instance_id=lease.instance_id, reason=str(error))
             return None
         except SpoolError as error:

@@ -28,7 +28,7 @@ from gateway.flow.seal import Sealer
 from gateway.flow.watch import GivingWay, Watch
 from gateway.ledger.base import MAX_ROUTING_ATTEMPTS, DerivationLease, DerivationResult, Ledger
 from gateway.model import Derivation, Quarantine, Session, transforms_of
-from gateway.reasons import Distrusted
+from gateway.reasons import Distrusted, of_file
 from gateway.spool import Spool
 from gateway.transform import NO_KEYS, Keys, Rulebook, load
 
@@ -140,7 +140,7 @@ class Remaker:
             verify(self._spool, instance, watch)
             return make_copy(book, self._spool, instance, chain, watch, self._session.session_id, self._sealer)
         except (SpoolMissing, SpoolCorrupt) as error:
-            return self._unreadable(lease, f"{Distrusted.ORIGINAL}: {error}")
+            return self._unreadable(lease, f"{Distrusted.ORIGINAL}: {of_file(error)}")
         except (SpoolError, LedgerBusy, LedgerFull) as error:
             return Derivation(lease.chain, None, str(error), again=True)
         finally:

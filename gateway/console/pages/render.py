@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, Response
 
 from gateway import __version__
 from gateway.console.access.roles import How, Person, Right
-from gateway.console.pages.filters import FILTERS, grouped, of_deliveries, short, shown
+from gateway.console.pages.filters import FILTERS, of_deliveries, short, shown
 
 STATIC = Path(__file__).parents[1] / "static"
 THEMES = ("light", "dark")
@@ -223,5 +223,5 @@ def _notice(cookie: str) -> Notice | None:
     word, moved, left = found[1], int(found[2]), int(found[3])
     text = _NOTICES[word].format(moved=of_deliveries(moved))
     if left and word in _LEFT:
-        return Notice("warn", text + _LEFT[word].format(left=grouped(left)))
+        return Notice("warn", text + _LEFT[word].format(left=left))
     return Notice("warn" if word == "nothing" else "good", text)
