@@ -1,0 +1,103 @@
+"""An uploaded file that ends the process which reads it ends nothing else, and whoever uploaded it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.console.services import trial
+from gateway.console.services.explained import Explained, sentence
+from gateway.console.services.trial import Supposed, Upload, UploadTooLarge, explain
+from gateway.errors import UsageError
+from gateway.ledger.base import RuleSet
+from gateway.transform import load
+from tests.harness.console import Console, console
+from tests.harness.data import make_instance, write_part10
+from tests.harness.tools import wait_until
+
+RULES = {"10.yaml": "rules:\n  - name: all\n    send_to: [pacs]\n"}
+
+
+WITH_A_COPY = {
+    "10.yaml": "transforms:\n  mark:\n    - set: {ImageComments: seen}\n"
+    "rules:\n  - name: all\n    transform: [mark]\n    send_to: [pacs]\n"
+}
+
+
+async def tried(site: Console, body: bytes, files: Mapping[str, str] = RULES) -> Explained:
+    """What the rules in force do with a file."""
+    rules = RuleSet(load(files, None).revision, files)
+    await site.context.ledger.call(lambda ledger: ledger.store_rules(rules, site.clock.now_ms()))
+    with closing(Upload(site.context)) as upload:
+        await upload.write(body)
+        return await explain(site.context, upload, Supposed())
+
+
+def a_file(folder: Path) -> bytes:
+    return write_part10(folder / "a.dcm", make_instance(seed=5)).read_bytes()
+
+
+def test_a_file_is_explained_by_the_rules_in_force(tmp_path: Path) -> None:
+    async def scenario() -> Explained:
+        async with console(tmp_path) as site:
+            return await tried(site, a_file(tmp_path))
+
+    assert sentence(asyncio.run(scenario())) == "goes to: pacs"
+
+
+def test_one_that_takes_longer_than_a_worker_may_is_told_so(tmp_path: Path) -> None:
+    whole = a_file(tmp_path)
+    elements = [
+        struct.pack("<HH2sH", group, each, b"LO", 0) for group in range(9, 39, 2) for each in range(0x1000, 0xFFFF)
+    ]
+    bomb = whole[: -len(make_instance(seed=5).data)] + b"".join(elements)
+
+    async def scenario() -> None:
+        async with console(tmp_path, worker={"time": "1 s"}) as site:
+            with pytest.raises(UsageError, match="it takes too much time or memory"):
+                await tried(site, bomb, WITH_A_COPY)
+
+    asyncio.run(scenario())
+
+
+def test_a_reader_that_is_killed_is_told_of_and_one_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
+    def readers() -> list[int]:
+        mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return [int(pid) for pid in mine if b"_explain" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    async def scenario() -> None:
+        async with console(tmp_path) as site:
+            for end in (signal.SIGKILL, None):
+                trying = asyncio.create_task(tried(site, a_file(tmp_path)))
+                (pid,) = await asyncio.to_thread(wait_until, readers, 30, "the child")
+                if end is None:
+                    trying.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await trying
+                else:
+                    os.kill(pid, end)
+                    with pytest.raises(UsageError, match="ended the process"):
+                        await trying
+                assert readers() == []
+
+    asyncio.run(scenario())
+
+
+def test_what_is_too_large_is_refused_as_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "UPLOAD_MAX_BYTES", 1000)
+
+    async def scenario() -> None:
+        async with console(tmp_path) as site:
+            with closing(Upload(site.context)) as upload:
+                await upload.write(b"x" * 600)
+                with pytest.raises(UploadTooLarge):
+                    await upload.write(b"x" * 600)
+
+    asyncio.run(scenario())
