@@ -2,7 +2,7 @@
 
     /livez /readyz /version    for anybody: nothing of a patient, nothing of the configuration
     /static                    for anybody: style sheets, scripts, pictures
-    /login /logout /setup      `gateway.console.access`, with /oidc/… where there is single sign-on
+    /login /logout /setup      `gateway.console.access`, with /account, and /oidc/… where there is single sign-on
     /api/v1                    `gateway.console.api`
     everything else            `gateway.console.pages`
 
@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from gateway.console.access.account import account_routes
 from gateway.console.access.entrance import entrance_routes
 from gateway.console.access.front import Front
 from gateway.console.access.guard import Guarded, guarded, public
@@ -59,6 +60,7 @@ def built(context: Context) -> tuple[Starlette, list[Guarded]]:
     routes = [
         *health_routes(context.host.reasons_not_ready),
         *entrance_routes(context.door, renderer, sign_on=context.provider is not None),
+        *account_routes(context.door, renderer),
         *(sign_on_routes(context.door, context.provider, renderer) if context.provider is not None else ()),
         Mount("/api/v1", api_app(context)),
         Mount("/static", public(StaticFiles(directory=STATIC)), name="static"),

@@ -17,7 +17,7 @@ from tests.harness.data import write_part10
 from tests.harness.tools import wait_until
 from tests.integration.console_site import ConsoleSite, image
 
-READ = ("/", "/queue", "/attention", "/rules", "/system", "/help")
+READ = ("/", "/queue", "/attention", "/rules", "/system", "/help", "/account")
 OF_PATIENTS = ("/studies", "/audit", "/rules/try")
 ORDERS = (
     "/orders/pause?destination=pacs",

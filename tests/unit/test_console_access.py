@@ -167,6 +167,51 @@ def test_a_change_by_hand_that_is_broken_puts_nobody_out(tmp_path: Path) -> None
     run(tmp_path, scenario)
 
 
+def test_a_person_changes_her_password_and_her_other_sessions_end(tmp_path: Path) -> None:
+    new = {"new": "another green bicycle", "again": "another green bicycle"}
+
+    async def scenario(site: Console) -> None:
+        here, elsewhere = await site.as_("viewer"), await site.as_("viewer")
+        site.token("viewer", "backup")
+        page = (await here.get("/account")).text
+        assert "New password, again" in page and "backup" in page
+        for wrong, said in (
+            ({"old": "not this one"}, "The old password is another one."),
+            ({"old": PASSWORD, "new": "short", "again": "short"}, "A password has 12 to 1024 characters"),
+            ({"old": PASSWORD, "again": "another red bicycle"}, "The two new passwords are not the same."),
+        ):
+            answer = await here.post("/account", data=new | wrong)
+            assert answer.status_code == 422 and said in answer.text
+            assert not any(word in answer.text for word in (*new.values(), PASSWORD))
+        assert (await here.post("/account", data=new | {"old": PASSWORD})).status_code == 303
+        assert (await here.get("/account")).status_code == 200, "with a new session"
+        assert (await elsewhere.get("/account")).status_code == 303
+        assert (await log_in(site.client(), "viewer")).status_code == 401
+        assert (await log_in(site.client(), "viewer", new["new"])).status_code == 303
+
+    run(tmp_path, scenario)
+
+
+def test_the_old_password_cannot_be_guessed_at_a_console_that_was_left_open(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        mia = await site.as_("viewer", address="192.0.2.1")
+        guess = {"old": "a wrong guess 123", "new": "another green bicycle", "again": "another green bicycle"}
+        answers = [(await mia.post("/account", data=guess)).status_code for _ in range(ADDRESS_TRIES + 1)]
+        assert answers == [422] * ADDRESS_TRIES + [429]
+
+    run(tmp_path, scenario)
+
+
+def test_a_token_changes_no_password(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        script = site.with_token("viewer")
+        sent = {"old": PASSWORD, "new": "another green bicycle", "again": "another green bicycle"}
+        assert (await script.post("/account", data=sent)).status_code == 403
+        assert (await log_in(site.client(), "viewer")).status_code == 303
+
+    run(tmp_path, scenario)
+
+
 # ── by a token ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -523,7 +568,7 @@ def test_every_route_is_refused_to_nobody_and_to_every_role_that_may_not(tmp_pat
 
 
 def test_no_route_that_changes_something_asks_for_less_than_the_right_to_operate(tmp_path: Path) -> None:
-    harmless = {"/login", "/logout", "/setup", "/studies", "/rules/try", "/api/v1/rules/explain"}
+    harmless = {"/login", "/logout", "/setup", "/account", "/studies", "/rules/try", "/api/v1/rules/explain"}
     harmless |= {"/instances/{id}/download", "/studies/{key}/download"}  # which say why, for the trail
 
     async def scenario(site: Console) -> None:

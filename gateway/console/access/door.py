@@ -24,7 +24,7 @@ from gateway.console.access.throttle import Throttle
 from gateway.console.access.tokens import person_of_token
 from gateway.console.access.told import Access, AccessEvent, Audit, Teller
 from gateway.console.access.userfile import User, Users
-from gateway.console.access.users import UsersFile, with_user
+from gateway.console.access.users import UsersFile, with_password, with_user
 from gateway.errors import ConfigurationError, GatewayError, UsageError
 
 BY_PROVIDER = "oidc"  # the stamp of a session whose user is no user of the file
@@ -118,7 +118,30 @@ class Door:
 
     async def log_in(self, name: str, password: str, address: str, old_cookie: str = "") -> LoggedIn | NotLoggedIn:
         """Log in by name and password. An unknown name takes as long as a wrong password, and is told alike."""
-        name = name.strip()[:NAME_MAX]
+        user = await self._proven(name.strip()[:NAME_MAX], password, address)
+        if isinstance(user, NotLoggedIn):
+            return user
+        return self._begin(Person(user.name, user.role, How.SESSION), _stamp(user), address, old_cookie)
+
+    async def change_password(
+        self, person: Person, old: str, new: str, address: str, old_cookie: str
+    ) -> LoggedIn | NotLoggedIn:
+        """Another password for who knows the old one; his sessions end, and this one begins anew."""
+        user = await self._proven(person.name, old, address)
+        if isinstance(user, NotLoggedIn):
+            return NotLoggedIn("the old password is another one") if not user.wait_s else user
+        try:
+            hashed = await asyncio.to_thread(self._passwords.hash, user.name, new)
+            await asyncio.to_thread(self.file.change, lambda users: with_password(users, user.name, hashed))
+        except GatewayError as error:
+            return NotLoggedIn(str(error))
+        changed = self.users().get(user.name)
+        if changed is None:
+            return NotLoggedIn("the user was removed")
+        return self._begin(Person(user.name, changed.role, How.SESSION), _stamp(changed), address, old_cookie)
+
+    async def _proven(self, name: str, password: str, address: str) -> User | NotLoggedIn:
+        """The user whose name and password these are, where this address may try it now."""
         wait_s = self._throttle.wait_s(address, name, self._now_s())
         if wait_s > 0:
             self.tell(Access(AccessEvent.LOG_IN_THROTTLED, name, address=address))
@@ -134,7 +157,7 @@ class Door:
             self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.SESSION, address=address))
             return NotLoggedIn("name and password do not belong together")
         self._throttle.succeeded(address, name, self._now_s())
-        return self._begin(Person(user.name, user.role, How.SESSION), _stamp(user), address, old_cookie)
+        return user
 
     def log_in_by_provider(self, person: Person, address: str, old_cookie: str = "") -> LoggedIn:
         """Log in whom the provider of single sign-on knows."""

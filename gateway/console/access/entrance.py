@@ -59,11 +59,11 @@ def _login(door: Door, renderer: Renderer, sign_on: str) -> Sequence[Route]:
     @_form
     async def log_in(request: Request) -> Response:
         form: FormData = request.state.form
-        name, password, way = (_text(form, key) for key in ("name", "password", "next"))
+        name, password, way = (text_of_field(form, key) for key in ("name", "password", "next"))
         came = await door.log_in(name, password, request.state.address, session_cookie(request))
         if isinstance(came, NotLoggedIn):
             status = 429 if came.wait_s else 401
-            answer = await page(request, _sentence(came), name, inside(way), status)
+            answer = await page(request, sentence(came), name, inside(way), status)
             if came.wait_s:
                 answer.headers["retry-after"] = str(math.ceil(came.wait_s))
             return answer
@@ -87,10 +87,10 @@ def _setup(door: Door, renderer: Renderer) -> Sequence[Route]:
     @_form
     async def set_up(request: Request) -> Response:
         form: FormData = request.state.form
-        token, name, password = (_text(form, key) for key in ("token", "name", "password"))
+        token, name, password = (text_of_field(form, key) for key in ("token", "name", "password"))
         came = await door.set_up(token, name.strip(), password, request.state.address)
         if isinstance(came, NotLoggedIn):
-            return await page(request, _sentence(came), name, token, 422)
+            return await page(request, sentence(came), name, token, 422)
         return _in(request, came.cookie, "/")
 
     return [Route("/setup", show, methods=["GET"]), Route("/setup", set_up, methods=["POST"])]
@@ -118,11 +118,13 @@ def _in(request: Request, cookie: str, way: str) -> Response:
     return answer
 
 
-def _sentence(came: NotLoggedIn) -> str:
+def sentence(came: NotLoggedIn) -> str:
+    """Why not, for a page."""
     text = came.reason[:1].upper() + came.reason[1:]
     return f"{text}. Try again in {math.ceil(came.wait_s)} s." if came.wait_s else f"{text}."
 
 
-def _text(form: FormData, key: str) -> str:
+def text_of_field(form: FormData, key: str) -> str:
+    """What was typed; "" where nothing was, or where a file came."""
     value = form.get(key, "")
     return value if isinstance(value, str) else ""
