@@ -13,8 +13,9 @@ from tests.harness.tools import program, run
 from tests.unit.promql import named
 from tests.unit.test_dashboards import NOT_OURS, OF_SCRAPES, metrics
 from tests.unit.test_docs_operations import DOCUMENT, rows, sections
-from tools.dashboards.alerts import CRITICAL, GROUPS, WARNING, Alert
+from tools.dashboards.alerts import GROUPS
 from tools.dashboards.files import GRAFANA
+from tools.dashboards.rulefile import CRITICAL, WARNING, Alert
 
 FILES = sorted((GRAFANA / "alerts").glob("*.yaml"))
 ALERTS = {alert.name: alert for group in GROUPS for alert in group.alerts}
@@ -143,6 +144,13 @@ CASES = {
     "GatewayCertificateExpires": Case(
         gauge("certificate_expiry_timestamp_seconds", 'process="console-0",certificate="console"', DAYS[1]),
         gauge("certificate_expiry_timestamp_seconds", 'process="console-0",certificate="console"', DAYS[10]),
+    ),
+    "GatewayAuditTrailStopped": Case(
+        gauge("audit_trail_up", 'process="console-0"', "1x40 0x20"),
+        # Another process of the host, and another host, have nothing to do with the files.
+        gauge("audit_trail_up", 'process="console-0"', "1x60")
+        | gauge("audit_trail_up", 'process="worker-0"', "0x60")
+        | gauge("audit_trail_up", 'process="console-0"', "0x60", THERE),
     ),
     "GatewayAuditBehind": Case(
         gauge("audit_syslog_behind_seconds", 'process="console-0"', "0+60x60"),

@@ -10,81 +10,10 @@ runs. Summary and description name destinations, sources, hosts and processes: n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from tools.dashboards.rulefile import CRITICAL, WARNING, Alert, Group
 
-import yaml
-
-from tools.dashboards.panels import Json
-
-CRITICAL, WARNING = "critical", "warning"
-# Where docs/operations.md is: the console shows it to everybody, without a login.
-RUNBOOKS = "{{ with $externalLabels.gateway_console }}{{ . }}/help{{ else }}docs/operations.md{{ end }}"
 JOB = "gateway"
 DAY_S = 86400
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alert. `patience` is how long it must be so; `section` the anchor in docs/operations.md."""
-
-    name: str
-    value: str
-    when: str
-    patience: str
-    severity: str
-    summary: str
-    description: str
-    section: str
-
-    @property
-    def expression(self) -> str:
-        """What Prometheus evaluates."""
-        return f"{self.value} {self.when}"
-
-    def json(self) -> Json:
-        """The rule, as Prometheus has it."""
-        return {
-            "alert": self.name,
-            "expr": self.expression,
-            "for": self.patience,
-            "labels": {"severity": self.severity},
-            "annotations": {
-                "summary": self.summary,
-                "description": self.description,
-                "runbook_url": f"{RUNBOOKS}#{self.section}",
-            },
-        }
-
-
-@dataclass(frozen=True)
-class Group:
-    """Alerts of one subject: a file. `head` is the comment on top of it."""
-
-    name: str
-    head: str
-    alerts: Sequence[Alert]
-
-    def text(self) -> str:
-        """The file."""
-        document = {"groups": [{"name": f"gateway-{self.name}", "rules": [alert.json() for alert in self.alerts]}]}
-        body = yaml.dump(document, sort_keys=False, width=116, allow_unicode=True, Dumper=_Dumper)
-        return f"# {self.head}\n# Made by `python -m tools.dashboards` from tools/dashboards/alerts.py.\n{body}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Long texts folded, so that they can be read."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Lists stand deeper than their key."""
-        super().increase_indent(flow, False)
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=">" if len(value) > 80 else None)
-
-
-_Dumper.add_representer(str, _text)
 
 _WHERE = "on {{ $labels.instance }}"
 _TO = "{{ $labels.destination }}"
@@ -378,6 +307,17 @@ STORES = Group(
             f"The certificate {{{{ $labels.certificate }}}} expires in {_AGE}, or has",
             "From then on whoever checks it refuses the connection.",
             "a-certificate-expires",
+        ),
+        Alert(
+            "GatewayAuditTrailStopped",
+            "max by (job) (gateway_audit_trail_up)",
+            "== 0",
+            "10m",
+            WARNING,
+            "The audit trail is not written",
+            "Its files take no records, or the ledger gives none. Nothing is lost: what is to be told waits in the "
+            "ledger.",
+            "the-audit-trail-is-not-written",
         ),
         Alert(
             "GatewayAuditBehind",

@@ -11,6 +11,7 @@ from tools.dashboards.panels import (
     GOOD,
     Column,
     lines,
+    on_the_right,
     stat,
     states,
     steps,
@@ -208,6 +209,24 @@ _LEDGER = Section(
             "{{instance}} {{link}}",
             _IS_UP,
         ),
+        lines(
+            "Audit trail",
+            "Records written into the trail's files, and on the right how old the oldest message is that the syslog "
+            "server has not got.",
+            ("sum(rate(gateway_audit_records_total[$__rate_interval]))", "records"),
+            ("max(gateway_audit_syslog_behind_seconds)", "syslog behind"),
+            unit="cps",
+            overrides=[on_the_right("syslog behind", "s")],
+        ),
+        stat(
+            "Audit trail's files",
+            "Whether they take records; what they do not take waits in the ledger.",
+            "max(gateway_audit_trail_up)",
+            thresholds=steps((1, GOOD), base=BAD),
+            mappings=words((0, "take none", BAD), (1, "written", GOOD)),
+            width=6,
+            height=8,
+        ),
         table(
             "Certificates",
             "When the certificates in use expire. Renewed files show by themselves.",
@@ -218,6 +237,7 @@ _LEDGER = Section(
             ],
             "min by (certificate, instance) (gateway_certificate_expiry_timestamp_seconds) - time()",
             none="no certificates in use",
+            width=6,
         ),
     ],
 )
