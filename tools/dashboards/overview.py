@@ -192,5 +192,5 @@ BOARD = Board(
     "overview",
     "DICOM gateway: overview",
     "What is wrong, whose it is, what is at risk, and how long there is time.",
-    [_NOW, _FLOW, _TROUBLE],
+    [_NOW, _TROUBLE, _FLOW],
 )

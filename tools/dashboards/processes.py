@@ -237,7 +237,7 @@ _LEDGER = Section(
             ],
             "min by (certificate, instance) (gateway_certificate_expiry_timestamp_seconds) - time()",
             none="no certificates in use",
-            width=6,
+            width=18,
         ),
     ],
 )
