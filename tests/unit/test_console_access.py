@@ -184,7 +184,7 @@ def test_a_person_changes_her_password_and_her_other_sessions_end(tmp_path: Path
             assert answer.status_code == 422 and said in answer.text
             assert not any(word in answer.text for word in (*new.values(), PASSWORD))
         assert (await here.post("/account", data=new | {"old": PASSWORD})).status_code == 303
-        assert (await here.get("/account")).status_code == 200, "with a new session"
+        assert "Your password is changed" in (await here.get("/account")).text, "with a new session"
         assert (await elsewhere.get("/account")).status_code == 303
         assert (await log_in(site.client(), "viewer")).status_code == 401
         assert (await log_in(site.client(), "viewer", new["new"])).status_code == 303
@@ -407,6 +407,7 @@ def test_who_reads_the_log_makes_the_first_administrator_once(tmp_path: Path) ->
         mia = site.client()
         assert (await mia.get("/setup")).headers["location"] == "/login", "there is no token yet"
         token = site.door.setup.begin()
+        assert 'href="/setup"' in (await mia.get("/login")).text
         assert "Set-up token" in (await mia.get("/setup")).text
         form = {"token": token, "name": "mia", "password": PASSWORD}
         for wrong, said in (

@@ -21,6 +21,7 @@ from gateway.console.access.guard import needs
 from gateway.console.access.identity import session_cookie, set_session_cookie
 from gateway.console.access.passwords import SHORTEST
 from gateway.console.access.roles import How, Person, Right
+from gateway.console.pages.render import told
 
 if TYPE_CHECKING:
     from gateway.console.pages.render import Renderer
@@ -62,6 +63,6 @@ def account_routes(door: Door, renderer: Renderer) -> Sequence[Route]:
             return answer
         done = RedirectResponse("/account", 303)
         set_session_cookie(request, done, came.cookie)
-        return done
+        return told(done, "password", secure=request.url.scheme == "https")
 
     return [Route("/account", show, methods=["GET"]), Route("/account", change, methods=["POST"])]

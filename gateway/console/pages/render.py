@@ -198,6 +198,7 @@ _NOTICES: Mapping[str, str] = {
     "resume": "Resumed.",
     "retry": "{moved} tried now.",
     "probe": "The destination is asked now; its lamp shows the answer in a few seconds.",
+    "password": "Your password is changed, and your other sessions have ended.",
     "nothing": "Nothing was changed: it was so already, or is not as it was any more.",
 }
 _LEFT: Mapping[str, str] = {
