@@ -320,6 +320,31 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(scenario()) == b""
 
 
+def test_who_says_a_second_request_letter_by_letter_is_sent_away_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.console.app.REQUEST_TIMEOUT_S", 0.2)
+
+    async def ready() -> list[str]:
+        return []
+
+    async def scenario() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with serving(health_app(ready), listener), asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"alive\n")).startswith(b"HTTP/1.1 200")
+            writer.write(b"GET /livez HTTP/1.1\r\n")
+            with contextlib.suppress(ConnectionError):
+                while not reader.at_eof():
+                    writer.write(b"x")
+                    await writer.drain()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            await reader.read(1)
+            writer.close()
+
+    asyncio.run(scenario())
+
+
 def test_it_stops_when_told_and_finishes_what_is_under_way() -> None:
     async def scenario() -> tuple[int, float]:
         began, go_on = asyncio.Event(), asyncio.Event()
