@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 # Debian packages: the peers and tools of tests and benchmarks; nothing of this is needed to run the gateway.
 PEER_PACKAGES := chromium dcmtk dicom3tools libgdcm-tools orthanc socat strace iproute2 prometheus prometheus-alertmanager e2fsprogs \
-  redis-server redis-sentinel postgresql pgbouncer docker-compose systemd
+  redis-server redis-sentinel postgresql pgbouncer docker-compose systemd rsyslog rsyslog-openssl
 
 .PHONY: help demo run test check lint bench bench-scale bench-smoke chaos fuzz fuzz-api install install-tests install-peers clean
 

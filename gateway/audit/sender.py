@@ -5,7 +5,7 @@ Rules:
   - how far it has got stands in a file beside them, and moves only when the server has read everything up to there
     (see `gateway.audit.syslog`). Whatever breaks before that is sent again: nothing is lost, the order stays, and what
     comes twice is what was sent since;
-  - a connection is ended after IDLE_S without a message, AGE_S or WINDOW messages, so that this is not much;
+  - a connection is ended after a while (`Pace`), so that this is not much;
   - a server that ends its connections in order, but never as it should, is believed after STRIKES of them;
   - it tries again after a second, doubling to a minute.
 """
@@ -27,9 +27,19 @@ from gateway.audit.syslog import End, Link, Server, connect, message_of
 
 POSITION = "syslog.position"
 READ_MAX = 200  # messages sent at once
-WINDOW, IDLE_S, AGE_S = 1000, 2.0, 20.0
-AGAIN_MIN_S, AGAIN_MAX_S = 1.0, 60.0
 STRIKES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a connection is ended: so long without a message, so old, or after so many; and when it is tried again."""
+
+    idle_s: float = 2.0
+    age_s: float = 20.0
+    window: int = 1000
+    end_s: float = 10.0  # for the server to answer that
+    again_min_s: float = 1.0
+    again_max_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +86,21 @@ class Sender:
     """See the module's docstring. :param host: what messages call this host; `process` their PROCID."""
 
     def __init__(
-        self, folder: Path, server: Server, host: str, process: str, tell: Tell, clock_ms: Callable[[], int]
+        self,
+        folder: Path,
+        server: Server,
+        host: str,
+        process: str,
+        tell: Tell,
+        clock_ms: Callable[[], int],
+        pace: Pace | None = None,
     ) -> None:
         self._folder = folder
         self._server = server
         self._host, self._process = host, process
         self._tell = tell
         self._clock_ms = clock_ms
+        self._pace = pace or Pace()
         self._there = threading.Event()
         self._stopping = threading.Event()
         self._position = Position()
@@ -110,18 +128,18 @@ class Sender:
 
     def _run(self) -> None:
         self._position = self._reached = read_position(self._folder)
-        again_s = AGAIN_MIN_S
+        again_s = self._pace.again_min_s
         while True:
             try:
                 if not self._turn() and self._stopping.is_set():
                     self._end()
                     return
-                again_s = AGAIN_MIN_S
+                again_s = self._pace.again_min_s
             except OSError as error:
                 self._broken(error)
                 if self._stopping.wait(again_s):
                     return
-                again_s = min(again_s * 2, AGAIN_MAX_S)
+                again_s = min(again_s * 2, self._pace.again_max_s)
 
     def _turn(self) -> bool:
         """Send what there is, or wait. False: there was nothing."""
@@ -133,13 +151,15 @@ class Sender:
                 break
         now_s = time.monotonic()
         if self._sent and (
-            self._sent >= WINDOW or now_s - self._since_s >= AGE_S or (not batch and now_s - self._last_s >= IDLE_S)
+            self._sent >= self._pace.window
+            or now_s - self._since_s >= self._pace.age_s
+            or (not batch and now_s - self._last_s >= self._pace.idle_s)
         ):
             self._end()
         if not batch:
             self._tell_behind(None)
             if not self._stopping.is_set():
-                self._there.wait(0.5 if self._sent else 5.0)
+                self._there.wait(self._pace.idle_s / 4 if self._sent else 5.0)
             return False
         self._send(batch, now_s)
         return True
@@ -161,7 +181,7 @@ class Sender:
         if self._link is None:
             return
         link, self._link = self._link, None
-        ended = link.end()
+        ended = link.end(self._pace.end_s)
         if ended is End.READ:
             self._strikes = 0
         elif ended is End.UNSAID:

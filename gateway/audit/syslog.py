@@ -21,7 +21,6 @@ from gateway.audit.xml import timestamp
 PRIORITY = 10 * 8 + 5  # PS3.15 A.6: security/authorization messages; normal but significant
 MSGID = "DICOM+RFC3881"
 CONNECT_S = 10.0
-END_S = 10.0
 UDP_MAX = 65_507
 
 
@@ -55,13 +54,13 @@ class End(StrEnum):
 
 
 class Link(Protocol):
-    """A way to a server. Its methods block, for CONNECT_S and END_S at most. :raises OSError: it is broken."""
+    """A way to a server. Its methods block, for CONNECT_S at most. :raises OSError: it is broken."""
 
     def send(self, messages: Sequence[bytes]) -> None:
         """Send messages, in this order."""
 
-    def end(self) -> End:
-        """End it, and learn what became of what was sent."""
+    def end(self, patience_s: float) -> End:
+        """End it, and learn what became of what was sent; waits so long for the server."""
 
     def close(self) -> None:
         """Give it up."""
@@ -104,9 +103,9 @@ class _Stream:
         self._connection.settimeout(CONNECT_S)
         self._connection.sendall(b"".join(map(framed, messages)))
 
-    def end(self) -> End:
+    def end(self, patience_s: float) -> End:
         """See `Link`."""
-        self._connection.settimeout(END_S)
+        self._connection.settimeout(patience_s)
         try:
             self._connection.shutdown(socket.SHUT_WR)
             while self._connection.recv(4096):
@@ -129,9 +128,9 @@ class _Tls(_Stream):
         super().__init__(connection)
         self._tls = connection
 
-    def end(self) -> End:
+    def end(self, patience_s: float) -> End:
         """See `Link`."""
-        self._tls.settimeout(END_S)
+        self._tls.settimeout(patience_s)
         try:
             self._tls.unwrap().close()
         except (ConnectionResetError, BrokenPipeError):
@@ -156,7 +155,7 @@ class _Datagrams:
         for message in messages:
             self._socket.send(message[:UDP_MAX])
 
-    def end(self) -> End:
+    def end(self, patience_s: float) -> End:
         """See `Link`."""
         self.close()
         return End.READ

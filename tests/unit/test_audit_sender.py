@@ -1,0 +1,262 @@
+"""Sending the trail by syslog: by the RFCs, in order, and all of it, whatever becomes of the server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.chain import Entry
+from gateway.audit.sender import Pace, Sender, Tell, read_position
+from gateway.audit.syslog import Server, Transport, framed, message_of
+from gateway.audit.trail import Trail
+from tests.harness.certificates import CertificateAuthority
+from tests.harness.syslogserver import MESSAGE, Rsyslog, SyslogServer
+from tests.harness.tools import free_port, wait_until
+
+QUICK = Pace(idle_s=0.1, age_s=1.0, window=20, end_s=1.0, again_min_s=0.02, again_max_s=0.1)
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("ca"))
+
+
+class Site:
+    """A trail, and what its sender tells."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.folder, self.server = folder, server
+        self.trail = Trail(folder, lambda: 0, segment_bytes=3_000)
+        self.up: list[tuple[bool, str]] = []
+        self.behind: list[float] = []
+        self.written = 0
+        self.sender = self.another()
+
+    def another(self) -> Sender:
+        tell = Tell(lambda up, reason: self.up.append((up, reason)), self.behind.append)
+        return Sender(self.folder, self.server, "rad one", "4711", tell, lambda: 60_000, QUICK)
+
+    def write(self, count: int) -> None:
+        numbers = range(self.written, self.written + count)
+        entries = [
+            Entry(1_000, "alert", xml=f'<?xml version="1.0"?><n>{number}</n>', ref=str(number)) for number in numbers
+        ]
+        for at in range(0, count, 7):
+            self.trail.append(entries[at : at + 7])
+        self.written += count
+        self.sender.wake()
+
+    def numbers(self, messages: list[str]) -> list[int]:
+        return [int(message.partition("<n>")[2].partition("<")[0]) for message in messages]
+
+    def close(self) -> None:
+        self.sender.stop(10)
+        self.trail.close()
+
+
+@contextmanager
+def site(folder: Path, server: Server) -> Iterator[Site]:
+    made = Site(folder, server)
+    made.sender.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def tls(authority: CertificateAuthority, port: int, **other: object) -> Server:
+    return Server(HOST, port, Transport.TLS, authority.path, **other)  # type: ignore[arg-type]
+
+
+def acknowledged(site: Site) -> None:
+    """Wait until the server is known to have read everything."""
+    wait_until(lambda: read_position(site.folder).seq == site.written, 20, lambda: f"{read_position(site.folder)}")
+
+
+# ── what is sent ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_message_is_one_of_rfc_5424_and_counted_as_rfc_5425_has_it() -> None:
+    message = message_of(1_767_225_600_123, "rad one\u00e9", "4711", '<?xml version="1.0"?><a/>')
+    assert message == b'<85>1 2026-01-01T00:00:00.123Z rad_one_ gateway 4711 DICOM+RFC3881 - <?xml version="1.0"?><a/>'
+    assert MESSAGE.fullmatch(message)
+    assert framed(b"abc") == b"3 abc"
+
+
+def test_every_record_arrives_in_order_over_tls(tmp_path: Path, authority: CertificateAuthority) -> None:
+    with SyslogServer(authority.issue("server"), authority) as server:
+        client = authority.issue("gateway")
+        target = tls(authority, server.port, certificate=client.certificate, key=client.key)
+        with site(tmp_path, target) as made:
+            made.write(50)
+            acknowledged(made)
+            made.write(3)
+            acknowledged(made)
+            assert made.numbers(server.messages) == list(range(53))
+            assert server.problems == []
+            wait_until(lambda: made.up == [(True, "")], 5, lambda: f"{made.up}")
+            wait_until(lambda: made.behind[-1] == 0.0, 5, lambda: f"{made.behind}")
+        assert all(heard.ended_in_order for heard in server.heard)
+
+
+def test_over_tcp_and_udp_too(tmp_path: Path) -> None:
+    with SyslogServer() as server, site(tmp_path / "tcp", Server(HOST, server.port, Transport.TCP)) as made:
+        made.write(30)
+        acknowledged(made)
+        assert made.numbers(server.messages) == list(range(30))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((HOST, 0))
+        receiver.settimeout(10)
+        with site(tmp_path / "udp", Server(HOST, receiver.getsockname()[1], Transport.UDP)) as made:
+            made.write(5)
+            got = [MESSAGE.fullmatch(receiver.recv(1 << 16)) for _ in range(5)]
+            assert made.numbers([match[5].decode() for match in got if match]) == list(range(5))
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name"])
+def test_nothing_is_said_to_a_server_that_is_not_who_it_should_be(
+    tmp_path: Path, authority: CertificateAuthority, wrong: str
+) -> None:
+    known = CertificateAuthority(tmp_path / "other") if wrong == "authority" else authority
+    addresses = ("127.0.0.1",) if wrong == "authority" else ("arr.example",)
+    with SyslogServer(authority.issue(wrong, addresses)) as server:
+        with site(tmp_path / "trail", tls(known, server.port)) as made:
+            made.write(3)
+            wait_until(lambda: made.up, 10, lambda: "it is told")
+            assert made.up[0][0] is False and "certificate" in made.up[0][1].lower()
+        assert server.messages == []
+
+
+def test_a_server_may_have_another_name_than_its_address(tmp_path: Path, authority: CertificateAuthority) -> None:
+    with (
+        SyslogServer(authority.issue("arr", ("arr.example",))) as server,
+        site(tmp_path, tls(authority, server.port, server_name="arr.example")) as made,
+    ):
+        made.write(3)
+        acknowledged(made)
+
+
+# ── a server that goes and comes ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("transport", [Transport.TLS, Transport.TCP])
+def test_a_server_that_dies_again_and_again_gets_everything_in_order(
+    tmp_path: Path, authority: CertificateAuthority, transport: Transport
+) -> None:
+    """Whatever it had read and thrown away comes again; what came over a connection that ended in order does not."""
+    deaths = iter([3, 9, 1, 0, 25, 14, 2])
+    next_death = [next(deaths)]
+
+    def dies(here: int, all_: int) -> bool:
+        if here < next_death[0]:
+            return False
+        next_death[0] = next(deaths, 1 << 30)
+        return True
+
+    certificate = authority.issue("server") if transport is Transport.TLS else None
+    with (
+        SyslogServer(certificate, end_after=dies) as server,
+        site(tmp_path, Server(HOST, server.port, transport, authority.path)) as made,
+    ):
+        for _ in range(6):
+            made.write(15)
+        acknowledged(made)
+        expected = 0
+        for heard in server.heard:
+            numbers = made.numbers(heard.messages)
+            assert numbers == list(range(expected, expected + len(numbers))), "where the last that held had ended"
+            if heard.ended_in_order:
+                expected += len(numbers)
+        assert expected == 90
+        assert server.problems == []
+        wait_until(lambda: made.up[-1][0], 5, lambda: f"{made.up}")
+            assert made.up[0][0] is False
+
+
+def test_a_server_that_is_away_loses_nothing_and_its_absence_is_told_once(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    port = free_port()
+    with site(tmp_path, tls(authority, port)) as made:
+        for _ in range(10):
+            made.write(20)
+        wait_until(lambda: made.up and len(made.behind) > 5, 10, lambda: "several tries")
+        assert [up for up, _ in made.up] == [False]
+        assert made.behind[-1] == 59.0
+        made.close()  # and the gateway is restarted meanwhile
+        with (
+            SyslogServer(authority.issue("server"), port=port) as server,
+            site(tmp_path, tls(authority, port)) as again,
+        ):
+            again.written = 200
+            acknowledged(again)
+            assert again.numbers(server.messages) == list(range(200))
+            wait_until(lambda: again.behind[-1] == 0.0, 5, lambda: f"{again.behind}")
+
+
+def test_a_restart_goes_on_where_the_server_had_got_to(tmp_path: Path, authority: CertificateAuthority) -> None:
+    with SyslogServer(authority.issue("server")) as server:
+        with site(tmp_path, tls(authority, server.port)) as made:
+            made.write(30)
+            acknowledged(made)
+        with site(tmp_path, tls(authority, server.port)) as made:
+            made.written = 30
+            made.write(5)
+            acknowledged(made)
+            assert made.numbers(server.messages) == list(range(35))
+
+
+def test_old_files_may_be_moved_away(tmp_path: Path, authority: CertificateAuthority) -> None:
+    with SyslogServer(authority.issue("server")) as server, site(tmp_path, tls(authority, server.port)) as made:
+        made.write(50)
+        acknowledged(made)
+        for path in sorted(tmp_path.glob("trail-*"))[:-1]:
+            path.unlink()
+        made.write(50)
+        acknowledged(made)
+        assert made.numbers(server.messages) == list(range(100))
+
+
+def test_a_server_that_never_ends_as_it_should_is_believed_at_last(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    with (
+        SyslogServer(authority.issue("server"), silent_end=True) as server,
+        site(tmp_path, tls(authority, server.port)) as made,
+    ):
+        made.write(5)
+        acknowledged(made)
+        assert set(made.numbers(server.messages)) == set(range(5))
+        assert len(server.heard) == 3
+
+
+def test_a_server_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
+    with (
+        socket.create_server((HOST, 0)) as deaf,
+        site(tmp_path, Server(HOST, deaf.getsockname()[1], Transport.TCP)) as made,
+    ):
+        made.write(20)
+        made.sender.stop(0.2)
+    assert read_position(tmp_path).seq == 0
+
+
+def test_rsyslog_takes_it_over_a_restart(tmp_path: Path, authority: CertificateAuthority) -> None:
+    server = Rsyslog(tmp_path / "rsyslog", authority, authority.issue("server")).start()
+    client = authority.issue("gateway")
+    target = tls(authority, server.port, certificate=client.certificate, key=client.key)
+    with site(tmp_path / "trail", target) as made:
+        made.write(60)
+        wait_until(lambda: len(server.messages) > 20, 20, lambda: "the first")
+        server.stop()
+        made.write(60)
+        server.start()
+        acknowledged(made)
+        wait_until(lambda: set(made.numbers(server.messages)) == set(range(120)), 20, lambda: f"{len(server.messages)}")
+        seen = made.numbers(server.messages)
+        assert list(dict.fromkeys(seen)) == list(range(120)), "in order, but for what came twice"
+    server.stop()
