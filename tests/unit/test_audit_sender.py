@@ -175,7 +175,7 @@ def test_a_server_that_dies_again_and_again_gets_everything_in_order(
         assert expected == 90
         assert server.problems == []
         wait_until(lambda: made.up[-1][0], 5, lambda: f"{made.up}")
-            assert made.up[0][0] is False
+        assert made.up[0][0] is False
 
 
 def test_a_server_that_is_away_loses_nothing_and_its_absence_is_told_once(
