@@ -14,15 +14,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
+
+import psycopg
 
 from bench.goals import Figures, Goal, Verdict
 from bench.ledger import DESTINATIONS as FLOW
 from bench.ledger import Flow
 from bench.measure import Scale, folder_of, tell
+from bench.processes import cpu_s
 from bench.report import in_turn, percentile, rounded, save, show
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.look import AuditFilter, StudyFilter
@@ -56,6 +61,19 @@ class Places:
     series_uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a look took: each call, and the CPU of one on both sides of it."""
+
+    wall_ms: tuple[float, ...]
+    cpu_ms: float
+
+    @property
+    def median_ms(self) -> float:
+        """Of the calls; this is what counts."""
+        return statistics.median(self.wall_ms)
+
+
 def console(scale: Scale) -> list[Verdict]:
     """Both databases, and what a look costs whoever receives."""
     studies = max(300, 100_000 // scale.divisor**2)
@@ -66,11 +84,18 @@ def console(scale: Scale) -> list[Verdict]:
         server = stack.enter_context(PostgresServer(fsync="off", shared_buffers="256MB", max_wal_size="2GB"))
         url = server.url(server.create_database())
         copy_ledger(path, url, "console", name="bench")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")  # as the server does by itself, some time later
         print(f"{studies * 10:,} instances in {studies:,} studies, twice, in {time.monotonic() - began_s:.0f} s")
-        sides = {"SQLite": of_file.open_look(path), "PostgreSQL": of_server.open_look(url, "bench")}
         times = TIMES if scale.divisor == 1 else 2
-        found = {name: asyncio.run(_measured(look, studies, times)) for name, look in sides.items()}
-        verdicts = _told(found)
+        verdicts = _told(
+            {
+                "SQLite": asyncio.run(_measured(of_file.open_look(path), studies, times, time.process_time)),
+                "PostgreSQL": asyncio.run(
+                    _measured(of_server.open_look(url, "bench"), studies, times, partial(_both_cpu_s, server))
+                ),
+            }
+        )
         with contextlib.closing(SqliteLedger.open(path)) as ledger:
             ledger.sync_destinations(dict.fromkeys(FLOW, False), 0)
             flow, count = Flow(ledger), scale(4_000)
@@ -80,6 +105,11 @@ def console(scale: Scale) -> list[Verdict]:
             }
             goal = Goal("looked at", "instance ms", 1.03, "alone")
             return verdicts + tell("console", in_turn(passing, scale.rounds), [goal])
+
+
+def _both_cpu_s(server: PostgresServer) -> float:
+    assert server.process is not None
+    return time.process_time() + cpu_s(server.process.pid)
 
 
 def _passed(flow: Flow, count: int, looked_at: Path | None) -> Figures:
@@ -101,33 +131,31 @@ def _passed(flow: Flow, count: int, looked_at: Path | None) -> Figures:
             looker.communicate()
 
 
-def _told(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Verdict]:
+def _told(found: Mapping[str, Mapping[str, Taken]]) -> list[Verdict]:
+    columns = [column for name in found for column in (f"{name}, ms: median (p95)", "CPU ms")]
     rows = [
-        (
-            look,
-            *(
-                f"{rounded(statistics.median(side[look]))} ({rounded(percentile(side[look], 95))})"
-                for side in found.values()
-            ),
-        )
+        (look, *chain.from_iterable(_cells(side[look]) for side in found.values()))
         for look in next(iter(found.values()))
     ]
-    show("looks, ms: median (p95)", ("look", *found), rows)
-    save("console", {name: {look: list(each) for look, each in side.items()} for name, side in found.items()})
-    slowest = {name: max(side.values(), key=statistics.median) for name, side in found.items()}
-    return [
-        Verdict("console", Goal(name, "slowest look ms", GOAL_MS), (statistics.median(each),))
-        for name, each in slowest.items()
-    ]
+    show("looks", ("look", *columns), rows)
+    save("console", {name: {look: asdict(each) for look, each in side.items()} for name, side in found.items()})
+    slowest = {name: max(each.median_ms for each in side.values()) for name, side in found.items()}
+    return [Verdict("console", Goal(name, "slowest look ms", GOAL_MS), (most,)) for name, most in slowest.items()]
 
 
-async def _measured(look: Looks, studies: int, times: int) -> dict[str, list[float]]:
-    """Look → milliseconds of each call; the first one of each does not count."""
+def _cells(taken: Taken) -> tuple[str, str]:
+    return f"{rounded(taken.median_ms)} ({rounded(percentile(taken.wall_ms, 95))})", rounded(taken.cpu_ms)
+
+
+async def _measured(look: Looks, studies: int, times: int, cpu_s: Callable[[], float]) -> dict[str, Taken]:
+    """Each look by name; the first call of each does not count."""
     calls = _calls(look, await _places(look, studies))
-    found: dict[str, list[float]] = {}
+    found: dict[str, Taken] = {}
     for name, call in calls.items():
         await call()
-        found[name] = [await _timed_ms(call) for _ in range(times)]
+        began_cpu_s = cpu_s()
+        wall_ms = [await _timed_ms(call) for _ in range(times)]
+        found[name] = Taken(tuple(wall_ms), (cpu_s() - began_cpu_s) / times * 1000)
     await look.close()
     return found
 
