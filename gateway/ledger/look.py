@@ -63,8 +63,8 @@ NO_RULE = ""  # what `rule_matches` calls instances that no rule matched
 class StudyFilter:
     """Which studies a search means; empty fields do not restrict, and all that is given must hold.
 
-    `*` stands for any characters and `?` for one (PS3.4 C.2.2.2.4) in patient ID, name, accession number and modality;
-    upper and lower case are then the same.
+    `*` stands for any characters and `?` for one (PS3.4 C.2.2.2.4) in patient ID, name and accession number; upper and
+    lower case are then the same.
     """
 
     patient_id: str = ""  # as a whole, letter by letter, where it has no wildcard
@@ -75,7 +75,7 @@ class StudyFilter:
     date_to: str = ""
     source: str = ""  # some instance of it came from there
     states: tuple[str, ...] = ()  # some instance of it is in one of these states, or a delivery of one: words of either
-    modality: str = ""  # of some series
+    modality: str = ""  # of some series, in any case
 
 
 @dataclass(frozen=True, slots=True)

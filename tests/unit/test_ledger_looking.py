@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import LedgerAway, LedgerBusy, LedgerDamaged, LedgerError, LookTooWide
+from gateway.ledger.base import InstanceFilter
 from gateway.ledger.logic.transaction import Transaction
-from gateway.ledger.look import StudyFilter
+from gateway.ledger.look import COUNT_MAX, LOOKED_AT_MAX, TIMELINE_MAX, StudyFilter
 from gateway.ledger.looking import WAITING_MAX, Lane
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.postgres import look as of_server
@@ -20,6 +23,7 @@ from gateway.ledger.postgres.look import PostgresView
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.sqlite import look as of_file
 from gateway.ledger.sqlite.look import SqliteView
+from gateway.model import DeliveryState, InstanceState
 from tests.contract.ledger_scene import Scene
 from tests.harness.ledgers import postgres_server
 
@@ -161,6 +165,69 @@ def test_more_than_a_few_dozen_that_wait_for_a_look_are_turned_away(scene: Scene
 
     asyncio.run(scenario())
     scene.close()
+
+
+MANY = 10_003
+
+
+NUMBERS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < :more)"
+INSTANCES = """
+INSERT INTO instance (seq, instance_id, state, association_key, sop_class_uid, sop_instance_uid, received_at_ms,
+                      recorded_at_ms, duplicate, decision_key, series_key)
+SELECT seq + x, instance_id || x, state, association_key, sop_class_uid, sop_instance_uid || x, received_at_ms,
+       recorded_at_ms, duplicate, decision_key, series_key FROM instance, n WHERE seq = 1
+"""
+PAYLOADS = """
+INSERT INTO payload
+SELECT instance_seq + x, chain, path || x, data_offset, length, checksum, sop_class_uid, sop_instance_uid,
+       transfer_syntax_uid, steps FROM payload, n WHERE instance_seq = 1
+"""
+DELIVERIES = """
+INSERT INTO delivery (instance_seq, destination_key, state, created_at_ms, queued_at_ms, updated_at_ms)
+SELECT instance_seq + x, destination_key, state, created_at_ms, queued_at_ms, updated_at_ms
+FROM delivery, n WHERE instance_seq = 1
+"""
+
+
+def many(path: Path) -> None:
+    """Instances and deliveries like the first one, MANY in all, by SQL."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in (INSTANCES, PAYLOADS, DELIVERIES):
+            connection.execute(NUMBERS + statement, {"more": MANY - 1})
+        connection.execute("UPDATE instance_count SET n = n + ? WHERE n > 0", (MANY - 1,))
+        connection.execute("UPDATE delivery_count SET n = n + ? WHERE n > 0", (MANY - 1,))
+
+
+def test_counts_have_an_end_and_say_that_there_are_more(path: Path) -> None:
+    scene = Scene(lambda: SqliteLedger.open(path))
+    scene.arrive("a")
+    scene.route()
+    many(path)
+
+    async def scenario() -> None:
+        look = of_file.open_look(path)
+        (row,) = (await look.studies(StudyFilter(), 5)).rows
+        assert (row.instances, row.more, row.looked_at) == (COUNT_MAX, True, LOOKED_AT_MAX)
+        assert row.states == {InstanceState.ROUTED: LOOKED_AT_MAX}
+        detail = await look.study(row.study_key)
+        assert detail is not None
+        assert (detail.states, detail.series[0].more) == ({InstanceState.ROUTED: COUNT_MAX}, True)
+        assert detail.deliveries == {"pacs": {DeliveryState.READY: COUNT_MAX}}
+        assert [each.count for each in await look.timeline(row.study_key)] == [TIMELINE_MAX] * 3
+        affected = await look.affected(InstanceFilter())
+        assert affected.more and sum(affected.deliveries.values()) > COUNT_MAX
+        _, pacs = await look.queue((60,), scene.now_ms)
+        assert [(cell.count, cell.more) for cell in pacs.cells] == [(MANY, False), (0, False)]  # the counter knows
+        stop = "UPDATE delivery SET state = 'held', code = 'failed', reason = '0x0110'"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(stop)
+            connection.execute("UPDATE delivery_count SET state = 'held' WHERE n > 0")
+        (trouble,) = await look.attention()
+        assert (trouble.count, trouble.more) == (COUNT_MAX, True)
+        await look.close()
+
+    asyncio.run(scenario())
+    scene.ledger.close()
 
 
 def _postgres() -> str:

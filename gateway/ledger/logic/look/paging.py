@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from gateway.errors import LookRefused
 from gateway.ledger.look import LIMIT_MAX
+from gateway.rules.patterns import Glob, PatternError
 
+TEXT_MAX = 512
 EVER = (1 << 63) - 1  # greater than any key and any time
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 _LIKE = str.maketrans({"!": "!!", "%": "!%", "_": "!_"})
 _WILD = re.compile(r"[*?]")
-_OTHERS = re.compile(r"[^\x00-\x7f]")
+_LITERAL = re.compile(r"[\x00-)+->@-\x7f]+")  # ASCII but for wildcards
 
 
 def require_limit(limit: int) -> int:
@@ -46,11 +49,12 @@ def is_wild(text: str) -> bool:
 
 
 def like(pattern: str) -> str:
-    """A pattern for LIKE, of a text in lower case, with `!` for ESCAPE: it may find more than is meant.
+    """For LIKE, of a text in lower case, with `!` for ESCAPE: what finds whatever a pattern may mean, and more.
 
-    The databases fold the case of ASCII only, so that any other character is left open: who asks looks again.
+    That is the longest part of it that any database folds alike: who asks looks again, with a `Glob`. A whole pattern
+    would have LIKE try each way to fit it, without an end.
     """
-    return _OTHERS.sub("?", pattern).lower().translate(_LIKE).replace("*", "%").replace("?", "_")
+    return anywhere(max(_LITERAL.findall(pattern), key=len, default=""))
 
 
 def anywhere(text: str) -> str:
@@ -58,7 +62,17 @@ def anywhere(text: str) -> str:
     return f"%{text.lower().translate(_LIKE)}%"
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """What a pattern means of a whole text, whatever its case."""
-    meant = "".join(".*" if each == "*" else "." if each == "?" else re.escape(each) for each in pattern)
-    return re.compile(meant, re.IGNORECASE | re.DOTALL)
+def glob(pattern: str) -> Callable[[str], bool]:
+    """Whether a whole text is what a pattern means, whatever its case. Raises `LookRefused`."""
+    try:
+        meant = Glob(pattern)
+    except PatternError as error:
+        raise LookRefused("a text with wildcards is too long: shorten it") from error
+    return lambda text: meant.holds((text,))
+
+
+def require_short(text: str) -> str:
+    """A text to search for. Raises `LookRefused`."""
+    if len(text) > TEXT_MAX:
+        raise LookRefused(f"a text to search for is longer than {TEXT_MAX} characters")
+    return text

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gateway.ledger import queries
 from gateway.ledger.logic.arrivals import text
-from gateway.ledger.logic.look.paging import compiled, cursor, is_wild, like, numbers, require_limit
+from gateway.ledger.logic.look.paging import cursor, glob, is_wild, like, numbers, require_limit, require_short
 from gateway.ledger.logic.transaction import Transaction
 from gateway.ledger.look import COUNT_MAX, LOOKED_AT_MAX, StudyFilter, StudyPage, StudyRow
 from gateway.model import DeliveryState, InstanceState
@@ -48,6 +48,8 @@ class _Wanted(NamedTuple):
 def studies(tx: Transaction, which: StudyFilter, limit: int, after: str, has_time: Callable[[], bool]) -> StudyPage:
     """See `LedgerLook.studies`. `has_time`: whether to go on."""
     require_limit(limit)
+    for value in (which.patient_id, which.patient_name, which.accession_number):
+        require_short(value)
     (before_key,) = numbers(after, int(tx.value(SQL["newest_study"])) + 1)
     wanted = _wanted(which)
     keys = _keys(tx, which)
@@ -141,24 +143,27 @@ def _wanted(which: StudyFilter) -> _Wanted:
     arguments: dict[str, Any] = {}
     checks: list[Accepts] = []
     for name, value, column in (
-        ("patient_id", which.patient_id, 2),
-        ("accession_number", which.accession_number, 5),
-        ("modality", which.modality, None),
+        ("patient_id", text(which.patient_id), 2),
+        ("accession_number", text(which.accession_number), 5),
     ):
         if is_wild(value):
             parts.append(SQL[f"{name}_like"])
-            arguments[name] = like(text(value))
-            if column is not None:
-                checks.append(_whole(column, value))
+            arguments[name] = like(value)
+            checks.append(_whole(column, value))
         elif value:
             parts.append(SQL[name])
-            arguments[name] = text(value).upper() if name == "modality" else text(value)
+            arguments[name] = value
     if which.patient_name.strip():
         parts.append(SQL["patient_name_like"])
         arguments["patient_name"], check = _name(text(which.patient_name))
         checks.append(check)
-    for name in ("date_from", "date_to", "source"):
-        if value := getattr(which, name):
+    for name, value in (
+        ("date_from", which.date_from),
+        ("date_to", which.date_to),
+        ("source", which.source),
+        ("modality", which.modality.upper()),
+    ):
+        if value:
             parts.append(SQL[name])
             arguments[name] = text(value)
     if which.states:
@@ -187,27 +192,25 @@ def _everything(_row: Sequence[Any]) -> bool:
 
 
 def _whole(column: int, pattern: str) -> Accepts:
-    meant = compiled(pattern)
-    return lambda row: meant.fullmatch(row[column]) is not None
+    fits = glob(pattern)
+    return lambda row: fits(row[column])
 
 
 def _name(wanted: str) -> tuple[str, Accepts]:
     """What finds a patient's name, and sees that it is one: a person name of PS3.5 6.2.1, of several groups (`=`) of
     components (`^`), of which the last ones may be empty."""
     if is_wild(wanted):
-        meant = compiled(wanted)
+        fits = glob(wanted)
 
         def matches(row: Sequence[Any]) -> bool:
             name: str = row[3]
-            return any(
-                meant.fullmatch(each) or meant.fullmatch(each.rstrip("^= ")) for each in (name, *name.split("="))
-            )
+            return any(fits(each) or fits(each.rstrip("^= ")) for each in (name, *name.split("=")))
 
-        return like(f"*{wanted}*"), matches
+        return like(wanted), matches
     words = [word for word in _SEPARATORS.split(wanted) if word]
     begins = [re.compile(_BEGINS_A_WORD + re.escape(word), re.IGNORECASE) for word in words]
     longest = max(words, key=len, default="")
-    return like(f"*{longest}*"), lambda row: all(each.search(row[3]) for each in begins)
+    return like(longest), lambda row: all(each.search(row[3]) for each in begins)
 
 
 # ── a page ────────────────────────────────────────────────────────────────────────────────────────────────────────

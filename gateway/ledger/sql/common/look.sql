@@ -40,9 +40,6 @@ t.study_date <= :date_to AND t.study_date <> ''
 -- name: modality
 EXISTS (SELECT 1 FROM series s WHERE s.study_key = t.study_key AND s.modality = :modality)
 
--- name: modality_like
-EXISTS (SELECT 1 FROM series s WHERE s.study_key = t.study_key AND lower(s.modality) LIKE :modality ESCAPE '!')
-
 -- name: source
 EXISTS (
     SELECT 1 FROM series s
