@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.harness.tools import Process, wait_until
@@ -85,7 +86,7 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     assert len(said.stderr.splitlines()) == 1
 
 
-def test_it_stays_for_a_look_around_when_asked_to(tmp_path: Path) -> None:
+def test_it_stays_for_a_look_around_when_asked_to_and_studies_flow(tmp_path: Path) -> None:
     process = Process(
         [sys.executable, "-m", "gateway", "demo", "--stay", "--keep", "demo"],
         tmp_path / "out",
@@ -94,12 +95,30 @@ def test_it_stays_for_a_look_around_when_asked_to(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
     )
     try:
-        process.wait_for_output("Ctrl-C ends them", 90)
+        process.wait_for_output("Ctrl-C ends it all", 90)
         config = tmp_path / "demo" / "gateway.yaml"
         queue = command("queue", "--config", config, cwd=tmp_path).check().stdout
         assert re.search(r"^pacs +up ", queue, re.MULTILINE)
+        found = re.search(
+            r"^console +(http://\S+) +log in as (\w+) with the password (\S+)$", process.output(), re.MULTILINE
+        )
+        assert found, process.output()
+        with httpx.Client(base_url=found[1], follow_redirects=True) as browser:
+            page = browser.post("/login", data={"name": found[2], "password": found[3]})
+            assert "Overview" in page.text and "destinations" in page.text
+            before = received(browser)
+            assert before > 100
+            wait_until(lambda: received(browser) > before, 30, "new studies")
+            assert "<tbody>" in browser.get("/studies").text
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert "everything is left in" in process.output()
     finally:
         process.stop()
+
+
+def received(browser: httpx.Client) -> int:
+    """How many instances the console says came in."""
+    found = re.search(r"received, ever</dt><dd>([\d\u202f]+)<", browser.get("/").text)
+    assert found
+    return int(found[1].replace("\u202f", ""))

@@ -81,5 +81,16 @@
     location.reload();
   });
 
+  // ── boxes that scroll can be reached by the keyboard; those that need not scroll are no stop on its way ──────────
+  const stops = (within) => {
+    for (const box of within.querySelectorAll(".scroll, .tall")) {
+      if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  };
+  document.addEventListener("htmx:afterSettle", (event) => stops(event.detail.elt));
+  addEventListener("resize", () => stops(document));
+
   localise(document);
+  stops(document);
 })();
