@@ -12,7 +12,10 @@ from pathlib import Path
 from gateway import telemetry
 from gateway.app.common import clock_ms, open_ledger_of
 from gateway.app.home import home_of
+from gateway.audit.chain import Head
+from gateway.audit.files import files_in
 from gateway.audit.trail import Trail
+from gateway.audit.verify import Verdict, verify
 from gateway.config import Config
 from gateway.errors import ConfigurationError, GatewayError, Problem, TrailError
 from gateway.flow.told import Names, noted, raise_alarm
@@ -82,6 +85,13 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def verified(config: Config) -> Verdict:
+    """Whether this host's files are as they were written. Blocks. :raises GatewayError: it cannot be said."""
+    known = known_head(config)
+    head = None if known is None else Head(known.seq, known.hash)
+    return verify(files_in(config.audit.dir), trail_key(config.audit.key), head)
 
 
 def known_head(config: Config) -> TrailHead | None:

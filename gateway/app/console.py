@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway import telemetry
+from gateway.app.audit_trail import verified
 from gateway.app.beat import LedgerBeat
 from gateway.app.broker import watch_broker
 from gateway.app.checked import findings
@@ -120,6 +121,7 @@ async def _serve(process: Process) -> None:
         notes=trail.notes,
         live=live,
         stopping=signals.stop,
+        verify_trail=lambda: verified(process.config),
         checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
         provider=provider_of(config),
     )

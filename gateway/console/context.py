@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.audit.verify import Verdict
     from gateway.config import Config
     from gateway.console.access.door import Door
     from gateway.console.access.oidc import Provider
@@ -40,6 +41,7 @@ class Context:
     :ivar live: figures of the last hour, and of now.
     :ivar checker: what `gateway check` finds.
     :ivar stopping: set when the console stops: what goes on and on ends.
+    :ivar verify_trail: whether this host's audit trail is as it was written; blocks.
     :ivar provider: of single sign-on, where there is one.
     """
 
@@ -57,4 +59,5 @@ class Context:
     live: Live
     checker: Checker
     stopping: asyncio.Event
+    verify_trail: Callable[[], Verdict]
     provider: Provider | None = None

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 from argon2 import PasswordHasher
 
+from gateway.app.audit_trail import verified
 from gateway.app.checked import findings
 from gateway.app.common import open_ledger_of, open_look_of, open_spool, run_dir
 from gateway.config import Config, load
@@ -165,6 +166,7 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         live=Live(look.totals, host, clock.now_ms),
         checker=Checker(lambda echo: findings(folder / "gateway.yaml", echo=echo), clock.now_ms),
         stopping=asyncio.Event(),
+        verify_trail=partial(verified, config),
         provider=None if config.console.oidc is None else Provider(config.console.oidc, clock.now_s, time.time),
     )
     app, routes = built(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import pydicom
 import pytest
@@ -177,3 +178,23 @@ def test_who_has_an_answer_already_is_told_so(api: ApiSite, sent: Instance) -> N
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     other = client.get("/rules", headers={"if-none-match": '"another"'})
     assert other.status_code == 200
+
+
+def test_the_audit_trail_tells_who_searched_and_who_was_shown_whose_images(api: ApiSite, sent: Instance) -> None:
+    key = api.get("/studies", Role.VIEWER, uid=sent.study_instance_uid)["items"][0]["study_key"]
+    for _ in range(3):
+        api.get(f"/studies/{key}", Role.VIEWER)
+
+    def records(kind: str, who: str, **which: str) -> list[Any]:
+        found: list[Any] = api.get("/audit/trail", Role.ADMINISTRATOR, kind=kind, who=who, limit=200, **which)["items"]
+        return found
+
+    of_it = {"study_instance_uid": sent.study_instance_uid}
+    wait_until(lambda: records("query", "viewer") and records("accessed", "viewer", **of_it), 60, "the records")
+    (shown,) = records("accessed", "viewer", **of_it)  # one, however often the page was asked for
+    assert (shown["who"], shown["address"], shown["outcome"]) == ("api:viewer/test", "127.0.0.1", 0)
+    wait_until(lambda: len(records("transferred", "", **of_it)) == 3, 60, "what came, and went to two archives")
+    verified = api.get("/audit/verification")
+    assert (verified["whole"], verified["fault"]) == (True, None)
+    assert verified["records"] > 3
+    assert api.as_(Role.OPERATOR).get("/audit/verification").status_code == 403

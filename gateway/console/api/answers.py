@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.console.access.roles import Person
 from gateway.console.context import Context
+from gateway.console.services.seen import Viewer
 
 LIMIT_MAX, LIMIT_DEFAULT = 200, 50
 
@@ -58,6 +59,11 @@ def actor_of(request: Request) -> str:
     """Who asks, for the audit trail. The guard has seen to it that somebody does."""
     person: Person = request.state.person
     return person.actor
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Who asks, and from where, for the audit trail."""
+    return Viewer(actor_of(request), str(request.state.address))
 
 
 def answer(request: Request, model: BaseModel, status: int = 200) -> Response:

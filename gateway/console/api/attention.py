@@ -10,9 +10,21 @@ from pydantic import Field
 
 from gateway.console.access.guard import api_router, needs
 from gateway.console.access.roles import Right
-from gateway.console.api.answers import LIMIT_DEFAULT, After, Limit, Model, Page, Text, answer, context_of, listed
+from gateway.console.api.answers import (
+    LIMIT_DEFAULT,
+    After,
+    Limit,
+    Model,
+    Page,
+    Text,
+    answer,
+    context_of,
+    listed,
+    viewer_of,
+)
 from gateway.console.api.problems import COMMON
 from gateway.console.services import attention as service
+from gateway.console.services import seen
 from gateway.console.services.attention import TroubleView
 from gateway.ledger.look import REASON_MAX, TroubleKind, TroubleOf
 
@@ -94,5 +106,7 @@ async def attention_items(
     after: After = "",
 ) -> Response:
     """What one group is of, the newest first: name it as it stands in the list of groups."""
-    page = await service.attention_items(context_of(request), kind, destination, code, reason, limit, after)
+    context = context_of(request)
+    page = await service.attention_items(context, kind, destination, code, reason, limit, after)
+    seen.listed(context, viewer_of(request), page.rows)
     return answer(request, Page[TroubleItem].model_validate(listed(page.rows, page.next)))

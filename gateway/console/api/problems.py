@@ -28,6 +28,7 @@ from gateway.errors import (
     LookTooWide,
     SpoolError,
     SpoolMissing,
+    TrailError,
     UsageError,
 )
 
@@ -154,6 +155,9 @@ def _of_gateway(request: Request, error: GatewayError) -> JSONResponse:
         case LedgerError():
             telemetry.problem("console_ledger_failed", reason=str(error))
             return problem(request, 409, str(error))
+        case TrailError():
+            telemetry.problem("console_trail_failed", error)
+            return problem(request, 503, "the audit trail cannot be read: see the log", headers=later)
         case SpoolMissing():
             return problem(request, 410, "the file is no longer in the spool")
         case SpoolError():

@@ -24,9 +24,11 @@ from gateway.console.api.answers import (
     answer,
     context_of,
     listed,
+    viewer_of,
 )
 from gateway.console.api.problems import COMMON, also, not_there
 from gateway.console.services import studies as service
+from gateway.console.services.seen import searched, viewed
 from gateway.ledger.base import DeliveryRow
 from gateway.ledger.look import Cell as CellValue
 from gateway.ledger.look import DecisionCount, Happening, InstanceDetail, StudyFilter
@@ -275,7 +277,9 @@ async def studies(
         states=tuple(str(each) for each in state),
         modality=modality,
     )
-    page = await service.studies(context_of(request), which, limit, after)
+    context = context_of(request)
+    page = await service.studies(context, which, limit, after)
+    searched(context, viewer_of(request), which)
     return answer(request, Page[Study].model_validate(listed(page.rows, page.next)))
 
 
@@ -283,8 +287,12 @@ async def studies(
 @needs(Right.PATIENTS)
 async def study(request: Request, study_key: StudyKey) -> Response:
     """A study."""
-    found = await service.study(context_of(request), study_key)
-    return not_there(request, "study") if found is None else answer(request, _study(found))
+    context = context_of(request)
+    found = await service.study(context, study_key)
+    if found is None:
+        return not_there(request, "study")
+    viewed(context, viewer_of(request), study_key, found.study.instances)
+    return answer(request, _study(found))
 
 
 @router.get("/studies/{study_key}/instances", response_model=Page[InstanceInStudy])
@@ -293,7 +301,10 @@ async def study_instances(
     request: Request, study_key: StudyKey, limit: Limit = LIMIT_DEFAULT, after: After = ""
 ) -> Response:
     """The instances of a study by series and order of arrival, with what each destination gets of them."""
-    matrix = await service.matrix(context_of(request), study_key, limit, after)
+    context = context_of(request)
+    matrix = await service.matrix(context, study_key, limit, after)
+    if matrix.page.rows:
+        viewed(context, viewer_of(request), study_key, len(matrix.page.rows))
     items = [
         InstanceInStudy.model_validate(
             {
@@ -328,8 +339,12 @@ async def instances(
 @needs(Right.PATIENTS)
 async def instance(request: Request, instance_id: InstanceId) -> Response:
     """An instance."""
-    found = await service.instance(context_of(request), instance_id)
-    return not_there(request, "instance") if found is None else answer(request, _instance(found))
+    context = context_of(request)
+    found = await service.instance(context, instance_id)
+    if found is None:
+        return not_there(request, "instance")
+    viewed(context, viewer_of(request), found.study_key, 1)
+    return answer(request, _instance(found))
 
 
 @router.get("/instances/{instance_id}/timeline", response_model=Timeline, tags=["instances"])
