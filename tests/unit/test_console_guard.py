@@ -154,3 +154,29 @@ def test_a_mounted_application_without_routes_must_be_public() -> None:
     with pytest.raises(UndeclaredRoute, match=r"can only be public"):
         guarded([Mount("/files", needs(Right.STATE)(files))])
     assert guarded([Mount("/files", public(files))])[0].asks == Asks(None)
+
+
+def test_of_large_bodies_a_route_has_one_at_a_time() -> None:
+    most = now = 0
+
+    @needs(Right.STATE, 10 << 20)
+    async def upload(request: Request) -> Response:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        size = len(await request.body())
+        now -= 1
+        return PlainTextResponse(str(size))
+
+    routes = [Route("/upload", upload, methods=["POST"])]
+    guarded(routes)
+    app = _As(Starlette(routes=routes), Person("mia", Role.VIEWER, How.TOKEN, "t"))
+
+    async def scenario() -> list[str]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://console") as http:
+            answers = await asyncio.gather(*(http.post("/upload", content=b"x" * (2 << 20)) for _ in range(5)))
+            return [answer.text for answer in answers]
+
+    assert asyncio.run(scenario()) == [str(2 << 20)] * 5
+    assert most == 1

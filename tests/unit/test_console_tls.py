@@ -75,6 +75,7 @@ def test_a_renewed_certificate_is_served_and_connections_that_stand_go_on(tmp_pa
     asyncio.run(scenario())
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_versions_of_tls_and_plain_http_are_not_spoken(tmp_path: Path) -> None:
     made = CertificateAuthority(tmp_path).issue("console")
     certificate = Certificate(made.certificate, made.key)

@@ -1,12 +1,13 @@
 """Bodies of requests: bounded in size and time, and forms kept in memory.
 
 A file that somebody uploads is patient data: it is never written to a folder for temporary files, as form parsers do by
-default. Who sends nothing for CHUNK_TIMEOUT_S is sent away.
+default. Who sends nothing for CHUNK_TIMEOUT_S, or is not done after BODY_TIMEOUT_S, is sent away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
 CHUNK_TIMEOUT_S = 20.0
+BODY_TIMEOUT_S = 300.0
 FIELDS_MAX, FILES_MAX = 1000, 10
 NO_FORM = FormData()
 
@@ -30,6 +32,7 @@ def bounded(receive: Receive, headers: Headers, limit_bytes: int) -> Receive:
     said = headers.get("content-length", "")
     got = 0
     whole = False
+    until_s = time.monotonic() + BODY_TIMEOUT_S
 
     async def receive_bounded() -> Message:
         nonlocal got, whole
@@ -38,7 +41,7 @@ def bounded(receive: Receive, headers: Headers, limit_bytes: int) -> Receive:
         if said.isdecimal() and int(said) > limit_bytes:
             raise HTTPException(413, f"the body is larger than {limit_bytes} bytes")
         try:
-            async with asyncio.timeout(CHUNK_TIMEOUT_S):
+            async with asyncio.timeout(min(CHUNK_TIMEOUT_S, until_s - time.monotonic())):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, "the body did not come in time") from None

@@ -13,12 +13,15 @@ whose route class asks before FastAPI looks at parameters or body. A route that 
 Who asks is in `request.state.person` (a `Person`, or None), put there by `gateway.console.access.identity`. Nobody:
 a page answers with the way to /login, the API with 401. Somebody without the right: 403. A request that changes
 something must be no other site's (`gateway.console.access.csrf`), and its body no larger than the route says. A page
-finds the fields of its form in `request.state.form`; forms are never written to a file.
+finds the fields of its form in `request.state.form`; forms are never written to a file. Of bodies that may be larger
+than BODY_BYTES each route has one at a time in memory: others wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -101,6 +104,7 @@ class GuardedRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.asks = declared(endpoint, path)
+        self._turns = asyncio.Semaphore(1)
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -110,8 +114,9 @@ class GuardedRoute(APIRoute):
         async def guarded_handler(request: Request) -> Response:
             check(request, self.asks)
             check_csrf(request, NO_FORM)
-            receive = bounded(request.receive, request.headers, self.asks.body_bytes)
-            return await handler(Request(request.scope, receive))
+            async with _turn(request, self.asks, self._turns):
+                receive = bounded(request.receive, request.headers, self.asks.body_bytes)
+                return await handler(Request(request.scope, receive))
 
         return guarded_handler
 
@@ -164,6 +169,7 @@ class _Page:
     def __init__(self, app: ASGIApp, asks: Asks) -> None:
         self._app = app
         self._asks = asks
+        self._turns = asyncio.Semaphore(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -175,12 +181,23 @@ class _Page:
                 raise
             await error.way(scope, receive, send)
             return
-        if request.method not in SAFE:
-            body = await read_body(bounded(receive, request.headers, self._asks.body_bytes))
-            request.state.form = await read_form(request.headers, body)
-            check_csrf(request, request.state.form)
-            receive = replayed(body, receive)
-        await self._app(scope, receive, send)
+        async with _turn(request, self._asks, self._turns):
+            if request.method not in SAFE:
+                body = await read_body(bounded(receive, request.headers, self._asks.body_bytes))
+                request.state.form = await read_form(request.headers, body)
+                check_csrf(request, request.state.form)
+                receive = replayed(body, receive)
+            await self._app(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def _turn(request: Request, asks: Asks, turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Wait for one's turn with a body that may be large; at once with any other."""
+    if request.method in SAFE or asks.body_bytes <= BODY_BYTES:
+        yield
+        return
+    async with turns:
+        yield
 
 
 class NobodyAsks(HTTPException):
