@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from gateway.runfolder import METRICS_SUFFIX, RunFolder, unique
 
@@ -19,14 +20,15 @@ _SEND_TIMEOUT_S = 2.0
 
 
 def exposition(registry: CollectorRegistry, process: str) -> bytes:
-    """The registry's text, with `process="…"` in every sample; families without a sample are left out.
+    """The registry's text, with `process="…"` in every sample; families without a sample are left out, and histograms
+    of which nothing was observed: most processes have no part in most of them.
 
     Written here, because putting the label into what prometheus_client's `generate_latest` writes takes twice as long.
     Counters, gauges and histograms are all there is.
     """
     lines: list[str] = []
     for family in registry.collect():
-        if not family.samples:
+        if not family.samples or (family.type == "histogram" and not _observed(family)):
             continue
         name = f"{family.name}_total" if family.type == "counter" else family.name
         lines += (f"# HELP {name} {family.documentation}", f"# TYPE {name} {family.type}")
@@ -35,6 +37,10 @@ def exposition(registry: CollectorRegistry, process: str) -> bytes:
             lines.append(f'{sample.name}{{process="{process}"{labels}}} {sample.value!r}')
     lines.append("")
     return "\n".join(lines).encode()
+
+
+def _observed(family: Metric) -> bool:
+    return any(sample.value for sample in family.samples if sample.name.endswith("_count"))
 
 
 def _escape(value: str) -> str:

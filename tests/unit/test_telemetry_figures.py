@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 
 from gateway import telemetry
 from gateway.control import Control
@@ -17,6 +18,7 @@ from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Role
 from gateway.telemetry import registry
 from gateway.telemetry.certificates import earliest_expiry
+from gateway.telemetry.exposition import exposition
 from gateway.work.redis_url import parse
 from gateway.work.rq_figures import JobCounter
 from gateway.work.rq_jobs import RouteQueue, enqueue
@@ -134,6 +136,16 @@ def test_a_commit_is_timed_from_asking_for_the_turn(tmp_path: Path) -> None:
     ledger.close()
     assert value("ledger_commit_seconds_count") == before + 1
     assert 0 < (value("ledger_commit_seconds_sum") or 0) < 60
+
+
+def test_a_histogram_of_which_nothing_was_observed_takes_no_room_in_a_scrape() -> None:
+    own = CollectorRegistry()
+    seen, idle = (Histogram(name, "text", buckets=(1.0,), registry=own) for name in ("seen", "idle"))
+    seen.observe(2)
+    text = exposition(own, "worker-0").decode()
+    assert 'seen_count{process="worker-0"} 1.0' in text and "idle" not in text
+    idle.observe(0)
+    assert 'idle_count{process="worker-0"} 1.0' in exposition(own, "worker-0").decode()
 
 
 def test_a_loop_that_was_held_up_comes_late_to_its_beat() -> None:
