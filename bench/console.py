@@ -1,9 +1,9 @@
 """Workload `console`: what the console's pages read of a ledger with 10^6 instances in 10^5 studies, on both databases.
 
 Every look of `gateway.ledger.look` is called many times over, searches with the filters that find least among all that
-there is; the goal is the median of the slowest. Then instances pass through the same SQLite ledger (arrival, routing,
-two deliveries, batches of 10, checkpoints as the console makes them) while somebody looks (`bench.looker`), and while
-nobody does, in turn.
+there is, and so is every page (`bench.pages`); the goals are the medians of the slowest. Then instances pass through the
+same SQLite ledger (arrival, routing, two deliveries, batches of 10, checkpoints as the console makes them) while
+somebody looks (`bench.looker`), and while nobody does, in turn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,8 +27,10 @@ from bench.goals import Figures, Goal, Verdict
 from bench.ledger import DESTINATIONS as FLOW
 from bench.ledger import Flow
 from bench.measure import Scale, folder_of, tell
+from bench.pages import GOAL_MS as PAGE_GOAL_MS
+from bench.pages import pages
 from bench.processes import cpu_s
-from bench.report import in_turn, percentile, rounded, save, show
+from bench.report import in_turn, percentile, rounded, save, show, spread
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.look import AuditFilter, StudyFilter
 from gateway.ledger.looking import Looks
@@ -78,7 +80,9 @@ def console(scale: Scale) -> list[Verdict]:
     """Both databases, and what a look costs whoever receives."""
     studies = max(300, 100_000 // scale.divisor**2)
     with ExitStack() as stack:
-        path = folder_of(stack) / "ledger.db"
+        folder = folder_of(stack)
+        path = folder / "state" / "ledger.db"
+        path.parent.mkdir()
         began_s = time.monotonic()
         fill_year(path, Year(studies, studies * 10, waiting=studies, stopped=studies // 5))
         server = stack.enter_context(PostgresServer(fsync="off", shared_buffers="256MB", max_wal_size="2GB"))
@@ -96,6 +100,7 @@ def console(scale: Scale) -> list[Verdict]:
                 ),
             }
         )
+        verdicts += _pages_told(asyncio.run(pages(folder, studies, times)))
         with contextlib.closing(SqliteLedger.open(path)) as ledger:
             ledger.sync_destinations(dict.fromkeys(FLOW, False), 0)
             flow, count = Flow(ledger), scale(4_000)
@@ -141,6 +146,14 @@ def _told(found: Mapping[str, Mapping[str, Taken]]) -> list[Verdict]:
     save("console", {name: {look: asdict(each) for look, each in side.items()} for name, side in found.items()})
     slowest = {name: max(each.median_ms for each in side.values()) for name, side in found.items()}
     return [Verdict("console", Goal(name, "slowest look ms", GOAL_MS), (most,)) for name, most in slowest.items()]
+
+
+def _pages_told(found: Mapping[str, Sequence[float]]) -> list[Verdict]:
+    rows = [(page, spread(each), rounded(percentile(each, 95))) for page, each in found.items()]
+    show("pages, ms", ("page", "median (least - greatest)", "p95"), rows)
+    save("pages", found)
+    slowest = max(found.values(), key=statistics.median)
+    return [Verdict("console", Goal("SQLite", "slowest page ms", PAGE_GOAL_MS), tuple(slowest))]
 
 
 def _cells(taken: Taken) -> tuple[str, str]:
