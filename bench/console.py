@@ -1,8 +1,8 @@
 """Workload `console`: what the console's pages read of a ledger with 10^6 instances in 10^5 studies, on both databases.
 
 Every look of `gateway.ledger.look` is called many times over, searches with the filters that find least among all that
-there is, and so is every page (`bench.pages`); the goals are the medians of the slowest. Then instances pass through the
-same SQLite ledger (arrival, routing, two deliveries, batches of 10, checkpoints as the console makes them) while
+there is, and so is every page (`bench.pages`); the goals are the medians of the slowest. Then instances pass through
+the same SQLite ledger (arrival, routing, two deliveries, batches of 10, checkpoints as the console makes them) while
 somebody looks (`bench.looker`), and while nobody does, in turn.
 """
 
