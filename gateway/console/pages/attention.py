@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
-from gateway.console.pages.site import LIMIT, Site, asked, href
+from gateway.console.pages.site import LIMIT, Site, asked, href, viewer_of
+from gateway.console.services import seen
 from gateway.console.services.advice import Advice, of_trouble
 from gateway.console.services.attention import attention, attention_items
 from gateway.ledger.look import Trouble, TroubleKind, TroubleOf
@@ -71,6 +72,7 @@ def routes(site: Site) -> list[Route]:
         found = await attention_items(
             site.context, trouble.kind, trouble.destination, trouble.code, trouble.reason, LIMIT, after
         )
+        seen.listed(site.context, viewer_of(request), found.rows)
         every = [view.trouble for view in await attention(site.context)]
         known = next((each for each in every if _same(each, trouble)), trouble)
         fields = {"kind": str(trouble.kind), "destination": trouble.destination, "code": trouble.code}

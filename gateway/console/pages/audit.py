@@ -16,7 +16,7 @@ from gateway.console.pages.site import LIMIT, Site, asked, href
 from gateway.console.services.audit import orders
 from gateway.ledger.look import AuditFilter
 
-ACTIONS = ("hold", "release", "resend", "cancel", "pause", "resume", "probe", "retry", "drain", "undrain", "download")
+ACTIONS = ("hold", "release", "resend", "cancel", "pause", "unpause", "probe", "retry", "drain", "undrain", "download")
 _FIELDS = ("actor", "action", "since", "until")
 
 

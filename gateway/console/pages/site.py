@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from gateway.console.access.roles import Person
+from gateway.console.services.seen import Viewer
 
 if TYPE_CHECKING:
     from gateway.console.context import Context
@@ -31,6 +32,11 @@ def person_of(request: Request) -> Person:
     """Who asks: the guard has let nobody else through."""
     person: Person = request.state.person
     return person
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Who asks, and from where, for the audit trail."""
+    return Viewer(person_of(request).actor, str(request.state.address))
 
 
 def asked(request: Request, name: str) -> str:

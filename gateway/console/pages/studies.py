@@ -16,7 +16,8 @@ from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.filters import dicom_date
 from gateway.console.pages.searches import Searches
-from gateway.console.pages.site import LIMIT, Site, asked, href, person_of, sent, whole
+from gateway.console.pages.site import LIMIT, Site, asked, href, person_of, sent, viewer_of, whole
+from gateway.console.services import seen
 from gateway.console.services import studies as service
 from gateway.errors import LookRefused, LookTooWide
 from gateway.ledger.look import StudyFilter, StudyPage
@@ -101,6 +102,7 @@ async def _found(
     if mistake is None:
         try:
             page = await service.studies(site.context, which, LIMIT, after)
+            seen.searched(site.context, viewer_of(request), which)
         except LookTooWide:
             mistake = Mistake("This search takes too long", "Give more of the name or number, a date, or a source.")
         except LookRefused as error:
@@ -171,6 +173,7 @@ async def _study(site: Site, request: Request) -> Response:
     detail = await service.study(site.context, key)
     if detail is None:
         raise HTTPException(404, "there is no such study in the ledger")
+    seen.viewed(site.context, viewer_of(request), key, detail.study.instances)
     matrix = await service.matrix(site.context, key, LIMIT, asked(request, "after"))
     return await site.renderer.page(
         request,
@@ -192,6 +195,7 @@ async def _instance(site: Site, request: Request) -> Response:
     if detail is None:
         raise HTTPException(404, "there is no such instance in the ledger")
     instance_id = detail.row.instance_id
+    seen.viewed(site.context, viewer_of(request), detail.study_key, 1)
     return await site.renderer.page(
         request,
         "instance.html",
