@@ -8,12 +8,14 @@ Rules:
   - what libraries say through `logging` and `warnings` is written as library, level and place, without the words:
     pydicom's warnings quote attribute values;
   - a line that cannot be written (full disk, closed pipe) is counted, and never an error of the caller;
+  - what is told again and again is told now and then (`gateway.telemetry.sampling`), but at level debug;
   - nor does it hold the caller up: who reads our standard error and stops (a pager, a stuck log collector) costs lines,
     and a fifth of a second a minute.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -33,6 +35,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
 from gateway.errors import GatewayError
+from gateway.telemetry.sampling import Line, Sampler, is_sampled
 
 PEER_TEXT_LIMIT = 64  # characters of an AE title, host or other string from a peer
 TEXT_LIMIT = 512  # characters of any other field
@@ -202,11 +205,35 @@ class _Log:
         self._stream = stream
         self._lost = lost
         self._second = (0, "")  # and how it is written; one value, because threads share it
+        self._sampler = Sampler() if self._least > _LEVELS["debug"] else None
+        self._sampling = threading.Lock()
 
     def emit(self, level: str, event: str, fields: Mapping[str, object]) -> None:
-        """Write one line, if its level is wanted."""
+        """Write one line, if its level is wanted, and it is not one of too many."""
         if _LEVELS[level] < self._least:
             return
+        sampler = self._sampler
+        if sampler is None:
+            self._write(level, event, fields)
+            return
+        now_s = time.monotonic()
+        if now_s < sampler.due_s and not is_sampled(level, event):
+            self._write(level, event, fields)
+            return
+        with self._sampling:
+            lines = sampler.take(Line(level, event, dict(fields)), now_s)
+        for line in lines:
+            self._write(line.level, line.event, line.fields)
+
+    def rest(self) -> None:
+        """Tell of the lines that were left out, and of which nothing was told yet: the process ends."""
+        if self._sampler is not None:
+            with self._sampling:
+                lines = list(self._sampler.rest())
+            for line in lines:
+                self._write(line.level, line.event, line.fields)
+
+    def _write(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         try:
             self._stream.write(self._line(level, event, fields).encode("utf-8", "backslashreplace") + b"\n")
         except (OSError, ValueError):
@@ -277,6 +304,8 @@ def configure(process: str, style: str, level: str, stream: BinaryIO | None, los
     """Set up this process's log. `style` is auto (console on a terminal), json or console; `level` as in logging."""
     global _log
     target: Stream = standard_error() if stream is None else stream
+    if _log is None:
+        atexit.register(_tell_rest)
     if style == "auto":
         style = "console" if target.isatty() else "json"
     _log = (_Log if style == "json" else _ConsoleLog)(process, level, target, lost)
@@ -300,6 +329,11 @@ def capture_others() -> None:
 
     sys.excepthook = crashed
     threading.excepthook = thread_crashed
+
+
+def _tell_rest() -> None:
+    if _log is not None:
+        _log.rest()
 
 
 def emit(level: str, event: str, fields: Mapping[str, object]) -> None:

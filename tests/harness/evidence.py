@@ -201,9 +201,10 @@ class Sinks:
         self._trees.append((folder, tuple(path.resolve() for path in leave_out)))
 
     def add_state_dir(self, state_dir: Path, spool_dir: Path) -> None:
-        """Everything in a state folder but spool and ledger."""
+        """Everything in a state folder but spool, ledger, and the audit trail's own files."""
         ledger = [path for path in state_dir.glob("ledger*") if path.suffix != ".lock"]
-        self.add_tree(state_dir, [spool_dir, *ledger])
+        trail = (state_dir / "audit").glob("trail-*.jsonl")
+        self.add_tree(state_dir, [spool_dir, *ledger, *trail])
 
     def sample_processes(self, pids: Iterable[int]) -> None:
         """Add command line, environment and name of processes as they are now."""

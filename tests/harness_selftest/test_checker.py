@@ -392,9 +392,13 @@ def test_canaries_are_found_wherever_they_are(world: World) -> None:
     stray = world.folder / "state" / "run" / "note.txt"
     stray.parent.mkdir()
     stray.write_text(word)
+    trail = world.folder / "state" / "audit"
+    trail.mkdir()
+    (trail / "trail-000000000001.jsonl").write_text(word)  # where it may be
+    (trail / "syslog.position").write_text(word)
     world.sinks.add_state_dir(world.folder / "state", world.folder / "state" / "spool")
     places = {finding.text.rpartition(" in ")[2] for finding in world.check().phi}
-    assert places == {"log", "lower", "hex", "utf-16", "cut short", str(stray)}
+    assert places == {"log", "lower", "hex", "utf-16", "cut short", str(stray), str(trail / "syslog.position")}
 
 
 def test_further_literals_and_command_lines_are_searched(world: World) -> None:
