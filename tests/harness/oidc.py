@@ -1,11 +1,11 @@
-"""A small provider of OpenID Connect on loopback, which a console under test speaks to over HTTP as to any other.
+"""A small provider of OpenID Connect on loopback, which a console under test speaks to as to any other.
 
     with OidcProvider(client_id="gw", client_secret="…") as provider:
         provider.claims = {"preferred_username": "mia", "groups": ["radiology"]}
         …the browser goes to provider.issuer/authorize, which lets it in at once…
 
 It checks what a provider has to: client, secret, redirect address, code (good once), PKCE verifier. `spoil` changes the
-ID token's claims before they are signed, `lie` the answers of an endpoint.
+ID token's claims before they are signed, `lie` the answers of an endpoint. With a `certificate` it speaks TLS.
 """
 
 from __future__ import annotations
@@ -28,16 +28,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from tests.harness.certificates import Certificate
 from tests.harness.tools import free_port, wait_until
 
 
 class OidcProvider:
     """See the module's docstring."""
 
-    def __init__(self, client_id: str = "gateway", client_secret: str = "") -> None:
+    def __init__(
+        self, client_id: str = "gateway", client_secret: str = "", certificate: Certificate | None = None
+    ) -> None:
         self.client_id, self.client_secret = client_id, client_secret
         self.port = free_port()
-        self.issuer = f"http://127.0.0.1:{self.port}"
+        self._tls: dict[str, Any] = {}
+        if certificate is not None:
+            self._tls = {"ssl_certfile": certificate.certificate, "ssl_keyfile": certificate.key}
+        self.issuer = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
         self._codes: dict[str, dict[str, str]] = {}
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -69,7 +75,9 @@ class OidcProvider:
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Self:
-        config = uvicorn.Config(self._app(), host="127.0.0.1", port=self.port, log_config=None, lifespan="off")
+        config = uvicorn.Config(
+            self._app(), host="127.0.0.1", port=self.port, log_config=None, lifespan="off", **self._tls
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="oidc provider", daemon=True)
         self._thread.start()

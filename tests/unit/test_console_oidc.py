@@ -18,6 +18,7 @@ from gateway.console.access.claims import SignOnRefused, person_of_claims
 from gateway.console.access.oidc import KNOWN_S, PENDING_S
 from gateway.console.access.roles import How, Person, Role
 from gateway.console.access.told import AccessEvent
+from tests.harness.certificates import CertificateAuthority
 from tests.harness.console import Console, console
 from tests.harness.oidc import OidcProvider
 
@@ -248,6 +249,34 @@ def test_a_provider_that_answers_with_nonsense_lets_nobody_in(tmp_path: Path, pr
 def test_a_provider_that_is_not_there_is_told(tmp_path: Path) -> None:
     silent = OidcProvider("gateway", SECRET)
     assert "does not answer (ConnectError)" in answer_of(tmp_path, silent).text
+
+
+def test_over_tls_only_a_provider_is_believed_whose_authority_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = CertificateAuthority(tmp_path / "ca")
+    with OidcProvider("gateway", SECRET, authority.issue("provider")) as provider:
+        provider.claims = {"preferred_username": "mia", "groups": ["staff"]}
+
+        async def scenario(folder: Path) -> httpx.Response:
+            async with site_of(folder, provider) as site:
+                return await site.client().get("/oidc/login")
+
+        unknown = asyncio.run(scenario(tmp_path / "one"))
+        assert unknown.status_code == 403 and "does not answer (ConnectError)" in unknown.text
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+        known = asyncio.run(scenario(tmp_path / "two"))
+        assert known.headers["location"].startswith(f"{provider.issuer}/authorize?")
+        provider.lie = {"discovery": {"token_endpoint": "http://127.0.0.1/token"}}
+
+        async def back() -> httpx.Response:
+            async with site_of(tmp_path / "three", provider) as site:
+                browser = site.client()
+                asked = await browser.get("/oidc/login")
+                state = parse_qs(urlsplit(asked.headers["location"]).query)["state"][0]
+                return await browser.get("/oidc/callback", params={"state": state, "code": "x"})
+
+        assert "names an address without TLS" in asyncio.run(back()).text
 
 
 def test_without_a_provider_there_is_no_way_to_one(tmp_path: Path) -> None:
