@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
-from tests.harness import server
 from tests.harness.certificates import LOOPBACK, CertificateAuthority
-from tests.harness.server import ServerFolder
-from tests.harness.tools import Process, free_port, program, require, run, wait_until
+from tests.harness.server import Server, ServerFolder
+from tests.harness.tools import free_port, program, require, run, wait_until
 
 USER, PASSWORD = "gateway", "p@ss/word"  # must be quoted in a URL
 _ADMINISTRATOR, _ADMINISTRATOR_PASSWORD = "postgres", "administrator"
@@ -36,7 +33,7 @@ _SETTINGS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """See the module's docstring. Starts at once; a context manager, or ended by `close`.
 
     `settings` are laid over those of postgresql.conf. `host` may be an address that network namespaces reach.
@@ -47,10 +44,8 @@ class PostgresServer:
         self.host = host
         self.port = free_port(host)
         self.authority: CertificateAuthority | None = None
-        self.process: Process | None = None
-        self._frozen: list[int] = []
+        super().__init__("postgres", ServerFolder("gateway-postgres-", user="postgres"))
         self._numbers = itertools.count(1)
-        self._folder = ServerFolder("gateway-postgres-", user="postgres")
         self._data = self._folder.path / "data"
         try:
             self._initialise({**_SETTINGS, **settings}, tls)
@@ -62,48 +57,12 @@ class PostgresServer:
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, timeout_s: float = 60.0) -> Self:
-        """Start (again) on the same port, and wait until it answers, recovered from whatever happened."""
-        assert self.process is None or not self.process.running, "it is running"
-        argv: list[str | Path] = [*self._folder.wrapper, program("postgres"), "-D", self._data]
-        self.process = process = Process(argv, self._folder.path / "log", "postgres", cwd=self._folder.path)
-
-        def answers() -> bool:
-            assert process.running, f"postgres exited with {process.returncode}:\n{process.output()[-3000:]}"
-            return self._answers()
-
-        wait_until(answers, timeout_s, lambda: f"postgres to answer:\n{process.output()[-3000:]}")
-        return self
-
     def stop(self) -> None:
         """Stop it in order, its clients cut off (SIGINT: fast shutdown)."""
         process = self._running()
         self.thaw()
         process.send_signal(signal.SIGINT)
         process.wait(60)
-
-    def kill(self) -> None:
-        """SIGKILL for every process of it. What was committed is there after `start`."""
-        self._frozen = []
-        server.kill(self._running())
-
-    def freeze(self) -> None:
-        """It stands still: connections open, requests are taken by the kernel, nothing is answered."""
-        self._frozen = server.freeze(self._running())
-
-    def thaw(self) -> None:
-        """It goes on. Harmless when it was not frozen."""
-        server.thaw(self._frozen)
-        self._frozen = []
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """`freeze` for the length of a block."""
-        self.freeze()
-        try:
-            yield
-        finally:
-            self.thaw()
 
     def copied(self) -> Path:
         """Its files as they are now, as a standby has them that has followed so far: for `fail_over`. It is killed for
@@ -124,24 +83,6 @@ class PostgresServer:
         self._folder.give(self._folder.write("data/recovery.signal", ""))
         self.start()
         wait_until(lambda: self.rows("SELECT pg_is_in_recovery()") == [(False,)], 60, "the standby to be primary")
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.running
-
-    def close(self) -> None:
-        """End it whatever its state, and remove its folder."""
-        if self.process is not None:
-            server.kill(self.process)
-        self._folder.remove()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ── databases ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,15 +120,10 @@ class PostgresServer:
         query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
         return len(self.rows(query, (database,)))
 
-    def output(self) -> str:
-        """What it wrote to its log."""
-        return self.process.output() if self.process else ""
-
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _running(self) -> Process:
-        assert self.process is not None, "it was not started"
-        return self.process
+    def _argv(self) -> list[str | Path]:
+        return [program("postgres"), "-D", self._data]
 
     def _connect(self, database: str = "postgres") -> Any:
         import psycopg

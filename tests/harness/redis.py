@@ -8,23 +8,20 @@ By default it wants a password and keeps an append-only file, as a queue's Redis
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from tests.harness import server
 from tests.harness.certificates import LOOPBACK, CertificateAuthority
-from tests.harness.server import ServerFolder
+from tests.harness.server import Server, ServerFolder
 from tests.harness.tools import Process, free_port, program, require, wait_until
 
 USER, PASSWORD = "gateway", "p@ss/word"  # must be quoted in a URL
 _SERVICE = "gateway"
 
 
-class RedisServer:
+class RedisServer(Server):
     """See the module's docstring. Starts at once; a context manager, or ended by `close`.
 
     `password` "": none is asked for. `user`: an ACL user who alone may enter, with `rules` as his rights; the default
@@ -47,9 +44,7 @@ class RedisServer:
         self.port = free_port(host)
         self.user, self.password = user, password
         self.authority: CertificateAuthority | None = None
-        self.process: Process | None = None
-        self._frozen: list[int] = []
-        self._folder = ServerFolder("gateway-redis-")
+        super().__init__("redis", ServerFolder("gateway-redis-"))
         try:
             lines = self._lines(rules, tls, appendonly) + [
                 f"{name.replace('_', '-')} {value}" for name, value in settings.items()
@@ -80,69 +75,10 @@ class RedisServer:
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, timeout_s: float = 30.0) -> Self:
-        """Start (again) on the same port with what is on disk, and wait until it answers."""
-        assert self.process is None or not self.process.running, "it is running"
-        argv: list[str | Path] = [program("redis-server"), self._config]
-        self.process = process = Process(argv, self._folder.path / "log", "redis", cwd=self._folder.path)
-
-        def answers() -> bool:
-            assert process.running, f"redis exited with {process.returncode}:\n{process.output()[-3000:]}"
-            return self._answers()
-
-        wait_until(answers, timeout_s, lambda: f"redis to answer:\n{process.output()[-3000:]}")
-        return self
-
     def stop(self) -> None:
         """Stop it in order (SIGTERM)."""
         self.thaw()
         self._running().stop()
-
-    def kill(self) -> None:
-        """SIGKILL. With an append-only file, all but the last second is there after `start`."""
-        self._frozen = []
-        server.kill(self._running())
-
-    def freeze(self) -> None:
-        """It stands still: connections open, requests are taken by the kernel, nothing is answered."""
-        self._frozen = server.freeze(self._running())
-
-    def thaw(self) -> None:
-        """It goes on. Harmless when it was not frozen."""
-        server.thaw(self._frozen)
-        self._frozen = []
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """`freeze` for the length of a block."""
-        self.freeze()
-        try:
-            yield
-        finally:
-            self.thaw()
-
-    @property
-    def folder(self) -> Path:
-        """Where its files and its log are."""
-        return self._folder.path
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.running
-
-    def close(self) -> None:
-        """End it whatever its state, and remove its folder."""
-        if self.process is not None:
-            server.kill(self.process)
-        self._folder.remove()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ── use ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -174,13 +110,8 @@ class RedisServer:
         with self.client() as client:
             return client.info()[name]
 
-    def output(self) -> str:
-        """What it wrote to its log."""
-        return self.process.output() if self.process else ""
-
-    def _running(self) -> Process:
-        assert self.process is not None, "it was not started"
-        return self.process
+    def _argv(self) -> list[str | Path]:
+        return [program("redis-server"), self._config]
 
     def _answers(self) -> bool:
         import redis

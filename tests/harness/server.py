@@ -1,5 +1,5 @@
-"""What the database servers of a test share: a folder that an unprivileged user may enter, and a tree of processes
-that is frozen, thawed and killed as one.
+"""What the database servers of a test share: a folder that an unprivileged user may enter, a life, and a tree of
+processes that is frozen, thawed and killed as one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import shutil
 import signal
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tests.harness.evidence import descendants
 from tests.harness.tools import Process, program, wait_until
@@ -98,11 +101,90 @@ def lives(pid: int) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def frozen(process: Process) -> Iterator[None]:
-    """Everything of a server stands still for the length of a block: nobody is refused, nobody answered."""
-    pids = freeze(process)
-    try:
-        yield
-    finally:
-        thaw(pids)
+class Server(ABC):
+    """A server with a folder of its own. Made by a class that says how it is started (`_argv`), and starts it.
+
+    A context manager, or ended by `close`. `kill` is SIGKILL for all of its processes; `start` afterwards finds what it
+    had on disk.
+    """
+
+    def __init__(self, name: str, folder: ServerFolder) -> None:
+        self.process: Process | None = None
+        self._name = name
+        self._folder = folder
+        self._frozen: list[int] = []
+
+    @abstractmethod
+    def _argv(self) -> list[str | Path]:
+        """How it is started."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it can be used by now."""
+
+    def start(self, timeout_s: float = 60.0) -> Self:
+        """Start (again) on the same port with what is on disk, and wait until it answers."""
+        assert self.process is None or not self.process.running, "it is running"
+        argv = [*self._folder.wrapper, *self._argv()]
+        self.process = process = Process(argv, self._folder.path / "log", self._name, cwd=self._folder.path)
+
+        def answers() -> bool:
+            assert process.running, f"{self._name} exited with {process.returncode}:\n{process.output()[-3000:]}"
+            return self._answers()
+
+        wait_until(answers, timeout_s, lambda: f"{self._name} to answer:\n{process.output()[-3000:]}")
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL for every process of it."""
+        self._frozen = []
+        kill(self._running())
+
+    def freeze(self) -> None:
+        """It stands still: connections open, requests are taken by the kernel, nothing is answered."""
+        self._frozen = freeze(self._running())
+
+    def thaw(self) -> None:
+        """It goes on. Harmless when it was not frozen."""
+        thaw(self._frozen)
+        self._frozen = []
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """`freeze` for the length of a block: nobody is refused, nobody answered."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    @property
+    def folder(self) -> Path:
+        """Where its files and its log are."""
+        return self._folder.path
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.running
+
+    def output(self) -> str:
+        """What it wrote to its log."""
+        return self.process.output() if self.process else ""
+
+    def close(self) -> None:
+        """End it whatever its state, and remove its folder."""
+        if self.process is not None:
+            kill(self.process)
+        self._folder.remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _running(self) -> Process:
+        assert self.process is not None, "it was not started"
+        return self.process
