@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -77,14 +79,40 @@ class _Serving:
         self.receiver.drain(draining)
 
 
+def _new_generation() -> str:
+    """A name of our own for this process's files: never used again, known dead when the supervisor says so."""
+    return f"{clock_ms():012x}-{secrets.token_hex(4)}"
+
+
+async def _beat_first(beat: LedgerBeat) -> None:
+    """A host that drains takes no association before it knows; while the ledger is away, it does not know."""
+    try:
+        await beat.once()
+    except LedgerError as error:
+        telemetry.problem("beat_not_counted", reason=str(error))
+
+
+def _listen(acceptor: Acceptor, sockets: Mapping[str, socket.socket], listeners: Mapping[str, Listener]) -> None:
+    for name, sock in sockets.items():
+        listener = listeners[name]
+        acceptor.listen(name, sock, limits_of(listener), listener.max_associations)
+
+
+async def _finish(acceptor: Acceptor, recorder: Recorder) -> None:
+    """What is being received, and what the ledger does not know yet."""
+    await acceptor.stop(STOP_GRACE_S)
+    if not await recorder.drain(RECORD_GRACE_S):
+        reason = "the ledger did not take them; the next start adopts them"
+        telemetry.problem("arrivals_not_recorded", reason=reason)
+
+
 async def _serve(process: Process) -> None:
     config = process.config
     ledger = LedgerThread(partial(open_ledger_of, config, create=False))
     spool = open_spool(config)
     spool.prepare()
     queue = work_queue(config)
-    # A name of our own for this process's files: never used again, known dead when the supervisor says so.
-    generation = f"{clock_ms():012x}-{secrets.token_hex(4)}"
+    generation = _new_generation()
     session = await open_session(process, ledger, Role.RECEIVER, generation)
     recorder = Recorder(ledger, clock_ms, partial(queue.notify, Stage.ROUTE), partial(give_up_ballast, spool))
     receiver = Receiver(spool, generation, config.spool.pool_size, recorder, config.listeners, config.sources)
@@ -103,23 +131,14 @@ async def _serve(process: Process) -> None:
             process.control.start_beating(tasks, telemetry.loop_late),  # a disk that stalls is no reason to be ended
             tasks.create_task(receiver.run(), name="receiver"),
         ]
-        try:
-            await beat.once()  # a host that drains takes no association before it knows
-        except LedgerError as error:
-            telemetry.problem("beat_not_counted", reason=str(error))
+        await _beat_first(beat)
         serving.append(tasks.create_task(beat.run(signals.stop.set, recorder.close_intake), name="ledger beat"))
         await receiver.fill()
-        for name, sock in process.control.sockets().items():
-            listener = config.listeners[name]
-            acceptor.listen(name, sock, limits_of(listener), listener.max_associations)
+        _listen(acceptor, process.control.sockets(), config.listeners)
         tell_sources(config)
         process.ready()
         await signals.stop.wait()
-        await acceptor.stop(STOP_GRACE_S)
-        if not await recorder.drain(RECORD_GRACE_S):
-            telemetry.problem(
-                "arrivals_not_recorded", reason="the ledger did not take them; the next start adopts them"
-            )
+        await _finish(acceptor, recorder)
         for task in serving:
             task.cancel()
     await asyncio.to_thread(receiver.close)

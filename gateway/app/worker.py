@@ -25,10 +25,12 @@ from gateway.app.common import (
 )
 from gateway.app.keys import keys_at_hand
 from gateway.app.reidentification import sealer_of
+from gateway.config import Config
 from gateway.errors import LeaseLost
 from gateway.flow.history import History
 from gateway.flow.route import Router, limit_process
-from gateway.model import Role
+from gateway.ledger.base import Ledger
+from gateway.model import Role, Session
 from gateway.work.base import Stage, WorkQueue
 from gateway.work.redis_url import is_redis
 
@@ -53,20 +55,8 @@ def main(index: int, config_path: Path) -> int:
     process.control.session(session.session_id)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)
-    limit_process(config.worker.memory_bytes)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reserves room for each, of what was just limited
-    history = History(ledger, clock_ms) if config.rules.history_s and config.rules.history_size_bytes else None
-    router = Router(
-        ledger,
-        session,
-        open_spool(config),
-        queue,
-        clock_ms,
-        config.worker.time_s,
-        keys=keys_at_hand(config),
-        sealer=sealer_of(config),
-        history=history,
-    )
+    _limit(config)
+    router = _router(config, ledger, session, queue)
 
     def drain(draining: bool) -> None:
         router.draining = draining
@@ -85,6 +75,26 @@ def main(index: int, config_path: Path) -> int:
     ledger.close()
     queue.close()
     return 0
+
+
+def _limit(config: Config) -> None:
+    limit_process(config.worker.memory_bytes)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reserves room for each, of what was just limited
+
+
+def _router(config: Config, ledger: Ledger, session: Session, queue: WorkQueue) -> Router:
+    history = History(ledger, clock_ms) if config.rules.history_s and config.rules.history_size_bytes else None
+    return Router(
+        ledger,
+        session,
+        open_spool(config),
+        queue,
+        clock_ms,
+        config.worker.time_s,
+        keys=keys_at_hand(config),
+        sealer=sealer_of(config),
+        history=history,
+    )
 
 
 def _run_jobs(

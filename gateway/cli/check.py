@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from gateway.app.checked import check
+from gateway.app.checked import Checked, check
 from gateway.app.examined import ExaminedLedger
 from gateway.cli.common import (
     Commands,
@@ -49,43 +49,53 @@ def _check(arguments: argparse.Namespace) -> int:
         problems = [dataclasses.asdict(problem) for problem in error.problems]
         show_json({"configuration": str(arguments.config), "problems": problems})
         return 2
-    config, files, plan, broker = checked.config, checked.files, checked.plan, checked.broker
-    echoes, ledger, others = checked.echoes, checked.ledger, checked.others
     if arguments.json:
-        show_json(
-            {
-                "configuration": str(arguments.config),
-                "problems": [],
-                "rules": {"files": list(files), "rules": len(plan.rules), "revision": plan.revision},
-                "redis": None if broker is None else dataclasses.asdict(broker),
-                "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
-                "ledger": {"errors": ledger.errors, "warnings": ledger.warnings},
-                "hosts": {"errors": others.errors, "warnings": others.warnings},
-            }
-        )
-        return int(not checked.is_well)
-    print(f"configuration  {arguments.config}: good")
-    rules, tests, in_files = (
-        counted(len(plan.rules), "rule"),
-        counted(len(plan.tests), "test"),
-        counted(len(files), "file"),
+        _show_as_json(str(arguments.config), checked)
+    else:
+        _show(str(arguments.config), checked)
+    return int(not checked.is_well)
+
+
+def _show_as_json(name: str, checked: Checked) -> None:
+    broker, ledger, others = checked.broker, checked.ledger, checked.others
+    plan, echoes = checked.plan, checked.echoes
+    show_json(
+        {
+            "configuration": name,
+            "problems": [],
+            "rules": {"files": list(checked.files), "rules": len(plan.rules), "revision": plan.revision},
+            "redis": None if broker is None else dataclasses.asdict(broker),
+            "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
+            "ledger": {"errors": ledger.errors, "warnings": ledger.warnings},
+            "hosts": {"errors": others.errors, "warnings": others.warnings},
+        }
     )
-    print(f"rules          {config.rules.dir}: {rules} and {tests} in {in_files}, good; revision {plan.revision}")
+
+
+def _show(name: str, checked: Checked) -> None:
+    plan, broker = checked.plan, checked.broker
+    print(f"configuration  {name}: good")
+    rules, tests = counted(len(plan.rules), "rule"), counted(len(plan.tests), "test")
+    held = f"{rules} and {tests} in {counted(len(checked.files), 'file')}"
+    print(f"rules          {checked.config.rules.dir}: {held}, good; revision {plan.revision}")
     if broker is not None:
         _show_broker(broker)
-    _show_ledger(ledger)
+    _show_ledger(checked.ledger)
+    _show_echoes(checked)
+    for what, texts in (("error", checked.others.errors), ("warning", checked.others.warnings)):
+        for text in texts:
+            print(f"\nhosts          {what}: {text}")
+
+
+def _show_echoes(checked: Checked) -> None:
     rows = []
-    for name, (ok, text) in echoes.items():
-        destination = config.destinations[name]
+    for name, (ok, text) in checked.echoes.items():
+        destination = checked.config.destinations[name]
         where = f"{destination.ae_title}@{destination.host}:{destination.port}"
         rows.append((name, where, "answers" if ok else "does not answer", text))
     if rows:
         print()
     show_table("", ("destination", "where", "C-ECHO", "says"), rows, "destinations   not contacted")
-    for what, texts in (("error", others.errors), ("warning", others.warnings)):
-        for text in texts:
-            print(f"\nhosts          {what}: {text}")
-    return int(not checked.is_well)
 
 
 def _show_ledger(ledger: ExaminedLedger) -> None:

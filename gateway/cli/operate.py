@@ -98,21 +98,30 @@ def add_commands(commands: Commands) -> None:
         "What waits, is held or dead is not sent any more. An instance that is needed nowhere else leaves the spool.",
     )
     for parser, kind in ((hold, Kind.HOLD), (release, Kind.RELEASE), (resend, Kind.RESEND), (cancel, Kind.CANCEL)):
-        parser.set_defaults(order=kind)
-        is_needed = kind in (Kind.HOLD, Kind.CANCEL)
-        parser.add_argument("--reason", required=is_needed, default="", help="why; for the audit trail")
-        parser.add_argument("--dry-run", action="store_true", help="say what it would do, and do nothing")
-        parser.add_argument("--all", action="store_true", help="mean every instance, when nothing else restricts it")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
-        add_filter(parser)
-        add_config(parser)
-        add_json(parser)
+        _add_options(parser, kind)
+    _add_orders_to_destinations(commands)
+
+
+def _add_orders_to_destinations(commands: Commands) -> None:
     for each, text in _OF_DESTINATIONS.items():
         parser = add_command(commands, each, _order_destination, text, f"gateway {each} pacs")
         parser.add_argument("destination", metavar="DESTINATION", help="its name in the configuration")
         parser.add_argument("--reason", default="", help="why; for the audit trail")
         parser.set_defaults(order=each)
         add_config(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser, kind: Kind) -> None:
+    """What all orders about instances have."""
+    parser.set_defaults(order=kind)
+    is_needed = kind in (Kind.HOLD, Kind.CANCEL)
+    parser.add_argument("--reason", required=is_needed, default="", help="why; for the audit trail")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would do, and do nothing")
+    parser.add_argument("--all", action="store_true", help="mean every instance, when nothing else restricts it")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_filter(parser)
+    add_config(parser)
+    add_json(parser)
 
 
 def _order(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,24 @@ MAX_WORKERS = 64
 
 def add_commands(commands: Commands) -> None:
     """Add this module's commands."""
+    _add_roles(commands)
+    recover = add_command(
+        commands,
+        "recover",
+        _recover,
+        "rebuild a lost or damaged ledger from the spool",
+        "gateway recover --config gateway.yaml",
+        "For a ledger that is lost or damaged, while the gateway is stopped. A damaged ledger is put aside, never "
+        "deleted. Every whole instance of the spool is then in a new ledger, held (recovered) until it is released: "
+        "what had been delivered already is no longer known, and is sent again after a release.",
+    )
+    add_config(recover)
+    add_json(recover)
+    _add_demo(commands)
+
+
+def _add_roles(commands: Commands) -> None:
+    """What runs as this host, all of it or in parts."""
     run = add_command(
         commands,
         "run",
@@ -60,19 +78,8 @@ def add_commands(commands: Commands) -> None:
     role.add_argument("--config", type=Path, required=True)
     role.set_defaults(run=_role)
 
-    recover = add_command(
-        commands,
-        "recover",
-        _recover,
-        "rebuild a lost or damaged ledger from the spool",
-        "gateway recover --config gateway.yaml",
-        "For a ledger that is lost or damaged, while the gateway is stopped. A damaged ledger is put aside, never "
-        "deleted. Every whole instance of the spool is then in a new ledger, held (recovered) until it is released: "
-        "what had been delivered already is no longer known, and is sent again after a release.",
-    )
-    add_config(recover)
-    add_json(recover)
 
+def _add_demo(commands: Commands) -> None:
     demo = add_command(
         commands,
         "demo",
