@@ -119,12 +119,13 @@ class Tab:
         ours = urlsplit(self.address).netloc
         assert self.hosts <= {ours, ""}, f"asked other hosts: {self.hosts - {ours}}"
 
-    def findings(self) -> list[str]:
-        """What axe-core calls serious or critical on the page as it is now."""
+    def findings(self, *rules: str) -> list[str]:
+        """What axe-core calls serious or critical on the page as it is now; by these rules alone, where some are named."""
         # By the debugger's protocol, as the policy of the page lets no foreign script in.
         session = self.context.new_cdp_session(self.page)
         session.send("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
-        options = json.dumps({"resultTypes": ["violations"]})
+        chosen = {"runOnly": list(rules)} if rules else {}
+        options = json.dumps({"resultTypes": ["violations"], **chosen})
         answer = session.send(
             "Runtime.evaluate",
             {

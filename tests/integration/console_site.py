@@ -53,8 +53,8 @@ tests:
 class ConsoleSite:
     """See the module's docstring. Started by `with`; the users are those of `tests.harness.console`."""
 
-    def __init__(self, folder: Path, rules: str = RULES) -> None:
-        self._stack = ExitStack()
+    def __init__(self, folder: Path, rules: str = RULES, *, users: bool = True) -> None:
+        self._stack, self._users = ExitStack(), users
         self.pacs = OurArchive()
         self.dr = OurArchive(on_store=_takes_ct_alone)
         self.research = OurArchive(port=free_port())
@@ -74,7 +74,8 @@ class ConsoleSite:
             self._stack.enter_context(archive)
         self._write_ports()
         self.config.folder.mkdir(parents=True, exist_ok=True)
-        add_users(self.config.folder / "users.yaml")
+        if self._users:
+            add_users(self.config.folder / "users.yaml")
         self._stack.callback(self.gateway.close)
         self.gateway.start()
         return self

@@ -2,6 +2,7 @@
 
     GET  /orders/<kind>?study=KEY | instance=ID | kind=…&destination=…&code=…&reason=…    hold, release, resend, cancel
     GET  /orders/<kind>?destination=NAME                                                  pause, resume, retry, probe
+    GET  /orders/<kind>?host=NAME                                                         drain, undrain
     POST the same, with the reason
 
 With scripts the page opens as a dialog over the one it was asked from. What it counts is a rehearsal of the same order.
@@ -30,6 +31,7 @@ from gateway.console.services import studies
 from gateway.console.services.attention import which_of
 from gateway.console.services.orders import DestinationKind, Done, Kind, Left, Order
 from gateway.console.services.queue import destination
+from gateway.console.services.system import hosts
 from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter
 from gateway.words import counted
@@ -68,6 +70,12 @@ _DESTINATION_ABOUT = {
     DestinationKind.RETRY: "What was put off for {name} is tried at once, and {name} is asked whether it is up.",
     DestinationKind.PROBE: "{name} is asked at once whether it is up (C-ECHO). It matters only while it is down.",
 }
+_HOST_WORDS = {"drain": Words("Drain the host", "Drain"), "undrain": Words("Take the host back", "Take back")}
+_HOST_ABOUT = {
+    "drain": "{host} takes no more associations and no more work, finishes what it has, and stays so over restarts: "
+    "for an upgrade, or to take it away. Others serve meanwhile, where there are any.",
+    "undrain": "{host} takes associations and work again.",
+}
 _LEFT = {
     Left.CLAIMED: "are being sent already, and are left",
     Left.OVERTAKEN: "are left: a later version was delivered there",
@@ -98,6 +106,10 @@ def routes(site: Site) -> list[Route]:
     made += [
         Route(f"/orders/{kind}", needs(Right.OPERATE)(partial(_destination, site, kind)), methods=["GET", "POST"])
         for kind in DestinationKind
+    ]
+    made += [
+        Route(f"/orders/{kind}", needs(Right.OPERATE)(partial(_host, site, kind == "drain")), methods=["GET", "POST"])
+        for kind in _HOST_WORDS
     ]
     return made
 
@@ -255,6 +267,30 @@ async def _destination(site: Site, kind: DestinationKind, request: Request) -> R
     action = href(f"/orders/{kind}", destination=name)
     values = {"about": about, "reason_required": False}
     return await _form(site, request, _DESTINATION_WORDS[kind], action, back, values, "", mistake)
+
+
+# ── for hosts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _host(site: Site, draining: bool, request: Request) -> Response:
+    host, kind, mistake = asked(request, "host"), "drain" if draining else "undrain", ""
+    if request.method == "POST":
+        reason = sent(request, "reason", service.REASON_MAX)
+        if not reason:
+            mistake = "Say why: it stands in the audit trail."
+        else:
+            actor = person_of(request).actor
+            try:
+                done = await service.give_drain(site.context, host, service.DRAINED_ROLES, draining, actor, reason)
+            except UsageError as error:
+                raise HTTPException(404, str(error)) from None
+            return _told(request, "/system", kind if done.changed else "nothing", done.changed, 0)
+    if host not in {row.host for row in await hosts(site.context)}:
+        raise HTTPException(404, "there is no host of this name")
+    values = {"about": _HOST_ABOUT[kind].format(host=host)}
+    return await _form(
+        site, request, _HOST_WORDS[kind], href(f"/orders/{kind}", host=host), "/system", values, "", mistake
+    )
 
 
 def _told(request: Request, back: str, word: str, moved: int, left: int) -> Response:

@@ -199,6 +199,8 @@ _NOTICES: Mapping[str, str] = {
     "retry": "{moved} tried now.",
     "probe": "The destination is asked now; its lamp shows the answer in a few seconds.",
     "password": "Your password is changed, and your other sessions have ended.",
+    "drain": "The host is drained: it takes no more work, and finishes what it has.",
+    "undrain": "The host takes work again.",
     "nothing": "Nothing was changed: it was so already, or is not as it was any more.",
 }
 _LEFT: Mapping[str, str] = {
