@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 import threading
@@ -76,6 +77,17 @@ def test_it_is_readable_by_its_owner_alone_and_replaced_whole(tmp_path: Path) ->
     file.change(lambda found: with_user(found, User("noah", Role.VIEWER, HASH)))
     assert file.path.stat().st_ino != before.st_ino
     assert sorted(path.name for path in file.path.parent.iterdir()) == [".users.yaml.lock", "users.yaml"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for somebody else")
+def test_what_root_adds_can_be_read_by_the_user_that_the_gateway_runs_as(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 4711, 4712)
+    file = UsersFile(folder / "users.yaml")
+    for name in ("mia", "eva"):
+        file.change(lambda found, name=name: with_user(found, User(name, Role.VIEWER)))  # type: ignore[misc]
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()} == {(4711, 4712)}
 
 
 def test_of_changes_at_the_same_time_none_is_lost(tmp_path: Path) -> None:

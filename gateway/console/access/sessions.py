@@ -35,7 +35,6 @@ class Session:
     began_s: float
     last_s: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    logout_hint: str = field(default="", repr=False)
 
     def accepts(self, csrf: str) -> bool:
         """Whether a CSRF token is this session's."""

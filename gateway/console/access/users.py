@@ -1,8 +1,9 @@
 """The users of the console: the file they are kept in, and what may be changed about them.
 
 The file is read again whenever it has changed. It is replaced whole: written beside it (0600), made durable, renamed.
-Who changes it holds a lock beside it, so that of two who change it at once none is lost. A file that is broken, or that
-others may write, changes nothing for a console that has read a good one before; it is told, once for each change.
+Who changes it holds a lock beside it, so that of two who change it at once none is lost. What root writes belongs to
+whom the file or its folder belongs to. A file that is broken, or that others may write, changes nothing for a console
+that has read a good one before; it is told, once for each change.
 
 Called by `gateway.console.access` for every request, and by `gateway user` and `gateway token`.
 """
@@ -76,6 +77,7 @@ class UsersFile:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            _give(lock, self.path)
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
@@ -172,11 +174,19 @@ def _refuse_open(path: Path) -> None:
         )
 
 
+def _give(fd: int, path: Path) -> None:
+    """What root makes belongs to whom the users file does, or else its folder: the console must be able to read it."""
+    if os.geteuid() == 0:
+        owner = (path if path.exists() else path.parent).stat()
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
 def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
+            _give(fd, path)
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(fd)
