@@ -222,6 +222,8 @@ def test_a_script_shows_a_token_and_needs_no_cookie(tmp_path: Path) -> None:
         site.clock.pass_(86_400)
         late = await script.get("/api/v1/openapi.json")
         assert late.status_code == 401 and late.headers["www-authenticate"].startswith("Bearer")
+        told = site.told[-1]
+        assert (told.event, told.person, told.reason) == ("token_refused", "viewer", "the token t0 has expired")
 
     run(tmp_path, scenario)
 

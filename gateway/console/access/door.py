@@ -21,7 +21,7 @@ from gateway.console.access.roles import How, Person, Role
 from gateway.console.access.sessions import Session, Sessions, stamp_of
 from gateway.console.access.setup import Setup
 from gateway.console.access.throttle import Throttle
-from gateway.console.access.tokens import person_of_token
+from gateway.console.access.tokens import expired_token, person_of_token
 from gateway.console.access.told import Access, AccessEvent, Audit, Teller
 from gateway.console.access.userfile import User, Users
 from gateway.console.access.users import UsersFile, with_password, with_user
@@ -82,16 +82,18 @@ class Door:
     def users(self) -> Users:
         """The users in force. A change is told."""
         users = self.file.current(_tell_broken)
-        if self._users is not None and users is not self._users:
-            self.tell(Access(AccessEvent.USERS_CHANGED, reason=_difference(self._users, users)))
-        self._users = users
+        before, self._users = self._users, users
+        if before is not None and users is not before and (difference := _difference(before, users)):
+            self.tell(Access(AccessEvent.USERS_CHANGED, reason=difference))
         return users
 
     def by_token(self, text: str, address: str) -> Known:
         """Whose an API token is."""
         person = person_of_token(self.users(), text, self._clock_ms())
         if person is None:
-            self.tell(Access(AccessEvent.TOKEN_REFUSED, how=How.TOKEN, address=address))
+            owner, name = expired_token(self.users(), text, self._clock_ms())
+            reason = f"the token {name} has expired" if name else ""
+            self.tell(Access(AccessEvent.TOKEN_REFUSED, owner, how=How.TOKEN, address=address, reason=reason))
         return Known(person)
 
     def by_cookie(self, cookie: str, *, is_use: bool = True) -> Known:

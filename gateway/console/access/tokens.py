@@ -12,7 +12,7 @@ import re
 import secrets
 
 from gateway.console.access.roles import How, Person, Role
-from gateway.console.access.userfile import Token, Users
+from gateway.console.access.userfile import Token, User, Users
 
 _FORM = re.compile(r"gwt_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 DAY_MS = 86_400_000
@@ -27,21 +27,33 @@ def make_token(name: str, role: Role, now_ms: int, days: int) -> tuple[Token, st
 
 
 def person_of_token(users: Users, text: str, now_ms: int) -> Person | None:
-    """Whose token a text is; None where it is nobody's, or has expired.
+    """Whose a token is; None where it is nobody's, or has expired.
 
     It may what its own role may and its owner's too: an owner who may less now has tokens that may less.
     """
-    found = _FORM.fullmatch(text)
-    if found is None:
+    found = _proven(users, text)
+    if found is None or now_ms >= found[1].expires_ms:
         return None
-    token_id, secret = found.groups()
+    user, token = found
+    return Person(user.name, token.role if token.role.within(user.role) else user.role, How.TOKEN, token.name)
+
+
+def expired_token(users: Users, text: str, now_ms: int) -> tuple[str, str]:
+    """The owner and the name of a token that was good once; "" and "" for any other text."""
+    found = _proven(users, text)
+    return (found[0].name, found[1].name) if found is not None and now_ms >= found[1].expires_ms else ("", "")
+
+
+def _proven(users: Users, text: str) -> tuple[User, Token] | None:
+    """The token that a text is, with its owner."""
+    form = _FORM.fullmatch(text)
+    if form is None:
+        return None
+    token_id, secret = form.groups()
     for user in users.values():
         for token in user.tokens.values():
             if token.token_id == token_id:
-                proven = hmac.compare_digest(token.digest, _digest(secret))
-                role = token.role if token.role.within(user.role) else user.role
-                fresh = now_ms < token.expires_ms
-                return Person(user.name, role, How.TOKEN, token.name) if proven and fresh else None
+                return (user, token) if hmac.compare_digest(token.digest, _digest(secret)) else None
     return None
 
 
