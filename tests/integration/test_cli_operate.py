@@ -349,3 +349,34 @@ def test_a_lost_ledger_is_rebuilt_and_what_it_held_is_sent_after_a_release(tmp_p
         assert {uid: shas[0] for uid, shas in site.pacs.contents().items()} == {
             one.sop_instance_uid: one.sha256 for one in instances
         }
+
+
+def test_an_order_is_rehearsed_and_reasons_of_orders_are_kept(site: Site) -> None:
+    site.run("pause", "dr", "--reason", "a new disk").check()
+    try:
+        (instance,) = make_instances(1, seed=31)
+        site.send([instance]).check()
+        site.wait_routed(instance.sop_instance_uid)
+        which = ("--uid", instance.sop_instance_uid, "--destination", "dr")
+        rehearsed = site.run("cancel", *which, "--reason", "test", "--dry-run").check()
+        assert rehearsed.stdout == "1 would be cancelled\n"
+        assert site.deliveries(instance.sop_instance_uid)["dr"] == "ready"
+        site.run("hold", *which, "--reason", "look at it first", "--yes").check()
+        because = ("--state", "held", "--because", "look at it first", "--code", "operator")
+        assert json.loads(site.run("release", *because, "--dry-run", "--json").check().stdout) == {
+            "released": 1,
+            "overtaken": 0,
+            "dry_run": True,
+        }
+        assert site.run("release", *because, "--reason", "looked at", "--yes").check().stdout == "1 released\n"
+    finally:
+        site.run("resume", "dr").check()
+    wait_until(lambda: instance.sop_instance_uid in site.dr.contents(), 30)
+    given = {(action, reason) for _, action, reason, _ in audit(site)}
+    assert {("pause", "a new disk"), ("hold", "look at it first"), ("release", "looked at")} <= given
+
+
+def test_a_destination_that_is_up_is_not_probed_and_what_is_not_deferred_is_not_tried(site: Site) -> None:
+    assert site.run("probe", "dr", "--reason", "x").check().stdout == "dr: is not down: nothing to probe\n"
+    assert site.run("retry", "dr").check().stdout == "dr: 0 tried now, that would have waited\n"
+    assert site.run("probe", "rd").returncode == 2
