@@ -29,6 +29,7 @@ MODULES = {
     "schema": ("schema",),
     "ask": ("queue", "list", "show"),
     "operate": ("hold", "release", "resend", "cancel", "pause", "resume", "probe", "retry"),
+    "export": ("export",),
     "hosts": ("hosts", "drain"),
     "top": ("top",),
     "reidentify": ("reidentify",),

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from tests.harness.archive import Behaviour
 from tests.harness.backends import about_sqlite
@@ -380,3 +381,27 @@ def test_a_destination_that_is_up_is_not_probed_and_what_is_not_deferred_is_not_
     assert site.run("probe", "dr", "--reason", "x").check().stdout == "dr: is not down: nothing to probe\n"
     assert site.run("retry", "dr").check().stdout == "dr: 0 tried now, that would have waited\n"
     assert site.run("probe", "rd").returncode == 2
+
+
+def test_instances_are_exported_whole_for_their_owner_alone_and_the_audit_trail_says_why(site: Site) -> None:
+    instances = list(make_instances(2, seed=33))
+    site.send(instances).check()
+    site.gateway.wait_idle()
+    folder = site.folder / "exported"
+    which = ("--study", instances[0].study_instance_uid, "--to", folder, "--reason", "second opinion")
+    said = site.run("export", *which).check().stdout
+    assert said.startswith("2 instances exported into ")
+    by_uid = {dcmread(path).SOPInstanceUID: path for path in folder.iterdir()}
+    for instance in instances:
+        path = by_uid[instance.sop_instance_uid]
+        assert path.read_bytes().endswith(instance.data)
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert [row[1:] for row in audit(site)[-2:]] == [("download", "second opinion", 1)] * 2
+    again = site.run("export", *which)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "is there already" in again.stderr
+    other = site.run(
+        "export", "--uid", instances[0].sop_instance_uid, "--chain", "x~1", "--to", folder, "--reason", "x"
+    )
+    assert other.returncode == 1
+    assert "not exported" in other.stderr

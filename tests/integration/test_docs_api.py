@@ -79,6 +79,7 @@ def test_every_order_can_be_given_by_the_api_and_by_a_command() -> None:
     for each in DestinationKind:
         assert any(f"/{each}`" in cell for cell in by_api), each
         assert each.value in commands
-    assert {"drain", "rules", "check"} <= commands
+    assert {"drain", "export", "rules", "check"} <= commands
+    assert all(cells[2].strip() for cells in rows), "a row without a command"
     for name in commands:
         assert build_parser(name)

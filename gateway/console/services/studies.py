@@ -93,7 +93,7 @@ async def download(context: Context, instance_id: str, chain: str, actor: str, r
     if payload is None:
         return None
     await asyncio.to_thread(_see, context.spool, payload)
-    head = _head(payload)
+    head = head_of(payload)
     return Download(f"{instance_id}.dcm", len(head) + payload.length, _pieces(context.spool, head, payload))
 
 
@@ -115,7 +115,7 @@ async def _pieces(spool: Spool, head: bytes, payload: PayloadFile) -> AsyncGener
         executor.shutdown(wait=False)
 
 
-def _head(payload: PayloadFile) -> bytes:
+def head_of(payload: PayloadFile) -> bytes:
     """Preamble and file meta information, PS3.10 7.1."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(payload.sop_class_uid)
