@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 SECURITY = {
     "token": {"type": "http", "scheme": "bearer", "description": "an API token: `gateway token add`"},
-    "session": {"type": "apiKey", "in": "cookie", "name": "gateway_session", "description": "a browser's session"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "gateway",
+        "description": "a browser's session (over TLS `__Host-gateway`); what changes something needs X-CSRF-Token too",
+    },
 }
 DESCRIPTION = """\
 What the console shows and orders, for programs. Times are milliseconds since 1970 UTC, sizes bytes. Lists come in
