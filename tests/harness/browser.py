@@ -120,7 +120,7 @@ class Tab:
         assert self.hosts <= {ours, ""}, f"asked other hosts: {self.hosts - {ours}}"
 
     def findings(self, *rules: str) -> list[str]:
-        """What axe-core calls serious or critical on the page as it is now; by these rules alone, where some are named."""
+        """What axe-core calls serious or critical on the page as it is; by some of its rules, where they are named."""
         # By the debugger's protocol, as the policy of the page lets no foreign script in.
         session = self.context.new_cdp_session(self.page)
         session.send("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})

@@ -18,7 +18,7 @@ from tests.harness.tools import wait_until
 from tests.integration.console_site import ConsoleSite, image
 
 READ = ("/", "/queue", "/attention", "/rules", "/system", "/help", "/account")
-OF_PATIENTS = ("/studies", "/audit", "/rules/try")
+OF_PATIENTS = ("/studies", "/audit", "/audit/trail", "/rules/try")
 ORDERS = (
     "/orders/pause?destination=pacs",
     "/orders/release?kind=held&reason=there+is+no+patient+ID%3A+call+the+modality",
@@ -105,7 +105,7 @@ def test_no_page_has_a_serious_accessibility_finding_or_is_cut_in_either_theme(s
             items = tab.page.locator("a[href^='/attention/items']").first.get_attribute("href") or ""
             for path in (*READ, *OF_PATIENTS, study, instance, items, *ORDERS, f"{instance}/download", "/nothing-here"):
                 tab.page.goto(path)
-                found[f"{theme} {path}"] = tab.findings() + tab.overflows()
+                found[f"{theme} {path}"] = tab.findings(*only) + tab.overflows()
     with visit("administrator", size=PHONE) as tab:
         for path in (*READ, *OF_PATIENTS, study, instance, items, *ORDERS):
             tab.open(path)
@@ -327,6 +327,29 @@ def test_all_of_a_trouble_is_released_or_discarded(site: ConsoleSite, visit: Vis
         assert "1 delivery cancelled" in said or "cancelled" in said
         tab.open("/attention")
         assert tab.page.locator("tr", has_text="there is no patient ID").count() == 0
+
+
+# ── the audit trail ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_audit_trail_says_who_came_in_and_is_verified_by_an_administrator(visit: Visit) -> None:
+    with visit("viewer") as tab:
+
+        def told() -> bool:
+            tab.open("/audit/trail?kind=authentication&who=viewer")
+            return (
+                "viewer" in tab.page.locator("main table").first.inner_text()
+                if tab.page.locator("table").count()
+                else False
+            )
+
+        wait_until(told, 30, "the log-in to be in the trail", interval_s=0.5)
+        assert tab.page.get_by_role("button", name="Verify the trail").count() == 0
+    with visit("administrator") as tab:
+        tab.open("/audit/trail")
+        tab.page.get_by_role("button", name="Verify the trail").click()
+        tab.page.wait_for_load_state()
+        assert "The trail is as it was written" in tab.page.locator("main").inner_text()
 
 
 # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,35 +1,49 @@
-"""What people ordered: who, when, what for which instances, and why. Patient data may stand in it."""
+"""What people ordered, as the ledger keeps it; and this host's audit trail by PS3.15 A.5. Both may name patients.
+
+A patient's name or ID stands in no address: who looks for what was done with one patient's images uses the API or
+`gateway audit show`.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.audit.codes import KINDS
+from gateway.audit.read import TrailFilter
+from gateway.audit.verify import Verdict
 from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
-from gateway.console.pages.site import LIMIT, Site, asked, href
-from gateway.console.services.audit import orders
+from gateway.console.pages.site import LIMIT, Site, asked, href, viewer_of
+from gateway.console.services import audit as service
+from gateway.console.services.seen import trail_read
 from gateway.ledger.look import AuditFilter
 
-ACTIONS = ("hold", "release", "resend", "cancel", "pause", "unpause", "probe", "retry", "drain", "undrain", "download")
+ACTIONS = ("hold", "release", "resend", "cancel", "pause", "resume", "probe", "retry", "drain", "undrain", "download")
 _FIELDS = ("actor", "action", "since", "until")
+_TRAIL_FIELDS = ("who", "kind", "since", "until", "failed")
 
 
 def routes(site: Site) -> list[Route]:
-    """The audit page."""
-    return [Route("/audit", needs(Right.PATIENTS)(partial(_page, site)))]
+    """Orders, the trail, and whether that is as it was written."""
+    return [
+        Route("/audit", needs(Right.PATIENTS)(partial(_orders, site))),
+        Route("/audit/trail", needs(Right.PATIENTS)(partial(_trail, site))),
+        Route("/audit/verify", needs(Right.ADMINISTER)(partial(_verify, site)), methods=["POST"]),
+    ]
 
 
-async def _page(site: Site, request: Request) -> Response:
+async def _orders(site: Site, request: Request) -> Response:
     typed = {name: asked(request, name) for name in _FIELDS}
     since, until = _day_ms(typed["since"], 0), _day_ms(typed["until"], 1)
     which = AuditFilter(actor=typed["actor"], action=typed["action"], since_ms=since, until_ms=until)
-    found = await orders(site.context, which, LIMIT, asked(request, "after"))
+    found = await service.orders(site.context, which, LIMIT, asked(request, "after"))
     return await site.renderer.page(
         request,
         "audit.html",
@@ -38,6 +52,35 @@ async def _page(site: Site, request: Request) -> Response:
         actions=ACTIONS,
         next_href=href("/audit", **typed, after=found.next) if found.next else "",
     )
+
+
+async def _trail(site: Site, request: Request) -> Response:
+    typed = {name: asked(request, name) for name in _TRAIL_FIELDS}
+    return await _show_trail(site, request, typed, asked(request, "after"), None)
+
+
+async def _verify(site: Site, request: Request) -> Response:
+    verdict = await service.verified(site.context)
+    return await _show_trail(site, request, dict.fromkeys(_TRAIL_FIELDS, ""), "", verdict)
+
+
+async def _show_trail(
+    site: Site, request: Request, typed: dict[str, str], after: str, verdict: Verdict | None
+) -> Response:
+    which = TrailFilter(
+        kinds=(typed["kind"],) if typed["kind"] else (),
+        who=typed["who"],
+        from_ms=_day_ms(typed["since"], 0),
+        to_ms=_day_ms(typed["until"], 1),
+        failed=bool(typed["failed"]),
+    )
+    if after and not (after.isascii() and after.isdigit()):
+        raise HTTPException(400, "this is not where a page of the trail ends")
+    found = await service.trail(site.context, which, LIMIT, after)
+    trail_read(site.context, viewer_of(request))
+    values: dict[str, Any] = {"rows": found.rows, "typed": typed, "kinds": tuple(KINDS.values()), "verdict": verdict}
+    next_href = href("/audit/trail", **typed, after=found.next) if found.next else ""
+    return await site.renderer.page(request, "trail.html", next_href=next_href, **values)
 
 
 def _day_ms(text: str, days_more: int) -> int:

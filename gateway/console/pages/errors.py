@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.console.pages.render import Renderer
-from gateway.errors import LedgerBusy, LedgerError, LookRefused, LookTooWide
+from gateway.errors import LedgerBusy, LedgerError, LookRefused, LookTooWide, TrailError
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -56,6 +56,10 @@ def handlers(renderer: Renderer) -> Mapping[Any, Handler]:
     async def ledger(request: Request, error: Exception) -> Response:
         return await renderer.problem(request, 500, "The ledger cannot do this", str(error))
 
+    async def trail(request: Request, error: Exception) -> Response:
+        detail = "The audit trail cannot be read: its folder or its disk. The log says more."
+        return await renderer.problem(request, 503, title(503), detail, {"retry-after": "5"})
+
     async def bug(request: Request, error: Exception) -> Response:
         detail = "An error in the gateway itself. Its log has it as `console_error`; what you ordered may not be done."
         return await renderer.problem(request, 500, "This went wrong", detail)
@@ -66,6 +70,7 @@ def handlers(renderer: Renderer) -> Mapping[Any, Handler]:
         LookRefused: refused,
         LedgerBusy: busy,
         LedgerError: ledger,
+        TrailError: trail,
         Exception: bug,
     }
 
