@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 
 from gateway.config import ConsoleRole, Oidc
 from gateway.console.access.claims import SignOnRefused, person_of_claims
-from gateway.console.access.oidc import KNOWN_S, PENDING_S
+from gateway.console.access.oidc import AWAY_S, KNOWN_S, PENDING_S
 from gateway.console.access.roles import How, Person, Role
 from gateway.console.access.told import AccessEvent
 from tests.harness.certificates import CertificateAuthority
@@ -246,9 +246,25 @@ def test_a_provider_that_answers_with_nonsense_lets_nobody_in(tmp_path: Path, pr
     asyncio.run(scenario())
 
 
-def test_a_provider_that_is_not_there_is_told(tmp_path: Path) -> None:
-    silent = OidcProvider("gateway", SECRET)
-    assert "does not answer (ConnectError)" in answer_of(tmp_path, silent).text
+def test_a_provider_that_is_not_there_is_told_and_not_asked_by_each_who_comes(
+    tmp_path: Path, provider: OidcProvider
+) -> None:
+    async def scenario() -> None:
+        async with site_of(tmp_path, provider) as site:
+            nobody = site.client()
+            provider.lie = {"discovery": PlainTextResponse("x", status_code=503)}
+            assert "status 503" in (await nobody.get("/oidc/login")).text
+            for _ in range(5):
+                assert "did not answer a moment ago" in (await nobody.get("/oidc/login")).text
+            assert provider.requests == ["discovery"]
+            provider.lie = {}
+            site.clock.pass_(AWAY_S)
+            assert (await nobody.get("/oidc/login")).status_code == 303
+        silent = OidcProvider("gateway", SECRET)
+        async with site_of(tmp_path / "other", silent) as site:
+            assert "does not answer (ConnectError)" in (await site.client().get("/oidc/login")).text
+
+    asyncio.run(scenario())
 
 
 def test_over_tls_only_a_provider_is_believed_whose_authority_is_known(

@@ -8,7 +8,7 @@
 
 What the provider is asked is asked over TLS (but for one on this machine), without following redirects, for TIMEOUT_S
 at most, and no answer is read past ANSWER_BYTES. Only signatures by a key pair are believed. Where it serves is looked
-up at `/.well-known/openid-configuration` and known for KNOWN_S.
+up at `/.well-known/openid-configuration` and known for KNOWN_S; where that fails, nobody asks again for AWAY_S.
 
 `SSL_CERT_FILE` names authorities besides those of the machine. Needs the packages of `dicom-gateway[oidc]`.
 """
@@ -40,6 +40,7 @@ from gateway.console.access.roles import Person
 TIMEOUT_S = 5.0
 ANSWER_BYTES = 1 << 20
 KNOWN_S = 3600.0
+AWAY_S = 3.0
 PENDING_S = 600.0
 PENDING_MAX = 1000
 LEEWAY_S = 60
@@ -69,6 +70,7 @@ class Provider:
         self._metadata: dict[str, Any] = {}
         self._keys: KeySet | None = None
         self._known_until_s = 0.0
+        self._away_until_s = 0.0
         self._tls = ssl.create_default_context()
 
     # ── the flow ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,6 +177,15 @@ class Provider:
     async def _discovered(self) -> dict[str, Any]:
         if self._metadata and self._now_s() < self._known_until_s:
             return self._metadata
+        if self._now_s() < self._away_until_s:
+            raise SignOnRefused("the provider did not answer a moment ago: try again in a few seconds")
+        try:
+            return await self._discover()
+        except SignOnRefused:
+            self._away_until_s = self._now_s() + AWAY_S
+            raise
+
+    async def _discover(self) -> dict[str, Any]:
         found = await self._ask("GET", f"{self._settings.issuer}/.well-known/openid-configuration")
         if str(found.get("issuer", "")).rstrip("/") != self._settings.issuer:
             raise SignOnRefused("the provider calls itself otherwise than console.oidc.issuer")
