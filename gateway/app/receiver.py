@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +28,10 @@ from gateway.app.common import (
 from gateway.config import Config, Listener
 from gateway.errors import LedgerError
 from gateway.flow.intake import Recorder
+from gateway.flow.notes import Notes
 from gateway.flow.receive import Receiver
 from gateway.flow.room import give_up_ballast
+from gateway.flow.strangers import Strangers
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
 from gateway.net.acceptor import Acceptor
@@ -115,7 +118,11 @@ async def _serve(process: Process) -> None:
     generation = _new_generation()
     session = await open_session(process, ledger, Role.RECEIVER, generation)
     recorder = Recorder(ledger, clock_ms, partial(queue.notify, Stage.ROUTE), partial(give_up_ballast, spool))
-    receiver = Receiver(spool, generation, config.spool.pool_size, recorder, config.listeners, config.sources)
+    notes = Notes(ledger)
+    strangers = Strangers(notes, clock_ms, time.monotonic)
+    receiver = Receiver(
+        spool, generation, config.spool.pool_size, recorder, config.listeners, config.sources, strangers.refused
+    )
 
     def reload() -> None:
         changed = reload_config(process)
@@ -130,6 +137,7 @@ async def _serve(process: Process) -> None:
         serving = [
             process.control.start_beating(tasks, telemetry.loop_late),  # a disk that stalls is no reason to be ended
             tasks.create_task(receiver.run(), name="receiver"),
+            tasks.create_task(notes.run(), name="audit notes"),
         ]
         await _beat_first(beat)
         serving.append(tasks.create_task(beat.run(signals.stop.set, recorder.close_intake), name="ledger beat"))
@@ -141,6 +149,7 @@ async def _serve(process: Process) -> None:
         await _finish(acceptor, recorder)
         for task in serving:
             task.cancel()
+    await notes.flush()
     await asyncio.to_thread(receiver.close)
     await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
     await ledger.close()

@@ -38,6 +38,11 @@ class Rejection:
     label: str
     text: str
 
+    @property
+    def is_stranger(self) -> bool:
+        """Nobody knows who asked."""
+        return self is _CALLING
+
 
 _UNSUPPORTED = {
     AssociateRJ(1, 2, 2): "the protocol version is not the one there is",

@@ -72,6 +72,7 @@ class Receiver:
     """The service behind the receiver's listeners. Make it inside the running event loop.
 
     :param generation: the token that owns this process's files in the spool.
+    :param stranger: is told of each sender that is refused because nobody knows it.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class Receiver:
         recorder: Recorder,
         listeners: Mapping[str, Listener],
         sources: Mapping[str, Source],
+        stranger: Callable[[str, str], None] = lambda calling_ae_title, peer_host: None,
     ) -> None:
         self.listeners = listeners
         self.sources = sources
+        self._stranger = stranger
         self._spool = spool
         self._intake = Intake(spool, generation, pool_size)
         self._pool_size = pool_size
@@ -148,6 +151,8 @@ class Receiver:
         )
         if isinstance(verdict, admission.Rejection):
             _tell_rejection(association, request, verdict)
+            if verdict.is_stranger:
+                self._stranger(request.calling_ae_title, association.peer.host)
             return verdict.answer
         policy = AcceptorPolicy(
             abstract_syntaxes=None if listener.abstract_syntaxes is None else frozenset(listener.abstract_syntaxes),

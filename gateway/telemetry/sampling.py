@@ -35,7 +35,8 @@ _INFO = frozenset({"delivery_deferred", "destination_changed"})
 _NEVER = ("audit_", "console_", "gateway_")  # who did what, and what is told once
 _KIND_FIELDS = (
     "destination", "source", "host", "role", "link", "name", "kind", "code", "status", "result", "reason", "text",
-    "state", "breaker", "error", "error_text", "error_place", "library", "place", "file", "revision", "rules",
+    "calling", "called", "peer_host", "state", "breaker", "error", "error_text", "error_place", "library", "place",
+    "file", "revision", "rules",
 )  # fmt: skip
 
 Kind = tuple[str, ...]
