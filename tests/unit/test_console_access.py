@@ -231,9 +231,12 @@ def test_a_script_shows_a_token_and_needs_no_cookie(tmp_path: Path) -> None:
 def test_a_token_that_is_nobodys_gets_nothing_even_beside_a_cookie(tmp_path: Path) -> None:
     async def scenario(site: Console) -> None:
         mia = await site.as_("administrator")
-        for shown in ("Bearer gwt_000000000000_" + "a" * 43, "Bearer ", "Basic bWlhOm1pYQ==", "nonsense"):
+        for shown in ("Bearer gwt_000000000000_" + "a" * 43, "Bearer ", "bearer", "BEARER x"):
             answer = await mia.get("/api/v1/openapi.json", headers={"authorization": shown})
             assert answer.status_code == 401, shown
+        of_a_proxy = {"authorization": "Basic bWlhOm1pYQ=="}
+        assert (await mia.get("/api/v1/openapi.json", headers=of_a_proxy)).status_code == 200
+        assert (await site.client(of_a_proxy).get("/api/v1/openapi.json")).status_code == 401
         assert events(site).count(AccessEvent.TOKEN_REFUSED) == 1, "told once a minute for each address"
         site.clock.pass_(QUIET_S)
         await mia.get("/api/v1/openapi.json", headers={"authorization": "Bearer x"})

@@ -7,7 +7,8 @@
     address     where he comes from (`gateway.console.access.front` has put it there)
 
 The cookie is `__Host-gateway` where the connection is one of TLS (then it goes to this host alone, over TLS alone), and
-`gateway` where it is not.
+`gateway` where it is not. An `Authorization` header that shows no token is somebody else's: a proxy may ask for a
+password of its own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Identity:
         await self._app({**scope, "state": state}, receive, send)
 
     def _known(self, request: Request) -> Known:
-        if request.headers.get("authorization"):
+        if request.headers.get("authorization", "").lower().startswith(_BEARER.strip()):
             return self._door.by_token(shown_token(request), request.state.address)
         cookie = session_cookie(request)
         if not cookie:
