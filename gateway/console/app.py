@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CONNECTION_LIMIT = 256  # of each listener; those that stay open for events are bounded besides
+ADDRESS_LIMIT = CONNECTION_LIMIT // 2  # of them from one address: no one alone keeps others from health
 REQUEST_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3
 READING = ("GET", "HEAD")
@@ -104,14 +105,22 @@ class Guard:
 
 class _Http(H11Protocol):
     """uvicorn's protocol, and a deadline for each request: who connects and says nothing, or says it letter by letter,
-    holds no place."""
+    holds no place. No address holds more than half of all places."""
 
     _seen: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the connection its term."""
+        """Give the connection its term, unless this address has too many."""
         super().connection_made(transport)
+        if self._of_this_address() > ADDRESS_LIMIT:
+            transport.close()
+            return
         self.loop.call_later(REQUEST_TIMEOUT_S, self._end_of_term)
+
+    def _of_this_address(self) -> int:
+        """How many connections there are from where this one comes from, itself among them."""
+        ours = [each for each in self.connections if isinstance(each, _Http)]
+        return sum((each.client or ("",))[0] == (self.client or ("",))[0] for each in ours)
 
     def _end_of_term(self) -> None:
         """Close it where no request has come since the last term, and none is being answered."""

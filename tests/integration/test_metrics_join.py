@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from gateway import __version__
-from gateway.console.app import Guard, Served, health_routes, metrics_app, serve, serving
+from gateway.console.app import ADDRESS_LIMIT, Guard, Served, health_routes, metrics_app, serve, serving
 from gateway.console.metrics import HostMetrics, SpoolFigures, join
 from gateway.errors import LedgerBusy
 from gateway.model import DeliveryState, DestinationState, InstanceState, LedgerGauges
@@ -341,6 +341,26 @@ def test_who_says_a_second_request_letter_by_letter_is_sent_away_too(monkeypatch
                         async with asyncio.timeout(0.05):
                             await reader.read(1)
             writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_address_keeps_nobody_else_from_asking() -> None:
+    async def ready() -> list[str]:
+        return []
+
+    async def scenario() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = listener.getsockname()
+        async with serving(health_app(ready), listener), asyncio.timeout(60):
+            held = [await asyncio.open_connection(*address) for _ in range(ADDRESS_LIMIT + 20)]
+            for reader, _ in held[ADDRESS_LIMIT:]:
+                assert await reader.read() == b"", "one too many is sent away"
+            reader, writer = await asyncio.open_connection(*address, local_addr=("127.0.0.2", 0))
+            writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            for _, each in [*held, (reader, writer)]:
+                each.close()
 
     asyncio.run(scenario())
 
