@@ -199,7 +199,8 @@ def _pages() -> Shots:
     yield "try", _try
     yield "system", _to("/system")
     yield "audit", _audit
-    yield "help", _to("/help#a-destination-is-down")
+    yield "trail", _to("/audit/trail")
+    yield "help", _to("/help")
     yield "error", lambda tab: tab.page.goto("/studies/999999999") and None
 
 

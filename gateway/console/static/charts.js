@@ -117,19 +117,40 @@
     }
   }).observe(box);
 
+  // A stream holds one of the few connections that a browser has for a host: a tab that nobody sees gives it back.
+  const AGAIN_MS = 10_000;
+  let events = null;
+  const stop = () => {
+    events?.close();
+    events = null;
+  };
   const listen = () => {
-    const events = new EventSource(box.dataset.events);
+    stop();
+    events = new EventSource(box.dataset.events);
     events.addEventListener("live", (event) => add(JSON.parse(event.data)));
     events.addEventListener("error", () => { state.textContent = "no fresh values: the console does not answer"; });
-    addEventListener("pagehide", () => events.close());
+    events.addEventListener("end", (event) => {
+      stop();
+      if (JSON.parse(event.data).because.includes("session")) location.reload();
+      else setTimeout(start, AGAIN_MS);
+    });
   };
-  fetch(box.dataset.history, { headers: { accept: "application/json" } })
-    .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))))
-    .then((history) => {
-      samples.push(...(history.samples));
-      redraw();
-      tell();
-      listen();
-    })
-    .catch(() => { state.textContent = "no values: the console does not answer"; });
+  const start = () => {
+    if (document.hidden) return;
+    fetch(box.dataset.history, { headers: { accept: "application/json" } })
+      .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))))
+      .then((history) => {
+        samples.splice(0, samples.length, ...history.samples);
+        redraw();
+        tell();
+        listen();
+      })
+      .catch(() => {
+        state.textContent = "no values: the console does not answer";
+        setTimeout(start, AGAIN_MS);
+      });
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  addEventListener("pagehide", stop);
+  start();
 })();
