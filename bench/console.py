@@ -103,7 +103,7 @@ def console(scale: Scale) -> list[Verdict]:
         verdicts += _pages_told(asyncio.run(pages(folder, studies, times)))
         with contextlib.closing(SqliteLedger.open(path)) as ledger:
             ledger.sync_destinations(dict.fromkeys(FLOW, False), 0)
-            flow, count = Flow(ledger), scale(4_000)
+            flow, count = Flow(ledger), scale(20_000)
             passing = {
                 "looked at": lambda: _passed(flow, count, path),
                 "alone": lambda: _passed(flow, count, None),
@@ -120,10 +120,10 @@ def _both_cpu_s(server: PostgresServer) -> float:
 def _passed(flow: Flow, count: int, looked_at: Path | None) -> Figures:
     """Pass so many instances through, while somebody looks or nobody does."""
     argv = [sys.executable, "-m", "bench.looker", str(looked_at)]
-    looker = subprocess.Popen(argv, stdin=subprocess.PIPE) if looked_at else None
+    looker = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) if looked_at else None
     try:
-        if looker:
-            time.sleep(1.0)  # it begins with what it does once
+        if looker is not None and looker.stdout is not None:
+            looker.stdout.readline()  # it looks from now on
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         for turn in range(count // BATCH):
             flow.arrive(BATCH, FLOW)
@@ -133,7 +133,7 @@ def _passed(flow: Flow, count: int, looked_at: Path | None) -> Figures:
         taken_s, taken_cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
         return {"instance ms": taken_s / count * 1000, "CPU ms": taken_cpu_s / count * 1000}
     finally:
-        if looker:
+        if looker is not None:
             looker.communicate()
 
 
