@@ -45,6 +45,7 @@ from gateway.config.units import (
     parse_duration,
     parse_size,
 )
+from gateway.config.values import SyslogServer, SyslogTransport
 from gateway.errors import ConfigurationError
 
 MINIMAL = """\
@@ -142,6 +143,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
             "[10.0.0.0/8, 127.0.0.1, 'fe80::/10']",
             tuple(ipaddress.ip_network(text) for text in ("10.0.0.0/8", "127.0.0.1/32", "fe80::/10")),
         ),
+        "silent_after": ("2 h", 7200.0),
     },
     "destinations": {
         "type": ("dicom", "dicom"),
@@ -188,6 +190,16 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "session_idle": ("10 min", 600.0),
         "session": ("1 d", 86_400.0),
     },
+    "audit": {
+        "dir": ("/srv/audit", Path("/srv/audit")),
+        "key": ("/srv/audit.key", Path("/srv/audit.key")),
+        "segment_size": ("1 MiB", 1024**2),
+        "quiet": ("5 s", 5.0),
+        "latest": ("1 min", 60.0),
+        "source_id": ("gw-1", "gw-1"),
+        "site_id": ("North", "North"),
+        "syslog": ("{host: arr, transport: udp, port: 514}", SyslogServer("arr", 514, SyslogTransport.UDP)),
+    },
     "processes": {"receiver": ("2", 2), "worker": ("3", 3), "forwarder": ("4", 4)},
     "worker": {"memory": ("512 MiB", 512 * 1024**2), "time": ("1 min", 60.0)},
     "log": {"format": ("json", LogFormat.JSON), "level": ("debug", LogLevel.DEBUG)},
@@ -214,7 +226,7 @@ def test_every_key_is_read_from_the_file_and_from_the_environment(read: Read, se
     if section.named:
         body = {"listeners": "port: 7777, host: 0.0.0.0", "destinations": "ae_title: A, host: h, port: 1"}
         entry = ", ".join(part for part in body.get(section.name, "").split(", ") if not part.startswith(f"{key}:"))
-        if section.name == "sources" and key == "hosts":
+        if section.name == "sources" and key != "ae_titles":
             entry = "ae_titles: [X]"
         name = NAMES[section.name]
         replaced = f"{{{key}: {text}{', ' if entry else ''}{entry}}}"
