@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,10 +15,11 @@ import pytest
 from gateway.console.access.roles import Role
 from gateway.console.api import api_app
 from tests.harness.console import PASSWORD
-from tests.harness.data import make_instance
-from tests.harness.tools import Completed, wait_until
+from tests.harness.data import make_instance, make_instances
+from tests.harness.tools import Completed, require, wait_until
 from tests.integration.api_site import TOKEN_NAME, ApiSite, running_api
 from tests.integration.cli_site import command
+from tests.unit.test_docs_api import EXAMPLES
 
 CANARY = "CANARYXYZ"
 
@@ -177,6 +180,23 @@ def test_an_observer_sees_nothing_of_a_patient_whatever_he_asks_for_and_no_error
     assert all(each not in json.dumps(live).encode() for each in secret)
     frame = top(api, "--json").check().stdout.encode()
     assert all(each not in frame for each in secret)
+
+
+# ── docs/api.md ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_examples_of_the_document_run_one_after_the_other(api: ApiSite, tmp_path: Path) -> None:
+    require("curl")
+    api.site.send(list(make_instances(2, seed=91))).check()
+    api.site.gateway.wait_idle()
+    assert len(EXAMPLES) >= 7
+    env = {"PATH": "/usr/bin:/bin", "GATEWAY_URL": api.url, "GATEWAY_TOKEN": api.tokens[Role.OPERATOR]}
+    for example in EXAMPLES:
+        ran = subprocess.run(
+            ["bash", "-euc", example], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, f"{example}\n{ran.stdout[-500:]}\n{ran.stderr}"
+    assert (tmp_path / "image.dcm").read_bytes()[128:132] == b"DICM"
 
 
 def test_the_stream_ends_when_the_gateway_stops(api: ApiSite) -> None:
