@@ -182,7 +182,7 @@ def test_an_observer_sees_nothing_of_a_patient_whatever_he_asks_for_and_no_error
     assert all(each not in frame for each in secret)
 
 
-# ── docs/api.md ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── docs/api.md ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_examples_of_the_document_run_one_after_the_other(api: ApiSite, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_the_audit_trail_tells_who_searched_and_who_was_shown_whose_images(api: 
     assert api.as_(Role.OPERATOR).get("/audit/verification").status_code == 403
 
 
-# ── an uploaded file is explained by a process of its own: what is hostile ends that, and nothing else ──────────────────
+# ── an uploaded file is explained by a process of its own: what is hostile ends that, and nothing else ────────────────
 
 
 def part10(api: ApiSite, instance: Instance) -> bytes:
