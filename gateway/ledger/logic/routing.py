@@ -12,7 +12,7 @@ An exact duplicate that is not sent, because an earlier arrival's delivery stand
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.dicom.recoding import alike
@@ -41,6 +41,7 @@ from gateway.reasons import OVERTAKEN_REASON, UNCONFIGURED_REASON, Held
 _SQL = queries.load("routing")
 _HELD_REASONS = {"": "", Held.UNCONFIGURED.value: UNCONFIGURED_REASON, Held.OVERTAKEN.value: OVERTAKEN_REASON}
 _NO_RULE = "discarded without a reason"
+_Moved = tuple[Any, ...]  # association, SOP class, first routing, series, destinations: alike for many of a batch
 
 
 def claim(
@@ -105,6 +106,7 @@ def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_m
     """See `Ledger.record_routings`."""
     destinations, batch = _Destinations(tx, now_ms), _Batch(tx)
     results: list[RoutedInstance] = []
+    moved: dict[_Moved, int] = {}
     once: dict[str, Routing] = {}
     for routing in routings:
         once.setdefault(routing.instance_id, routing)
@@ -112,14 +114,15 @@ def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_m
     for routing, row in zip(once.values(), tx.each(_SQL["leased_by"], leases), strict=True):
         if row is None:
             continue  # the lease is lost: whoever has it now decides
-        seq, first_seq, duplicate, *moved = row
+        seq, first_seq, duplicate, *what = row
         pseudonyms.remember(tx, routing.derived, now_ms)
         names, skipped = _deliver(
             tx, batch, destinations, seq, first_seq, duplicate == DuplicateKind.EXACT.value, routing, now_ms
         )
         state, reason = _state(routing.decision, names)
         series_key = _finish(tx, batch, seq, routing, state, reason, now_ms)
-        _count_moved(tx, destinations, series_key, moved, names, now_ms)
+        alike = (*what, series_key, names)
+        moved[alike] = moved.get(alike, 0) + 1
         if skipped:
             batch.write()
             tx.execute(_SQL["finish_waiting"], {"seq": seq})
@@ -127,6 +130,7 @@ def record(tx: Transaction, session: Session, routings: Sequence[Routing], now_m
         tx.count_instances(state.value, 1)
         results.append(RoutedInstance(routing.instance_id, state, names, skipped))
     batch.write()
+    _count_moved(tx, destinations, moved, now_ms)
     return results
 
 
@@ -284,21 +288,14 @@ def _finish(
     return keys[1]
 
 
-def _count_moved(
-    tx: Transaction,
-    destinations: _Destinations,
-    series_key: int,
-    moved: Sequence[Any],
-    names: Sequence[str],
-    now_ms: int,
-) -> None:
-    """Count one instance for the audit trail: in, where this is its first routing, and meant for its destinations."""
-    association_key, sop_class_uid, is_first = moved
-    if is_first:
-        tx.count_transfer((Movement.IN.value, association_key, series_key, 0, sop_class_uid, 0), 1, now_ms)
-    for name in names:
-        key = (Movement.BEGIN.value, association_key, series_key, destinations.get(name)[0], sop_class_uid, 0)
-        tx.count_transfer(key, 1, now_ms)
+def _count_moved(tx: Transaction, destinations: _Destinations, moved: Mapping[_Moved, int], now_ms: int) -> None:
+    """Count instances for the audit trail: in, where that was their first routing, and meant for their destinations."""
+    for (association_key, sop_class_uid, is_first, series_key, names), count in moved.items():
+        if is_first:
+            tx.count_transfer((Movement.IN.value, association_key, series_key, 0, sop_class_uid, 0), count, now_ms)
+        for name in names:
+            key = (Movement.BEGIN.value, association_key, series_key, destinations.get(name)[0], sop_class_uid, 0)
+            tx.count_transfer(key, count, now_ms)
 
 
 def decision_key(tx: Transaction, decision: Decision) -> int:

@@ -9,11 +9,11 @@ SET n = transfer.n + excluded.n,
 -- What became of deliveries. A chain that ends in a de-identified copy says so in the steps that made it.
 -- name: movements_of
 SELECT CASE d.state WHEN 'delivered' THEN 'out' ELSE d.state END, i.association_key, coalesce(i.series_key, 0),
-       d.destination_key, p.sop_class_uid,
-       CASE WHEN d.chain <> '' AND p.steps LIKE '%"deidentify", 1]%' THEN 1 ELSE 0 END, count(*)
+       d.destination_key, coalesce(p.sop_class_uid, i.sop_class_uid),
+       CASE WHEN p.steps LIKE '%"deidentify", 1]%' THEN 1 ELSE 0 END, count(*)
 FROM delivery d
 JOIN instance i ON i.seq = d.instance_seq
-JOIN payload p ON p.instance_seq = d.instance_seq AND p.chain = d.chain
+LEFT JOIN payload p ON d.chain <> '' AND p.instance_seq = d.instance_seq AND p.chain = d.chain
 WHERE d.delivery_id IN (SELECT value FROM json_each(?))
 GROUP BY 1, 2, 3, 4, 5, 6;
 
