@@ -157,7 +157,7 @@ async def _serve(process: Process) -> None:
             task.cancel()
     host.close()
     await look.close()
-    await trail.finish(all_of_it=not shares_ledger(config))
+    await trail.finish()
     await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
     await ledger.close()
     queue.close()

@@ -14,11 +14,12 @@ from gateway.audit.sender import Sender, Tell
 from gateway.audit.syslog import Server, Transport
 from gateway.config import Config
 from gateway.console.access.told import Access, AccessEvent
+from gateway.errors import LedgerError
 from gateway.flow.keeper import Keeper, Patience
 from gateway.flow.notes import Notes
 from gateway.ledger.thread import LedgerThread
 from gateway.ledger.trail import Note, NoteKind
-from gateway.model import Session
+from gateway.model import Role, Session
 
 _ALERTS = {
     AccessEvent.LOG_IN_THROTTLED: "log-in throttled",
@@ -54,12 +55,21 @@ class HostTrail:
         """What happened at the console's door."""
         self.notes.put(note_of(access, clock_ms()))
 
-    async def finish(self, all_of_it: bool) -> None:
-        """Write and send what there is."""
+    async def finish(self) -> None:
+        """Write and send what there is; also of transfers that are not quiet yet, where no other host's console is left
+        to write them."""
         await self.notes.flush()
-        await self.keeper.finish(all_of_it)
+        await self.keeper.finish(all_of_it=await self._is_last())
         if self._sender is not None:
             self._sender.stop()
+
+    async def _is_last(self) -> bool:
+        try:
+            opened = await self._ledger.call(lambda ledger: ledger.sessions())
+        except LedgerError:
+            return False  # and what there is waits in it
+        consoles = {each.session.session_id for each in opened if each.session.role is Role.CONSOLE}
+        return consoles <= {self._session.session_id}
 
 
 def sender_of(config: Config) -> Sender | None:
