@@ -144,7 +144,7 @@ def _told(found: Mapping[str, Mapping[str, Taken]]) -> list[Verdict]:
         for look in next(iter(found.values()))
     ]
     show("looks", ("look", *columns), rows)
-    save("console", {name: {look: asdict(each) for look, each in side.items()} for name, side in found.items()})
+    save("console-looks", {name: {look: asdict(each) for look, each in side.items()} for name, side in found.items()})
     slowest = {name: max(each.median_ms for each in side.values()) for name, side in found.items()}
     return [Verdict("console", Goal(name, "slowest look ms", GOAL_MS), (most,)) for name, most in slowest.items()]
 
@@ -152,7 +152,7 @@ def _told(found: Mapping[str, Mapping[str, Taken]]) -> list[Verdict]:
 def _pages_told(found: Mapping[str, Sequence[float]]) -> list[Verdict]:
     rows = [(page, spread(each), rounded(percentile(each, 95))) for page, each in found.items()]
     show("pages, ms", ("page", "median (least - greatest)", "p95"), rows)
-    save("pages", found)
+    save("console-pages", found)
     slowest = max(found.values(), key=statistics.median)
     return [Verdict("console", Goal("SQLite", "slowest page ms", PAGE_GOAL_MS), tuple(slowest))]
 
