@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from pydicom import dcmread
 
 from tests.harness.browser import PHONE, Browser, Tab
-from tests.harness.console import PASSWORD
+from tests.harness.console import PASSWORD, console
 from tests.harness.data import write_part10
 from tests.harness.tools import wait_until
 from tests.integration.console_site import ConsoleSite, image
@@ -94,7 +96,9 @@ def order(tab: Tab, button: str, reason: str, confirm: str) -> str:
 # ── looks ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_page_has_a_serious_accessibility_finding_or_is_cut_in_either_theme(site: ConsoleSite, visit: Visit) -> None:
+def test_no_page_has_a_serious_accessibility_finding_or_is_cut_in_either_theme(
+    site: ConsoleSite, visit: Visit, tmp_path: Path
+) -> None:
     found: dict[str, list[str]] = {}
     for theme, only in (("light", ()), ("dark", ("color-contrast",))):  # what a page is made of is the same in both
         with visit("administrator", theme=theme) as tab:
@@ -103,7 +107,8 @@ def test_no_page_has_a_serious_accessibility_finding_or_is_cut_in_either_theme(s
             instance = tab.page.locator("a[href^='/instances/']").first.get_attribute("href") or ""
             tab.open("/attention")
             items = tab.page.locator("a[href^='/attention/items']").first.get_attribute("href") or ""
-            for path in (*READ, *OF_PATIENTS, study, instance, items, *ORDERS, f"{instance}/download", "/nothing-here"):
+            downloads = (f"{study}/download", f"{instance}/download")
+            for path in (*READ, *OF_PATIENTS, study, instance, items, *ORDERS, *downloads, "/nothing-here"):
                 tab.page.goto(path)
                 found[f"{theme} {path}"] = tab.findings(*only) + tab.overflows()
     with visit("administrator", size=PHONE) as tab:
@@ -111,6 +116,23 @@ def test_no_page_has_a_serious_accessibility_finding_or_is_cut_in_either_theme(s
             tab.open(path)
             found[f"phone {path}"] = tab.overflows()
     assert not {path: each for path, each in found.items() if each}
+    assert not pages_not_among(found, tmp_path)
+
+
+def pages_not_among(found: Iterable[str], folder: Path) -> list[str]:
+    """Pages of the console that nobody has looked at; what an order asks is one page for all of them."""
+
+    async def routes() -> list[str]:
+        async with console(folder) as built:
+            return [route.path for route in built.routes if "GET" in route.methods]
+
+    seen = {each.partition(" ")[2].partition("?")[0] for each in found}
+    elsewhere = ("/api/", "/static/", "/oidc/", "/orders/", "/login", "/setup", "/livez", "/readyz", "/version")
+    with ThreadPoolExecutor(1) as thread:  # this one has the event loop of the browser's driver
+        paths = [path for path in thread.submit(asyncio.run, routes()).result() if not path.startswith(elsewhere)]
+    patterns = {path: re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in paths}
+    assert len(patterns) > 12
+    return [path for path, pattern in patterns.items() if not any(map(pattern.fullmatch, seen))]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
