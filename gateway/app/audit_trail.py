@@ -17,6 +17,7 @@ from gateway.audit.files import files_in
 from gateway.audit.trail import Trail
 from gateway.audit.verify import Verdict, verify
 from gateway.config import Config
+from gateway.config.values import SyslogTransport
 from gateway.errors import ConfigurationError, GatewayError, Problem, TrailError
 from gateway.flow.told import Names, noted, raise_alarm
 from gateway.ledger.trail import Note, NoteKind, NoteTold, TrailHead
@@ -38,6 +39,27 @@ def trail_key(path: Path | None) -> bytes:
         message = f"audit.key has fewer than {MIN_KEY_BYTES} bytes: make one with `openssl rand -hex 32`"
         raise ConfigurationError([Problem(str(path), 0, 0, message)])
     return secret
+
+
+def require_trail(config: Config) -> None:
+    """See that what `audit` names can be used. :raises ConfigurationError: with everything that cannot."""
+    problems: list[Problem] = []
+    try:
+        trail_key(config.audit.key)
+    except ConfigurationError as error:
+        problems += error.problems
+    server = config.audit.syslog
+    if server is not None and server.transport is SyslogTransport.TLS:
+        from gateway.audit.syslog import tls_context  # with ssl, which nobody else here needs
+
+        try:
+            tls_context(server.ca, server.certificate, server.key)
+        except (OSError, ValueError) as error:
+            files = ", ".join(str(path) for path in (server.ca, server.certificate, server.key) if path is not None)
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            problems.append(Problem(files, 0, 0, f"audit.syslog: certificates or key cannot be used: {why}"))
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def names_of(config: Config) -> Names:

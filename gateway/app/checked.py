@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import document
+from gateway.app.audit_trail import require_trail
 from gateway.app.broker import look_at_broker
 from gateway.app.common import clock_ms, open_ledger_of
 from gateway.app.doorstep import require_door
@@ -134,6 +135,7 @@ def _config_and_rules(path: Path) -> Config:
         keys = read_keys(config)
         folder, destinations = config.rules.dir, config.destinations
         read_public_key(config)
+        require_trail(config)
         require_door(config)
     except ConfigurationError as error:
         problems += error.problems

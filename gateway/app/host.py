@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway import telemetry
-from gateway.app.audit_trail import tell_host, trail_key
+from gateway.app.audit_trail import require_trail, tell_host
 from gateway.app.broker import require_broker
 from gateway.app.claim import HomeClaim
 from gateway.app.common import (
@@ -95,7 +95,7 @@ def _run_locked(
     telemetry.configure("supervisor-0", format=config.log.format, level=config.log.level)
     keys = read_keys(config)
     in_force = {KEYS_VARIABLE: fingerprints(keys), PUBLIC_KEY_VARIABLE: name_of(read_public_key(config))}
-    trail_key(config.audit.key)
+    require_trail(config)
     require_broker(config)
     if Role.CONSOLE in roles:
         require_door(config)

@@ -85,13 +85,19 @@ def connect(server: Server) -> Link:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if server.transport is Transport.TCP:
             return _Stream(connection)
-        context = ssl.create_default_context(cafile=None if server.ca is None else str(server.ca))
-        if server.certificate is not None:
-            context.load_cert_chain(server.certificate, server.key)
+        context = tls_context(server.ca, server.certificate, server.key)
         return _Tls(context.wrap_socket(connection, server_hostname=server.server_name or server.host))
     except BaseException:
         connection.close()
         raise
+
+
+def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """How a server is trusted, and who we are. :raises OSError: a file cannot be read, or holds something else."""
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
 
 
 class _Stream:

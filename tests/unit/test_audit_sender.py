@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app.audit_trail import require_trail
 from gateway.audit.chain import Entry
 from gateway.audit.sender import Pace, Sender, Tell, read_position
 from gateway.audit.syslog import Server, Transport, framed, message_of
 from gateway.audit.trail import Trail
+from gateway.config import load
+from gateway.errors import ConfigurationError
 from tests.harness.certificates import CertificateAuthority
+from tests.harness.gatewayconfig import GatewayConfig
 from tests.harness.syslogserver import MESSAGE, Rsyslog, SyslogServer
 from tests.harness.tools import free_port, wait_until
 
@@ -260,3 +264,24 @@ def test_rsyslog_takes_it_over_a_restart(tmp_path: Path, authority: CertificateA
         seen = made.numbers(server.messages)
         assert list(dict.fromkeys(seen)) == list(range(120)), "in order, but for what came twice"
     server.stop()
+
+
+def test_certificates_that_cannot_be_used_are_found_before_the_start(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    certificate = authority.issue("gateway")
+
+    def problems(**syslog: object) -> str:
+        written = GatewayConfig(tmp_path, {"pacs": 1}, audit={"syslog": {"host": "arr", **syslog}})
+        written.write()
+        try:
+            require_trail(load(written.path, {}))
+        except ConfigurationError as error:
+            return "\n".join(str(problem) for problem in error.problems)
+        return ""
+
+    good = {"ca": str(authority.path), "certificate": str(certificate.certificate), "key": str(certificate.key)}
+    assert problems(**good) == ""
+    assert "No such file" in problems(**good | {"ca": str(tmp_path / "none")})
+    assert "cannot be used" in problems(**good | {"key": str(authority.path)})
+    assert problems(transport="udp") == ""
