@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Network
 
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 HEALTH = ("/livez", "/readyz", "/version")
 
 
@@ -73,10 +75,9 @@ class Front:
 
 
 def _name_of(host: str) -> str:
-    """The host in a Host header, without its port and the brackets of an IPv6 address."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower().rstrip(".")
+    """The host in a Host header, without its port and the brackets of an IPv6 address; "" where it is none."""
+    found = _HOST.fullmatch(host.lower())
+    return (found["v6"] or found["name"]).rstrip(".") if found is not None else ""
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
