@@ -90,6 +90,31 @@ def test_what_root_adds_can_be_read_by_the_user_that_the_gateway_runs_as(tmp_pat
         assert {(path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()} == {(4711, 4712)}
 
 
+def test_a_link_in_place_of_the_lock_is_refused_and_gives_nothing_away(tmp_path: Path) -> None:
+    folder, precious = tmp_path / "state", tmp_path / "shadow"
+    folder.mkdir(mode=0o700)
+    precious.write_text("root's own")
+    before = precious.stat()
+    if os.geteuid() == 0:
+        os.chown(folder, 4711, 4712)
+    (folder / ".users.yaml.lock").symlink_to(precious)
+    with pytest.raises(GatewayError, match=r"users.yaml: cannot be written"):
+        UsersFile(folder / "users.yaml").change(lambda found: with_user(found, User("mia", Role.VIEWER)))
+    assert precious.stat() == before
+    assert not (folder / "users.yaml").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_was_there_in_place_of_the_lock_stays_its_owners(tmp_path: Path) -> None:
+    folder, precious = tmp_path / "state", tmp_path / "shadow"
+    folder.mkdir(mode=0o700)
+    precious.write_text("root's own")
+    os.chown(folder, 4711, 4712)
+    os.link(precious, folder / ".users.yaml.lock")
+    UsersFile(folder / "users.yaml").change(lambda found: with_user(found, User("mia", Role.VIEWER)))
+    assert (precious.stat().st_uid, precious.stat().st_gid) == (0, 0)
+
+
 def test_of_changes_at_the_same_time_none_is_lost(tmp_path: Path) -> None:
     names = [f"user-{number}" for number in range(12)]
 

@@ -75,9 +75,8 @@ class UsersFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _opened(self.path.with_name(f".{self.path.name}.lock"), self.path)
         try:
-            _give(lock, self.path)
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
@@ -174,10 +173,22 @@ def _refuse_open(path: Path) -> None:
         )
 
 
+def _opened(lock: Path, path: Path) -> int:
+    """The lock beside the users file, made where there is none. The folder may be another user's, who could have put
+    a link there: no link is followed, and what was there before is given to nobody."""
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    _give(fd, path)
+    return fd
+
+
 def _give(fd: int, path: Path) -> None:
-    """What root makes belongs to whom the users file does, or else its folder: the console must be able to read it."""
+    """What root has just made belongs to whom the users file does, or else its folder: the console must be able to
+    read it."""
     if os.geteuid() == 0:
-        owner = (path if path.exists() else path.parent).stat()
+        owner = path.lstat() if os.path.lexists(path) else path.parent.stat()
         os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
