@@ -80,4 +80,5 @@ async def _switch(archive: Archive) -> None:
         try:
             await asyncio.sleep(OFF_FOR_S)
         finally:
-            archive.start()
+            with suppress(OSError):  # somebody has its port: it is on again after the next time
+                archive.start()
