@@ -6,7 +6,7 @@ one more.
     observer        STATE        numbers, destinations, queue, hosts, names and files of rules; no patient data
     viewer          PATIENTS     studies, instances, downloads, explanations, the audit trail
     operator        OPERATE      hold, release, resend, cancel, pause, resume, drain, probe, discard
-    administrator   ADMINISTER   users, tokens of others, configuration, verification of the audit trail
+    administrator   ADMINISTER   configuration, verification of the audit trail
 """
 
 from __future__ import annotations
