@@ -192,6 +192,17 @@ def test_the_charts_of_the_last_hour_come_alive(visit: Visit) -> None:
         tab.page.get_by_text(re.compile(r"now .*/s in, .*/s out, \d+ waiting")).wait_for(timeout=40_000)
 
 
+def test_values_that_are_old_say_so(visit: Visit) -> None:
+    with visit("observer") as tab:
+        warning = tab.page.get_by_text("What you see is of")
+        assert not warning.is_visible()
+        tab.context.set_offline(True)
+        warning.wait_for(timeout=20_000)
+        tab.context.set_offline(False)
+        warning.wait_for(state="hidden", timeout=20_000)
+        tab.told.clear()  # the browser's own words about the network
+
+
 def test_a_page_shows_the_time_of_the_person_who_looks(visit: Visit) -> None:
     with visit("viewer") as tab:
         open_study(tab, "Doe")

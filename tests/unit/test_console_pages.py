@@ -105,6 +105,20 @@ def test_a_page_that_asks_for_itself_keeps_nobody_logged_in_who_has_gone_away(tm
     assert asyncio.run(scenario()) == [200, 200, 200, 401]
 
 
+def test_the_overview_says_what_to_do_when_the_ledger_does_not_answer(tmp_path: Path) -> None:
+    async def scenario() -> tuple[str, int]:
+        async with console(tmp_path) as site:
+            observer = await site.as_("observer")
+            for path in site.context.config().state_dir.glob("ledger.db*"):
+                path.write_bytes(b"no database" * 10_000)
+            return (await observer.get("/")).text, (await observer.get("/queue")).status_code
+
+    text, status = asyncio.run(scenario())
+    assert "The ledger does not answer" in text and "Look at the database and its disk first" in text
+    assert "received, ever" not in text and "all is well" not in text
+    assert status in (500, 503)
+
+
 # ── searches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

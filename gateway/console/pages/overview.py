@@ -14,6 +14,7 @@ from gateway.console.pages.filters import bins_of_all
 from gateway.console.pages.site import Site
 from gateway.console.services.advice import advise
 from gateway.console.services.overview import Overview, overview
+from gateway.errors import LedgerError
 from gateway.model import InstanceState
 
 HISTORY = "/api/v1/live"
@@ -41,7 +42,10 @@ def routes(site: Site) -> list[Route]:
 
     @needs(Right.STATE)
     async def page(request: Request) -> Response:
-        seen = await overview(site.context)
+        try:
+            seen = await overview(site.context)
+        except LedgerError:
+            return await _without_ledger(site, request)
         troubles = [view.trouble for view in seen.trouble]
         return await site.renderer.page(
             request,
@@ -57,6 +61,23 @@ def routes(site: Site) -> list[Route]:
         )
 
     return [Route("/", page)]
+
+
+async def _without_ledger(site: Site, request: Request) -> Response:
+    """What there is to say while the ledger does not answer: why, and what to do."""
+    reasons = {*await site.context.host.reasons_not_ready(), "ledger_unreachable"}
+    return await site.renderer.page(
+        request,
+        "overview.html",
+        advice=advise(sorted(reasons), (), (), site.context.clock_ms()),
+        figures=None,
+        queues=(),
+        bins=(),
+        most=MOST,
+        history_href=HISTORY,
+        events_href=EVENTS,
+        refresh_s=REFRESH_S,
+    )
 
 
 def _figures(seen: Overview) -> Figures:

@@ -69,6 +69,16 @@
     if (!isBusy()) document.body.dispatchEvent(new Event("tick"));
   }, TICK_MS);
   document.addEventListener("htmx:afterSettle", (event) => localise(event.detail.elt));
+  // What is old must not look as if it were of now.
+  const stale = document.getElementById("stale");
+  let fresh = new Date();
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.target?.id !== "live") return;
+    const well = event.detail.successful === true;
+    if (well) fresh = new Date();
+    else stale.textContent = `What you see is of ${local(fresh)}: the console does not answer, or not as it should.`;
+    stale.hidden = well;
+  });
   // Who was logged out meanwhile is shown so, and not a page inside a page.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const status = event.detail.xhr.status;
