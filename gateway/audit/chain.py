@@ -135,6 +135,15 @@ def fault_of(record: Record, before: Head | None, key: bytes) -> str:
     return ""
 
 
+def begins_behind(first: Record, known: Head) -> str:
+    """What is wrong with a trail that begins with `first`, where `known` was written; "" if nothing is."""
+    if known.seq and first.seq > known.seq + 1:
+        return f"is the first, and behind number {known.seq}, which was written: those between them are missing"
+    if known.seq and first.seq == known.seq + 1 and first.prev != known.hash:
+        return f"is the first, and follows another number {known.seq} than was written: the trail was made anew"
+    return ""
+
+
 def torn_entry(at_ms: int, torn: bytes) -> Entry:
     """The record that says what a power cut, or a disk that was full, left between the records."""
     fields = {"torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.chain import FIRST, TORN, Head, Record, explains, fault_of, read_line
+from gateway.audit.chain import FIRST, TORN, Head, Record, begins_behind, explains, fault_of, read_line
 from gateway.audit.files import lines_of
 from gateway.audit.trail import BROKEN
 from gateway.errors import TrailError
@@ -95,6 +95,8 @@ def _fault_of(record: Record, torn: bytes, key: bytes, known: Head | None, verdi
     before = verdict.last if verdict.records else None
     if before is None and record.seq == 1 and record.prev != FIRST:
         return "is the first, and says that there was one before it"
+    if before is None and known is not None and (text := begins_behind(record, known)):
+        return text
     if text := fault_of(record, before, key):
         return text
     if key and verdict.keyed and not record.is_keyed:

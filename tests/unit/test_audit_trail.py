@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.audit.chain import Entry, Head
-from gateway.audit.files import files_in
+from gateway.audit.chain import Entry, Head, line_of
+from gateway.audit.files import files_in, name_of
 from gateway.audit.read import TrailFilter, page
 from gateway.audit.trail import Trail
 from gateway.audit.verify import verify
@@ -218,6 +218,27 @@ def test_who_makes_the_whole_chain_anew_is_found_by_the_head_that_the_ledger_kno
     written(tmp_path / "false", 5, from_=101)
     fault = verify(files_in(tmp_path / "false"), known=head).fault
     assert fault is not None and "another than the ledger knows of" in fault.text
+
+
+def numbered_from(folder: Path, head: Head) -> Head:
+    """One record that says it follows another, in a file of the name that it has then; nothing else is there."""
+    line, last = line_of(entry(1), head, b"")
+    folder.mkdir()
+    (folder / name_of(last.seq)).write_bytes(line)
+    return last
+
+
+def test_who_makes_a_chain_anew_behind_the_head_that_the_ledger_knows_is_found(tmp_path: Path) -> None:
+    head = written(tmp_path / "true", 5)
+    numbered_from(tmp_path / "far", Head(505, "ab" * 32))
+    far = verify(files_in(tmp_path / "far"), known=head).fault
+    assert far is not None and "behind number 5, which was written" in far.text
+    numbered_from(tmp_path / "next", Head(5, "ab" * 32))
+    following = verify(files_in(tmp_path / "next"), known=head).fault
+    assert following is not None and "follows another number 5 than was written" in following.text
+    last = numbered_from(tmp_path / "moved", head)  # all that was before it was moved away, and rightly
+    verdict = verify(files_in(tmp_path / "moved"), known=head)
+    assert (verdict.fault, verdict.last) == (None, last)
 
 
 def test_with_a_key_nobody_else_makes_a_chain(tmp_path: Path) -> None:
