@@ -24,7 +24,7 @@ WAYS = st.text(st.sampled_from("/\\:@.?#%&;= \t\r\nabhtps\x00\x7f\u2028\uff0f"),
 
 
 @given(WAYS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_wherever_somebody_asks_to_go_after_the_log_in_it_is_a_page_of_ours(way: str) -> None:
     went = inside(way)
     # As browsers read it (URL Standard): tabs and line ends are dropped, a backslash is a slash.
@@ -34,7 +34,7 @@ def test_wherever_somebody_asks_to_go_after_the_log_in_it_is_a_page_of_ours(way:
 
 
 @given(st.dictionaries(st.sampled_from(["origin", "sec-fetch-site", "host"]), st.text(st.characters(codec="latin-1"))))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_request_passes_as_ours_only_if_nothing_says_that_it_is_not(sent: dict[str, str]) -> None:
     headers = Headers(sent)
     if comes_from_elsewhere(headers) == "":
@@ -63,14 +63,14 @@ def anybody(draw: st.DrawFn) -> User:
 
 
 @given(st.lists(anybody(), max_size=4, unique_by=lambda user: user.name))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_whatever_users_there_are_the_file_says_them(people: list[User]) -> None:
     users = {user.name: user for user in people}
     assert read_users(text_of(users), "users.yaml") == users
 
 
 @given(st.text(max_size=200) | st.text(st.sampled_from("users:\n {}[]-roletknpaswdvi#&*!|>'\""), max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_a_file_says_it_is_users_or_complaints_with_their_places(text: str) -> None:
     try:
         read_users(text, "users.yaml")
