@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from tests.harness.console import PASSWORD
 from tests.harness.data import make_instance, make_instances
 from tests.harness.tools import Completed, require, wait_until
 from tests.integration.api_site import TOKEN_NAME, ApiSite, running_api
-from tests.integration.cli_site import command
+from tests.integration.cli_site import ROOT, command
 from tests.unit.test_docs_api import EXAMPLES
 
 CANARY = "CANARYXYZ"
@@ -105,6 +108,24 @@ def test_top_shows_how_the_gateway_is_as_the_api_says_it(api: ApiSite) -> None:
     assert " ready" in frame.splitlines()[0]
     for words in ("dr", "pacs", "● ", "up", "held", "a phantom"):
         assert words in frame, frame
+
+
+def test_top_on_a_terminal_goes_on_until_ctrl_c(api: ApiSite) -> None:
+    leader, follower = os.openpty()
+    env = {"GATEWAY_TOKEN": api.tokens[Role.OBSERVER], "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    argv = [sys.executable, "-m", "gateway", "top", "--url", api.url]
+    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env) as top_shown:
+        os.close(follower)
+        seen = b""
+        while seen.count(b"destination") < 2:  # two frames
+            seen += os.read(leader, 1 << 16)
+        top_shown.send_signal(signal.SIGINT)
+        while top_shown.poll() is None:
+            with contextlib.suppress(OSError):  # the other end is closed
+                os.read(leader, 1 << 16)
+        assert top_shown.returncode == 130
+    os.close(leader)
+    assert b"pacs" in seen
 
 
 def test_top_says_what_is_wrong_and_what_to_do(api: ApiSite) -> None:
@@ -205,6 +226,6 @@ def test_the_stream_ends_when_the_gateway_stops(api: ApiSite) -> None:
     with api.as_(Role.OBSERVER).stream("GET", "/events") as stream:
         told = events(stream.iter_lines())
         assert next(told)[0] == "live"
-        os.kill(api.site.gateway.supervisor_pid(), 15)
+        os.kill(api.site.gateway.supervisor_pid(), signal.SIGTERM)
         last = list(told)[-1]
     assert last == ("end", {"because": "the gateway stops"})
