@@ -9,6 +9,7 @@ from http.client import HTTPConnection
 from io import BytesIO
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 
@@ -98,6 +99,25 @@ def test_a_file_is_what_was_sent_and_the_audit_trail_says_who_took_it(api: ApiSi
     assert (row["actor"], row["reason"], row["count"]) == ("api:viewer/test", "for a report", 1)
     gone = api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file", params={"chain": "no-such~1"})
     assert gone.status_code == 404
+
+
+def test_a_file_that_is_damaged_ends_early_and_one_that_is_lost_is_gone(api: ApiSite) -> None:
+    instance = make_instance(seed=45)
+    api.site.send([instance]).check()
+    api.site.gateway.wait_idle()
+    instance_id = api.instance_of(instance.sop_instance_uid)["instance_id"]
+    (path,) = api.site.gateway.config.spool_dir.rglob(f"{instance_id}.dcm")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file")
+    path.write_bytes(whole[:-1])
+    assert api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file").status_code == 503
+    path.unlink()
+    gone = api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file")
+    assert (gone.status_code, gone.json()["title"]) == (410, "Gone")
+    path.write_bytes(whole)
+    assert api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file").content.endswith(instance.data)
 
 
 def test_destinations_say_how_they_are_and_what_waits(api: ApiSite, sent: Instance) -> None:

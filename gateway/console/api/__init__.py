@@ -6,6 +6,7 @@ Each answer is a model (`answers.Model`) made of what a service gives, with an E
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -89,4 +90,4 @@ description = api_router()
 @needs(Right.STATE)
 async def openapi(request: Request) -> JSONResponse:
     """What the API can do, as OpenAPI."""
-    return JSONResponse(request.app.openapi())
+    return JSONResponse(await asyncio.to_thread(request.app.openapi))  # made once, which takes a moment
