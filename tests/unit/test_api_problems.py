@@ -51,6 +51,7 @@ def is_problem(answer: httpx.Response, status: int) -> dict[str, object]:
         ("GET", "/studies?limit=201", 422),
         ("GET", f"/studies?patient_id=%00{CANARY}", 422),
         ("GET", f"/instances/..%2f{CANARY}/x", 404),
+        ("GET", f"/instances/{CANARY}%0A", 404),
         ("GET", f"/attention/items?kind={CANARY}", 422),
     ],
 )

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.console.api.problems import problem
 from gateway.console.pages.render import Renderer
 from gateway.errors import LedgerBusy, LedgerError, LookRefused, LookTooWide, TrailError
 
@@ -37,6 +38,8 @@ def handlers(renderer: Renderer) -> Mapping[Any, Handler]:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
         status = error.status_code
+        if request.url.path.startswith("/api/"):  # with a line break behind it: no application is mounted there
+            return problem(request, status, headers=error.headers)
         said = error.detail if error.detail != HTTPStatus(status).phrase else ""
         detail = said or _DETAILS.get(status, "Go back and try another way.")
         return await renderer.problem(request, status, title(status), detail, error.headers)
