@@ -55,7 +55,7 @@ from gateway.flow import adopt
 from gateway.flow.in_force import turn_waiting
 from gateway.flow.reload import is_behind, read_rules, tell_behind, validate_rules
 from gateway.ledger.base import Ledger, RuleSet
-from gateway.ledger.trail import NoteKind
+from gateway.ledger.trail import Note, NoteKind
 from gateway.model import Role
 from gateway.spool import FoundState, Spool, remove_half_made, scan
 from gateway.supervisor import ChildSpec, ListenerAddress, StateLock, Supervisor, activated_sockets, bind_listeners
@@ -311,6 +311,9 @@ class HostHooks:
         ledger = open_ledger_of(self._config, create=False)
         try:
             sync_destinations(ledger, config)
+            if config != self._config:
+                what, text = "configuration changed", f"{self._config_path} was read again"
+                ledger.tell([Note(NoteKind.ALERT, clock_ms(), what=what, subject=config.host, text=text)])
         finally:
             ledger.close()
         _write_snapshot(self._config, text)

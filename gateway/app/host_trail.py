@@ -4,6 +4,7 @@ where there is a syslog server.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 
@@ -61,7 +62,7 @@ class HostTrail:
         await self.notes.flush()
         await self.keeper.finish(all_of_it=await self._is_last())
         if self._sender is not None:
-            self._sender.stop()
+            await asyncio.to_thread(self._sender.stop)
 
     async def _is_last(self) -> bool:
         try:

@@ -37,6 +37,7 @@ ALERTS: Mapping[str, Code] = {
     "unknown sender": codes.NODE_AUTHENTICATION,
     "users changed": codes.USER_ATTRIBUTES_CHANGED,
     "rules changed": codes.SOFTWARE_CONFIGURATION,
+    "configuration changed": codes.SOFTWARE_CONFIGURATION,
     "trail broken": codes.AUDIT_STOPPED,
 }
 """What an alert may be about, and which of the standard's types it is of; others are a restricted function."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import LeaseLost
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, RuleSet
 from gateway.ledger.trail import ADOPT_MS, Movement, Note, NoteKind, NoteTold, TrailHead, TransferTold, Untold
 from gateway.model import (
     DeliveryState,
@@ -188,6 +188,13 @@ def test_an_order_that_touches_nothing_known_is_told_all_the_same(scene: Scene) 
     scene.ledger.pause_destination("pacs", True, "cli:root", scene.now_ms)
     scene.ledger.originals_of("7M3K", "cli:root", "a finding", scene.now_ms)
     assert orders(taken(scene)) == [("hold", "", 1), ("pause", "", 0), ("reidentify", "", 0)]
+
+
+def test_a_change_of_the_rules_is_told_once(scene: Scene) -> None:
+    for revision in ("one", "one", "two"):
+        scene.ledger.store_rules(RuleSet(revision, {"10.yaml": "rules: []"}), scene.now_ms)
+    told = [each.note.text for each in taken(scene) if isinstance(each, NoteTold)]
+    assert told == ["revision one is in force: 10.yaml", "revision two is in force: 10.yaml"]
 
 
 def test_notes_of_processes_are_told_in_order(scene: Scene) -> None:

@@ -184,8 +184,8 @@ def test_a_stop_is_told_behind_all_that_moved_and_a_start_finds_what_was_changed
         (path,) = files_in(folder_of(site.gateway))
         path.write_bytes(path.read_bytes().replace(b"loopback", b"elsewher", 1))
         site.gateway.start()
-        wait_until(lambda: records(site.gateway, "alert"), 15, lambda: "an alert")
-        assert [row.what for row in records(site.gateway, "alert")] == ["trail broken"]
+        alerts = ["rules changed", "trail broken"]
+        wait_until(lambda: [row.what for row in records(site.gateway, "alert")] == alerts, 15, lambda: "an alert")
         assert site.run("audit", "verify").returncode == 1
 
 

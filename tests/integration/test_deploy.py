@@ -72,7 +72,7 @@ def test_systemd_finds_its_services_little_exposed(name: str) -> None:
 
 
 def test_kubernetes_takes_every_manifest() -> None:
-    assert len(manifests()) == 14
+    assert len(manifests()) == 15
     for each in manifests():
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
 

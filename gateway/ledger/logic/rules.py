@@ -7,7 +7,10 @@ import json
 from gateway.errors import LedgerError
 from gateway.ledger import queries
 from gateway.ledger.base import RevisionsSeen, RuleSet
+from gateway.ledger.logic import trail
+from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.transaction import Transaction
+from gateway.ledger.trail import Note, NoteKind
 
 SQL = queries.load("rules")
 
@@ -18,6 +21,8 @@ def store(tx: Transaction, rules: RuleSet, now_ms: int) -> bool:
         return False
     tx.execute(SQL["clear_current"])
     tx.execute(SQL["make_current"], (rules.revision, json.dumps(dict(rules.files)), now_ms))
+    told = f"revision {rules.revision} is in force: {', '.join(sorted(rules.files))}"
+    trail.note(tx, Note(NoteKind.ALERT, now_ms, what="rules changed", subject="rules", text=text(told)))
     return True
 
 
