@@ -74,13 +74,13 @@ def names_of(config: Config) -> Names:
     )
 
 
-def open_trail(config: Config) -> Trail:
-    """The files, to be written. :raises TrailError: they cannot be."""
+def open_trail(config: Config, known: Head | None = None) -> Trail:
+    """The files, to be written, which have to have a record that is known. :raises TrailError: they cannot be."""
     try:
         key = trail_key(config.audit.key)
     except ConfigurationError as error:
         raise TrailError(str(error.problems[0])) from error
-    return Trail(config.audit.dir, clock_ms, key, config.audit.segment_size_bytes)
+    return Trail(config.audit.dir, clock_ms, key, config.audit.segment_size_bytes, known)
 
 
 # ── the supervisor ────────────────────────────────────────────────────────────────────────────────────────────────────

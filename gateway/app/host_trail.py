@@ -11,6 +11,7 @@ from collections.abc import Callable
 from gateway import telemetry
 from gateway.app.audit_trail import names_of, open_trail
 from gateway.app.common import clock_ms
+from gateway.app.home import home_of
 from gateway.audit.sender import Sender, Tell
 from gateway.audit.syslog import Server, Transport
 from gateway.config import Config
@@ -43,11 +44,12 @@ class HostTrail:
         self.keeper = Keeper(
             ledger,
             session,
-            lambda: open_trail(first),
+            lambda known: open_trail(first, known),
             lambda: names_of(config()),
             clock_ms,
             Patience(first.audit.quiet_s, first.audit.latest_s),
             self._sender.wake if self._sender is not None else lambda: None,
+            home=home_of(first.state_dir),
         )
         if self._sender is not None:
             self._sender.start()

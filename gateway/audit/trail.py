@@ -4,8 +4,8 @@ Rules:
   - files are only ever appended to (O_APPEND), and made anew past a size; the chain goes on from one to the next;
   - `append` returns when its records are on the disk: one write and one flush for all of them;
   - what a power cut or a full disk left behind the last whole record stays there, and a record says so;
-  - a chain that is broken otherwise is gone on with all the same, behind a record of its own that says where: what
-    happens from now on has to be told to somebody. `gateway audit verify` finds both.
+  - a chain that is broken otherwise, or lacks a record that was written, is gone on with all the same, behind a record
+    of its own that says where: what happens from now on has to be told to somebody. `gateway audit verify` finds both.
 
 The console's process writes (`gateway.flow.keeper`); before that runs, and after it has ended, the supervisor.
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from gateway.audit.chain import Entry, Head, fault_of, line_of, read_line, torn_entry
 from gateway.audit.files import files_in, lines_of, name_of
+from gateway.audit.lost import fault_of_known
 from gateway.errors import TrailError
 
 SEGMENT_BYTES = 64 << 20
@@ -44,12 +45,17 @@ class Found:
 class Trail:
     """See the module's docstring.
 
-    :param key: that of the chain; b"" for none.
+    :param key: that of the chain; b"" for none. :param known: a record that was written, as far as others know.
     :raises TrailError: the folder cannot be used, or another process writes there.
     """
 
     def __init__(
-        self, folder: Path, clock_ms: Callable[[], int], key: bytes = b"", segment_bytes: int = SEGMENT_BYTES
+        self,
+        folder: Path,
+        clock_ms: Callable[[], int],
+        key: bytes = b"",
+        segment_bytes: int = SEGMENT_BYTES,
+        known: Head | None = None,
     ) -> None:
         self.folder = folder
         self._clock_ms = clock_ms
@@ -57,9 +63,9 @@ class Trail:
         self._segment_bytes = segment_bytes
         self._fd = -1
         self._size = 0
-        self._head = Head()
+        self._head = known or Head()
         self._refs: deque[str] = deque(maxlen=REFS_MAX)
-        self.fault = ""  # what was found wrong when it was opened
+        self.fault = ""  # what was found wrong when it was opened, until somebody was told
         with self._told():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -113,25 +119,26 @@ class Trail:
 
     def _open(self) -> None:
         """Find the end of the chain, and note what is wrong there."""
-        paths = files_in(self.folder)
-        if not paths:
+        if not files_in(self.folder):
             self._begin(1)
-            return
+        paths = files_in(self.folder)
         found = _end_of(paths, self._key)
+        fault = found.fault or fault_of_known(paths, found.head, self._head)
+        self._close()
         self._fd = os.open(paths[-1], os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         if found.lacks_end:
             _write(self._fd, b"\n")
         self._refs.clear()
         self._refs.extend(ref for path in paths[-2:] for ref in _refs(path))
         self._size = os.fstat(self._fd).st_size
-        self._head, self.fault = found.head, found.fault
+        self._head, self.fault = found.head, fault or self.fault
         notes: list[Entry] = []
         if found.torn:
             torn = found.torn if found.torn.endswith(b"\n") else found.torn + b"\n"
             _write(self._fd, torn[len(found.torn) :])
             notes.append(torn_entry(self._clock_ms(), torn))
-        if found.fault:
-            notes.append(Entry(self._clock_ms(), BROKEN, {"text": found.fault, "file": paths[-1].name}))
+        if fault:
+            notes.append(Entry(self._clock_ms(), BROKEN, {"text": fault, "file": paths[-1].name}))
         if notes:
             self._append(notes)
 

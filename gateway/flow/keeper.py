@@ -3,6 +3,8 @@
 One task of the console's process runs it. Each turn: a batch is taken from the ledger; its messages are made and
 written in a thread, flushed; then the ledger forgets it and remembers how far the files have got. What dies between two
 of these steps is gone on with by the next: a batch stays as it is, and the files know which messages of it they have.
+Before the first, the files are held to what the ledger knows of them: records that were cut off at their end meanwhile
+raise an alarm, and only then the ledger takes the new end for what it is.
 
 Nothing waits for the keeper. While the ledger is away, or the disk is full, what has to be told waits in the ledger.
 """
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway import telemetry
-from gateway.audit.chain import Entry
+from gateway.audit.chain import Entry, Head
 from gateway.audit.trail import Trail
 from gateway.errors import LeaseLost, LedgerError, TrailError
 from gateway.flow.told import Names, entries, raise_alarm
@@ -42,18 +44,20 @@ class Patience:
 class Keeper:
     """See the module's docstring.
 
-    :param open_trail: opens the files; blocks. :param written: called when there is something new in them.
+    :param open_trail: opens the files, given a record that was written; blocks.
+    :param written: called when there is something new in them. :param home: whose files they are.
     """
 
     def __init__(
         self,
         ledger: LedgerThread,
         session: Session,
-        open_trail: Callable[[], Trail],
+        open_trail: Callable[[Head | None], Trail],
         names: Callable[[], Names],
         clock_ms: Callable[[], int],
         patience: Patience,
         written: Callable[[], None] = lambda: None,
+        home: str = "",
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -62,6 +66,7 @@ class Keeper:
         self._clock_ms = clock_ms
         self._patience = patience
         self._written = written
+        self._home = home
         self._trail: Trail | None = None
         self._writing = asyncio.Lock()
         self._trouble = Trouble("audit_trail_waits")
@@ -105,7 +110,7 @@ class Keeper:
 
         async with self._writing:
             if self._trail is None:
-                await _in_thread(self._open)
+                await self._open()
             untold = await self._ledger.call(take)
             if untold is None:
                 return False
@@ -114,15 +119,34 @@ class Keeper:
         await self._ledger.call(lambda ledger: ledger.told(self._session, untold.batch, head))
         return True
 
-    def _open(self) -> None:
-        self._trail = self._open_trail()
-        raise_alarm(self._trail, self._names(), self._clock_ms())
+    async def _open(self) -> None:
+        heads = await self._ledger.call(lambda ledger: ledger.trail_heads())
+        told = heads.get(self._home)
+        known = None if told is None else Head(told.seq, told.hash)
+        head = await _in_thread(lambda: self._open_files(known))
+        if head is not None:  # the next start must not miss the same records again
+            await self._ledger.call(lambda ledger: ledger.told(self._session, "", head))
+
+    def _open_files(self, known: Head | None) -> TrailHead | None:
+        """Open the files. What is wrong with them is told; then they end there."""
+        if self._trail is None:
+            self._trail = self._open_trail(known)
+        return self._alarm(self._trail)
+
+    def _alarm(self, trail: Trail) -> TrailHead | None:
+        if not trail.fault:
+            return None
+        raise_alarm(trail, self._names(), self._clock_ms())
+        return TrailHead(trail.head.seq, trail.head.hash, self._clock_ms())
 
     def _write(self, untold: Untold) -> TrailHead:
         assert self._trail is not None  # noqa: S101 - opened by the turn
         there = self._trail.written(untold.batch)
         fresh: list[Entry] = [entry for entry in entries(untold, self._names()) if entry.ref not in there]
-        head = self._trail.append(fresh) if fresh else self._trail.head
+        if fresh:
+            self._trail.append(fresh)
+        self._alarm(self._trail)  # it may have been opened again for that
+        head = self._trail.head
         telemetry.audit_written(records=len(fresh))
         return TrailHead(head.seq, head.hash, self._clock_ms())
 

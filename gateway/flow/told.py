@@ -144,6 +144,7 @@ def raise_alarm(trail: Trail, names: Names, now_ms: int) -> None:
         telemetry.problem("audit_trail_broken", reason=trail.fault)
         note = Note(NoteKind.ALERT, now_ms, what="trail broken", text=trail.fault, failed=True)
         trail.append([noted(NoteTold(note, None, 0), names)])
+        trail.fault = ""
 
 
 def _of_the_gateway(note: Note, who: Party, names: Names) -> Message:

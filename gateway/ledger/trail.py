@@ -146,7 +146,8 @@ class TrailLedger(Protocol):
     def told(self, session: Session, batch: str, head: TrailHead) -> bool:
         """A batch is in the files, durable, and these end in `head`. False: it is somebody else's now, who has it too.
 
-        With the batch "" only the head is kept.
+        The head that is kept never goes back: by it is seen that records were cut off. With the batch "" only the head
+        is kept, and as it is: of files that were found to lack some, when that was told.
         """
 
     def trail_heads(self) -> dict[str, TrailHead]:

@@ -280,6 +280,17 @@ def test_how_far_the_files_of_each_home_have_got_is_known(scene: Scene) -> None:
     assert scene.ledger.trail_heads() == {"one": TrailHead(8, "ef", 3), "other": TrailHead(1, "cd", 2)}
 
 
+def test_how_far_the_files_have_got_goes_back_only_when_it_is_told_by_itself(scene: Scene) -> None:
+    session = keeper(scene)
+    scene.ledger.told(session, "", replace(HEAD, seq=70))
+    scene.arrive("a")
+    scene.route(study=ANNA)
+    assert taken(scene, session)  # and told with a head that is lower
+    assert scene.ledger.trail_heads() == {"home": replace(HEAD, seq=70)}
+    scene.ledger.told(session, "", HEAD)
+    assert scene.ledger.trail_heads() == {"home": HEAD}
+
+
 def test_what_a_killed_forwarder_had_delivered_is_told_too(scene: Scene) -> None:
     scene.arrive("a")
     scene.route(study=ANNA)

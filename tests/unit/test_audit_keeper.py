@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gateway.audit.chain import Entry, Head
 from gateway.audit.files import files_in
 from gateway.audit.read import TrailFilter, page
 from gateway.audit.trail import Trail
@@ -41,14 +42,14 @@ class Place:
     def session(self) -> Session:
         return self.scene.ledger.open_session(Role.CONSOLE, "host", 1, self.scene.now_ms, home="home")
 
-    def trail(self) -> Trail:
-        return Trail(self.folder, lambda: self.scene.now_ms)
+    def trail(self, known: Head | None = None) -> Trail:
+        return Trail(self.folder, lambda: self.scene.now_ms, known=known)
 
     @asynccontextmanager
     async def keeper(self, session: Session | None = None) -> AsyncIterator[Keeper]:
         ledger = LedgerThread(lambda: SqliteLedger.open(self.path))
         session = session or self.session()
-        yield Keeper(ledger, session, self.trail, lambda: NAMES, lambda: self.scene.now_ms, AT_ONCE)
+        yield Keeper(ledger, session, self.trail, lambda: NAMES, lambda: self.scene.now_ms, AT_ONCE, home="home")
         await ledger.close()
 
     def kinds(self) -> list[str]:
@@ -122,6 +123,31 @@ def test_a_chain_that_was_broken_raises_an_alert(tmp_path: Path) -> None:
     alerts = page(place.folder, TrailFilter(kinds=("alert",)), 10).rows
     assert [(row.what, row.outcome) for row in alerts] == [("trail broken", 8)]
     assert "was changed" in alerts[0].text
+    place.scene.close()
+
+
+def test_records_that_were_cut_off_at_the_end_raise_an_alert_at_the_next_start_and_are_missed_for_ever(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    place.route("a", "b")
+    asyncio.run(keep(place))
+    (path,) = files_in(place.folder)
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole[:-1]))
+    trail = place.trail()  # the supervisor says that it starts: just as many records as before
+    trail.append([Entry(0, "started")])
+    trail.close()
+    place.route("c")
+    asyncio.run(keep(place))
+    (alert,) = page(place.folder, TrailFilter(kinds=("alert",)), 10).rows
+    assert (alert.what, alert.outcome) == ("trail broken", 8)
+    assert f"record {len(whole)} is another than was written" in alert.text
+    asyncio.run(keep(place))
+    assert len(page(place.folder, TrailFilter(kinds=("alert", "broken")), 10).rows) == 2  # told once
+    (known,) = place.scene.ledger.trail_heads().values()
+    fault = verify(files_in(place.folder), known=Head(known.seq, known.hash)).fault
+    assert fault is not None and "says that the chain was found broken" in fault.text
     place.scene.close()
 
 

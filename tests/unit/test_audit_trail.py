@@ -241,6 +241,43 @@ def test_who_makes_a_chain_anew_behind_the_head_that_the_ledger_knows_is_found(t
     assert (verdict.fault, verdict.last) == (None, last)
 
 
+def reopened(folder: Path, known: Head) -> str:
+    """What is found wrong at the next start, where this record was written."""
+    made = Trail(folder, lambda: 0, known=known)
+    made.close()
+    return made.fault
+
+
+def test_a_start_misses_the_records_that_are_known_to_have_been_written(tmp_path: Path) -> None:
+    head = written(tmp_path, 9, segment_bytes=1_000)
+    assert reopened(tmp_path, head) == reopened(tmp_path, Head()) == ""
+    head = written(tmp_path, 9, segment_bytes=1_000, from_=10)
+    middle = json.loads(lines(files_in(tmp_path)[1])[0])
+    assert reopened(tmp_path, Head(middle["seq"], middle["hash"])) == ""
+    assert "is another than was written" in reopened(tmp_path, Head(middle["seq"], "ab" * 32))
+    files_in(tmp_path)[-1].unlink()
+    assert "more, up to 18, were written" in reopened(tmp_path, head)
+    assert reopened(tmp_path / "gone", head) == "the files end at record 0: 18 more, up to 18, were written"
+    numbered_from(tmp_path / "anew", Head(505, "ab" * 32))
+    assert "record 506 is the first, and behind number 18" in reopened(tmp_path / "anew", head)
+    numbered_from(tmp_path / "moved", head)
+    assert reopened(tmp_path / "moved", head) == ""
+
+
+def test_a_trail_that_opens_its_files_again_misses_what_it_wrote_itself(tmp_path: Path) -> None:
+    with Tmpfs(tmp_path / "disk", 1 << 20) as disk:
+        made = trail(disk.path / "audit")
+        made.append([entry(1), entry(2), entry(3)])
+        filler = disk.fill()
+        with pytest.raises(TrailError, match="No space left on device"):
+            made.append([entry(number, text="x" * 4000) for number in range(4, 20)])
+        changed(disk.path / "audit", lambda all_: all_[:2])
+        filler.unlink()
+        made.append([entry(4)])
+        assert made.fault == "the files end at record 2: 1 more, up to 3, were written"
+        made.close()
+
+
 def test_with_a_key_nobody_else_makes_a_chain(tmp_path: Path) -> None:
     written(tmp_path / "true", 5, KEY)
     assert verify(files_in(tmp_path / "true"), KEY).fault is None

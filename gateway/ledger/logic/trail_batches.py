@@ -111,7 +111,7 @@ def told(tx: Transaction, session: Session, batch: str, head: TrailHead) -> bool
     """See `TrailLedger.told`."""
     home = tx.value(_SQL["home_of"], (session.session_id,))
     if home is not None:
-        tx.execute(_SQL["set_head"], (home, head.seq, head.hash, head.at_ms))
+        tx.execute(_SQL["raise_head" if batch else "set_head"], (home, head.seq, head.hash, head.at_ms))
     if not batch or not is_open(tx, session.session_id):
         return not batch
     if tx.execute(_SQL["end_batch"], (batch, session.session_id)).rowcount != 1:

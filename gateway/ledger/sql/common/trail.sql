@@ -133,5 +133,10 @@ DELETE FROM audit_batch WHERE batch = ? AND session_id = ?;
 INSERT INTO audit_head (home, seq, hash, at_ms) VALUES (?, ?, ?, ?)
 ON CONFLICT (home) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, at_ms = excluded.at_ms;
 
+-- name: raise_head
+INSERT INTO audit_head (home, seq, hash, at_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT (home) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, at_ms = excluded.at_ms
+WHERE excluded.seq >= audit_head.seq;
+
 -- name: heads
 SELECT home, seq, hash, at_ms FROM audit_head ORDER BY home;
