@@ -298,7 +298,9 @@ class InstanceFilter:
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
     code: str = ""  # of a delivery's last outcome
-    because: str = ""  # the reason, word for word: of the instance, or of its delivery where the filter names such
+    # The reason, word for word, up to `look.REASON_MAX` characters of it: of the instance, or of its delivery where the
+    # filter names such.
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

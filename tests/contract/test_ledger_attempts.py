@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import LedgerError
 from gateway.ledger.base import DERIVE, InstanceFilter, Ordered
+from gateway.ledger.look import REASON_MAX
 from gateway.model import Breaker, DeliveryLease, DeliveryState, DestinationState, InstanceState, Outcome, Quarantine
 from tests.contract.ledger_scene import Scene, decision
 
@@ -138,3 +139,16 @@ def test_what_is_taken_out_is_written_down_before_anything_is_given(scene: Scene
     scene.conclude(*scene.claim())
     assert [item.instance_id for item in scene.ledger.begin_purge(scene.now_ms + 1, 9, scene.now_ms + 1)] == ["a"]
     assert scene.ledger.payload_for("a", "", "me", "", 5) is None
+
+
+def test_a_reason_that_is_too_long_to_be_shown_whole_is_known_by_what_is_shown_of_it(scene: Scene) -> None:
+    scene.arrive("long", "short")
+    scene.route()
+    long, short = scene.claim()
+    reasons = ((long, "x" * (REASON_MAX + 50)), (short, "x" * (REASON_MAX - 1)))
+    for lease, reason in reasons:
+        scene.ledger.record_outcomes(scene.forwarder, [outcome(lease, "refused", 0, reason)], scene.now_ms)
+    held = (DeliveryState.HELD,)
+    for because, name in (("x" * REASON_MAX, "long"), ("x" * (REASON_MAX - 1), "short")):
+        meant = InstanceFilter(delivery_states=held, because=because)
+        assert [row.instance_id for row in scene.ledger.list_instances(meant, 9)] == [name]

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.ledger import queries
 from gateway.ledger.base import InstanceFilter
+from gateway.ledger.look import REASON_MAX
 
 _SQL = queries.load("which")
 _OF_DELIVERY = ("delivery_states", "destination", "code", "because")
@@ -28,6 +29,8 @@ class Which:
             name: json.dumps([str(each) for each in value]) if isinstance(value, tuple) else value
             for name, value in given.items()
         }
+        if which.because:  # as trouble is grouped
+            self.arguments["because"] = which.because[:REASON_MAX]
         self.as_audited = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
         self.names_instances = bool(which.instance_ids)
         self._either = "states" in given and "delivery_states" in given

@@ -35,10 +35,10 @@ d.destination_key = (SELECT destination_key FROM destination WHERE name = :desti
 d.code = :code
 
 -- name: because
-d.reason = :because
+substr(d.reason, 1, 200) = :because
 
 -- name: instance_because
-i.reason = :because
+substr(i.reason, 1, 200) = :because
 
 -- name: has_delivery
 EXISTS (SELECT 1 FROM delivery d WHERE d.instance_seq = i.seq AND
