@@ -192,6 +192,18 @@ def test_the_charts_of_the_last_hour_come_alive(visit: Visit) -> None:
         tab.page.get_by_text(re.compile(r"now .*/s in, .*/s out, \d+ waiting")).wait_for(timeout=40_000)
 
 
+def test_a_part_that_comes_anew_keeps_the_focus(visit: Visit) -> None:
+    with visit("observer") as tab:
+        link = tab.page.locator("#live a", has_text="research").last
+        link.focus()
+        tab.page.evaluate("document.getElementById('live').dataset.old = ''")
+        tab.page.locator("#live:not([data-old])").wait_for()
+        assert tab.page.evaluate("document.activeElement.textContent") == "research"
+        assert tab.page.evaluate(
+            "document.activeElement.isConnected && document.activeElement.closest('#live') !== null"
+        )
+
+
 def test_values_that_are_old_say_so(visit: Visit) -> None:
     with visit("observer") as tab:
         warning = tab.page.get_by_text("What you see is of")

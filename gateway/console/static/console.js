@@ -69,6 +69,22 @@
     if (!isBusy()) document.body.dispatchEvent(new Event("tick"));
   }, TICK_MS);
   document.addEventListener("htmx:afterSettle", (event) => localise(event.detail.elt));
+  // A part that comes anew keeps the focus, and how far its boxes were scrolled.
+  const inLive = (selector) => [...document.querySelectorAll(`#live ${selector}`)];
+  const keyOf = (link) => link.getAttribute("href") || link.getAttribute("aria-label") || "";
+  let kept = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.id !== "live") return;
+    const focused = document.activeElement?.closest("#live") ? document.activeElement : null;
+    const alike = focused ? inLive("a, [tabindex]").filter((each) => keyOf(each) === keyOf(focused)) : [];
+    kept = { key: focused && keyOf(focused), at: alike.indexOf(focused), lefts: inLive(".scroll").map((box) => box.scrollLeft) };
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id !== "live" || !kept) return;
+    inLive(".scroll").forEach((box, at) => { box.scrollLeft = kept.lefts[at] || 0; });
+    if (kept.key) inLive("a, [tabindex]").filter((each) => keyOf(each) === kept.key)[Math.max(kept.at, 0)]?.focus({ preventScroll: true });
+    kept = null;
+  });
   // What is old must not look as if it were of now.
   const stale = document.getElementById("stale");
   let fresh = new Date();
