@@ -74,3 +74,21 @@ def test_the_vendored_files_are_those_of_the_table() -> None:
     files = [path for path in vendor.rglob("*") if path.suffix in (".js", ".css")]
     assert {str(path.relative_to(vendor)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files} == told
     assert all((path.parent / "LICENSE").exists() for path in files)
+
+
+def test_there_are_small_pictures_of_every_page_in_both_themes() -> None:
+    images = CONSOLE.parents[1] / "docs" / "images"
+    sizes = {path.stem: path.stat().st_size for path in images.glob("*.png")}
+    assert max(sizes.values()) <= 150_000 and sum(sizes.values()) <= 3_000_000
+    pages = {path.stem for path in TEMPLATES} - {
+        "base",
+        "bare",
+        "components",
+        "parts",
+        "setup",
+        "account",
+        "download",
+        "order",
+    }
+    assert {f"{page}-{theme}" for page in pages | {"dialog"} for theme in ("light", "dark")} <= set(sizes)
+    assert {f"{scene}-overview-{theme}" for scene in ("empty", "year") for theme in ("light", "dark")} <= set(sizes)
