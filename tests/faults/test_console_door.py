@@ -75,8 +75,9 @@ def test_without_credentials_or_with_wrong_ones_there_is_nothing(gateway: Gatewa
         assert nobody.get(api).status_code == 401
         for shown in ("Bearer gwt_0123456789ab_" + "x" * 43, "Basic bWlhOm1pYQ==", "Bearer"):
             assert nobody.get(api, headers={"authorization": shown}).status_code == 401
+        name = f"gateway-{gateway.config.console_port}"
         for cookie in ("x", "gwt", "A" * 43, "../../etc/passwd"):
-            assert nobody.get("/", headers={"cookie": f"gateway={cookie}"}).status_code == 303
+            assert nobody.get("/", headers={"cookie": f"{name}={cookie}"}).status_code == 303
         assert nobody.get("/livez").status_code == 200
 
 
@@ -150,7 +151,9 @@ def test_over_tls_and_by_single_sign_on(tmp_path: Path) -> None:
                 came = mia.get(f"{back.path}?{back.query}")
                 assert (came.status_code, came.headers["location"]) == (303, "/queue")
                 assert mia.get("/queue").status_code == 200
-                assert "__Host-gateway" in mia.cookies and "; Secure" in str(came.headers.get_list("set-cookie"))
+                assert f"__Host-gateway-{config.console_port}" in mia.cookies and "; Secure" in str(
+                    came.headers.get_list("set-cookie")
+                )
             with socket.create_connection(("127.0.0.1", config.console_port), timeout=10) as plain:
                 plain.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 assert b"HTTP/1.1 200" not in plain.recv(1000)

@@ -53,7 +53,6 @@ from tests.harness.gatewayconfig import GatewayConfig
 PASSWORD = "seven green bicycles"  # noqa: S105 - of a test
 HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a test's users need no strong hashes
 START_MS = 1_790_000_000_000
-HEADERS = MappingProxyType({"host": "127.0.0.1:8080"})
 
 
 @dataclass(slots=True)
@@ -110,7 +109,7 @@ class Console:
 
     def csrf_of(self, client: httpx.AsyncClient) -> str:
         """The CSRF token of a client's session."""
-        cookie = client.cookies.get("gateway") or client.cookies.get("__Host-gateway") or ""
+        cookie = client.cookies.get("gateway-8080") or client.cookies.get("__Host-gateway-8080") or ""
         session = self.door.by_cookie(cookie).session
         assert session is not None, "it has no session"
         return session.csrf

@@ -49,12 +49,12 @@ def test_a_person_logs_in_goes_on_to_the_page_that_was_asked_for_and_out_again(t
         came = await log_in(mia, "operator", next="/queue?x=%3C")
         assert (came.status_code, came.headers["location"]) == (303, "/queue?x=%3C")
         assert (await mia.get("/queue")).status_code == 200
-        kept = mia.cookies["gateway"]
+        kept = mia.cookies["gateway-8080"]
         token = form_token((await mia.get("/")).text)
         out = await mia.post("/logout", data={"csrf_token": token})
         assert (out.status_code, out.headers["location"]) == (303, "/login")
-        assert "gateway" not in mia.cookies
-        mia.cookies.set("gateway", kept)
+        assert "gateway-8080" not in mia.cookies
+        mia.cookies.set("gateway-8080", kept)
         assert (await mia.get("/queue")).status_code == 303, "the cookie is worth nothing any more"
         assert events(site) == [AccessEvent.LOGGED_IN, AccessEvent.LOGGED_OUT]
         assert (site.told[0].person, site.told[0].role, site.told[0].address) == ("operator", "operator", "127.0.0.1")
@@ -65,21 +65,34 @@ def test_a_person_logs_in_goes_on_to_the_page_that_was_asked_for_and_out_again(t
 def test_a_cookie_goes_to_nobody_else_and_no_script_sees_it(tmp_path: Path) -> None:
     async def scenario(site: Console) -> None:
         plain = (await log_in(site.client(), "viewer")).headers["set-cookie"]
-        assert plain.startswith("gateway=") and plain.endswith("; HttpOnly; Path=/; SameSite=lax")
+        assert plain.startswith("gateway-8080=") and plain.endswith("; HttpOnly; Path=/; SameSite=lax")
         over_tls = (await log_in(site.client(scheme="https"), "viewer")).headers["set-cookie"]
-        assert over_tls.startswith("__Host-gateway=")
+        assert over_tls.startswith("__Host-gateway-8080=")
         assert over_tls.endswith("; HttpOnly; Path=/; SameSite=lax; Secure")
         assert "expires" not in plain.lower() and "domain" not in over_tls.lower()
 
     run(tmp_path, scenario)
 
 
+def test_consoles_on_other_ports_of_a_host_have_cookies_of_their_own(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        names = []
+        for host in ("gw.example.org:8080", "gw.example.org:8081", "gw.example.org"):
+            came = await log_in(site.client({"host": host}), "viewer")
+            names.append(came.headers["set-cookie"].partition("=")[0])
+        assert names == ["gateway-8080", "gateway-8081", "gateway"]
+        for host in ("127.0.0.1:99999", "whatever:port", ":"):
+            assert (await site.client({"host": host}).get("/livez")).status_code == 200
+
+    run(tmp_path, scenario, console={"host_names": ["gw.example.org"]})
+
+
 def test_a_new_log_in_is_a_new_session_and_ends_the_old_one(tmp_path: Path) -> None:
     async def scenario(site: Console) -> None:
         mia = await site.as_("viewer")
-        first = mia.cookies["gateway"]
+        first = mia.cookies["gateway-8080"]
         assert (await log_in(mia, "operator")).status_code == 303
-        assert mia.cookies["gateway"] != first
+        assert mia.cookies["gateway-8080"] != first
         assert site.door.by_cookie(first).person is None
 
     run(tmp_path, scenario)

@@ -79,9 +79,9 @@ def test_who_has_a_role_comes_in_and_goes_on_to_the_page_that_was_asked_for(
             assert (access.event, access.person, access.role, access.how) == (
                 AccessEvent.LOGGED_IN, "mia", Role.VIEWER, How.OIDC,
             )  # fmt: skip
-            session = site.door.by_cookie(browser.cookies["gateway"])
+            session = site.door.by_cookie(browser.cookies["gateway-8080"])
             assert session.person is not None and session.person.actor == "oidc:mia"
-            assert "gateway-oidc" not in browser.cookies
+            assert "gateway-oidc-8080" not in browser.cookies
 
     asyncio.run(scenario())
 
@@ -123,7 +123,7 @@ def test_who_has_no_role_is_refused_and_told(tmp_path: Path, provider: OidcProvi
         async with site_of(tmp_path, provider) as site:
             browser, answer = await come(site, provider)
             assert answer.status_code == 403 and "none of the values that console.oidc.roles names" in answer.text
-            assert "gateway" not in browser.cookies
+            assert "gateway-8080" not in browser.cookies
             assert (site.told[0].event, site.told[0].how) == (AccessEvent.LOG_IN_FAILED, How.OIDC)
 
     asyncio.run(scenario())
@@ -202,7 +202,7 @@ def test_an_answer_to_a_log_in_of_another_browser_is_refused(tmp_path: Path, pro
             victim = site.client()
             answer = await victim.get(f"{back.path}?{back.query}")
             assert answer.status_code == 403 and "not begun in this browser" in answer.text
-            assert "gateway" not in victim.cookies
+            assert "gateway-8080" not in victim.cookies
 
     asyncio.run(scenario())
 
@@ -215,9 +215,9 @@ def test_a_log_in_is_good_once_and_for_a_while(tmp_path: Path, provider: OidcPro
             async with httpx.AsyncClient() as outside:
                 back = urlsplit((await outside.get(asked.headers["location"])).headers["location"])
             site.clock.pass_(PENDING_S)
-            state = browser.cookies["gateway-oidc"]
+            state = browser.cookies["gateway-oidc-8080"]
             assert "took too long" in (await browser.get(f"{back.path}?{back.query}")).text
-            browser.cookies.set("gateway-oidc", state)
+            browser.cookies.set("gateway-oidc-8080", state)
             assert "not begun in this browser" in (await browser.get(f"{back.path}?{back.query}")).text
 
     asyncio.run(scenario())

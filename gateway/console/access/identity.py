@@ -6,13 +6,14 @@
     tell        tells of an `Access` event
     address     where he comes from (`gateway.console.access.front` has put it there)
 
-The cookie is `__Host-gateway` where the connection is one of TLS (then it goes to this host alone, over TLS alone), and
-`gateway` where it is not. An `Authorization` header that shows no token is somebody else's: a proxy may ask for a
-password of its own.
+The cookie is `__Host-gateway-8443` where the connection is one of TLS (then it goes to this host alone, over TLS
+alone), and `gateway-8080` where it is not: a browser sends cookies to all ports of a host, which may have several
+consoles. An `Authorization` header that shows no token is somebody else's: a proxy may ask for a password of its own.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _BEARER = "bearer "
+_PORT = re.compile(r":[0-9]{1,5}$")
 FRESH_PART = "live"  # the part of a page that asks for itself again every few seconds
 
 
@@ -64,20 +66,23 @@ def shown_token(request: Request) -> str:
 
 def session_cookie(request: Request) -> str:
     """The value of the session's cookie; "" where there is none."""
-    return request.cookies.get(_name(request), "")
+    return request.cookies.get(cookie_name(request), "")
 
 
 def set_session_cookie(request: Request, response: Response, value: str) -> None:
     """Give a browser its session; it forgets it when it is closed."""
     secure = request.url.scheme == "https"
-    response.set_cookie(_name(request), value, path="/", secure=secure, httponly=True, samesite="lax")
+    response.set_cookie(cookie_name(request), value, path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def drop_session_cookie(request: Request, response: Response) -> None:
     """Have a browser forget its session."""
     secure = request.url.scheme == "https"
-    response.delete_cookie(_name(request), path="/", secure=secure, httponly=True, samesite="lax")
+    response.delete_cookie(cookie_name(request), path="/", secure=secure, httponly=True, samesite="lax")
 
 
-def _name(request: Request) -> str:
-    return "__Host-gateway" if request.url.scheme == "https" else "gateway"
+def cookie_name(request: Request, what: str = "") -> str:
+    """What a cookie of this console is called; see the module's docstring."""
+    port = _PORT.search(request.headers.get("host", ""))
+    name = f"gateway{what}{port[0].replace(':', '-') if port is not None else ''}"
+    return f"__Host-{name}" if request.url.scheme == "https" else name

@@ -13,7 +13,7 @@ from gateway.console.access.claims import SignOnRefused
 from gateway.console.access.door import Door
 from gateway.console.access.entrance import inside
 from gateway.console.access.guard import public
-from gateway.console.access.identity import session_cookie, set_session_cookie
+from gateway.console.access.identity import cookie_name, session_cookie, set_session_cookie
 
 if TYPE_CHECKING:
     from gateway.console.access.oidc import Provider
@@ -40,18 +40,24 @@ def sign_on_routes(door: Door, provider: Provider, renderer: Renderer) -> Sequen
             return await refused(request, error)
         answer = RedirectResponse(url, 303)
         secure = request.url.scheme == "https"
-        answer.set_cookie(_name(request), state, _TERM_S, path="/", secure=secure, httponly=True, samesite="lax")
+        answer.set_cookie(
+            cookie_name(request, "-oidc"), state, _TERM_S, path="/", secure=secure, httponly=True, samesite="lax"
+        )
         return answer
 
     @public
     async def come_back(request: Request) -> Response:
         try:
-            person, way = await provider.finish(request.query_params, request.cookies.get(_name(request), ""))
+            person, way = await provider.finish(
+                request.query_params, request.cookies.get(cookie_name(request, "-oidc"), "")
+            )
         except SignOnRefused as error:
             return await refused(request, error)
         came = door.log_in_by_provider(person, request.state.address, session_cookie(request))
         answer = RedirectResponse(way, 303)
-        answer.delete_cookie(_name(request), path="/", secure=request.url.scheme == "https", httponly=True)
+        answer.delete_cookie(
+            cookie_name(request, "-oidc"), path="/", secure=request.url.scheme == "https", httponly=True
+        )
         set_session_cookie(request, answer, came.cookie)
         return answer
 
@@ -59,7 +65,3 @@ def sign_on_routes(door: Door, provider: Provider, renderer: Renderer) -> Sequen
         Route("/oidc/login", begin, methods=["GET"]),
         Route(CALLBACK, come_back, methods=["GET"]),
     ]
-
-
-def _name(request: Request) -> str:
-    return "__Host-gateway-oidc" if request.url.scheme == "https" else "gateway-oidc"

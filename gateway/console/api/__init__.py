@@ -26,8 +26,9 @@ SECURITY = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "gateway",
-        "description": "a browser's session (over TLS `__Host-gateway`); what changes something needs X-CSRF-Token too",
+        "name": "gateway-8080",
+        "description": "a browser's session, by the port that it asks (over TLS `__Host-gateway-…`); what changes "
+        "something needs X-CSRF-Token too",
     },
 }
 DESCRIPTION = """\
