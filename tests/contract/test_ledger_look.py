@@ -440,6 +440,7 @@ def test_what_an_order_would_look_at_is_counted_before_it_is_given(scene: Scene)
         {InstanceState.HELD: 2},
         {DeliveryState.HELD: 6},
     )
+    assert affected(delivery_states=(DeliveryState.DELIVERED,)) == ({}, {})
     everything = affected()
     assert sum(everything[0].values()) == 9
     assert everything[1] == {
@@ -448,6 +449,28 @@ def test_what_an_order_would_look_at_is_counted_before_it_is_given(scene: Scene)
         DeliveryState.HELD: 6,
         DeliveryState.DEAD: 1,
     }
+
+
+def test_an_order_about_all_of_a_trouble_looks_at_as_many_as_that_has(scene: Scene) -> None:
+    in_trouble(scene)
+
+    async def scenario() -> None:
+        look = looks_at(scene.ledger)
+        for trouble in await look.attention():
+            if trouble.of is TroubleOf.DELIVERY:
+                which = InstanceFilter(
+                    delivery_states=(DeliveryState(trouble.kind),),
+                    destination=trouble.destination,
+                    code=trouble.code,
+                    because=trouble.reason,
+                )
+                assert (await look.affected(which)).deliveries == {DeliveryState(trouble.kind): trouble.count}
+            else:
+                which = InstanceFilter(states=(InstanceState(trouble.kind),), because=trouble.reason)
+                assert (await look.affected(which)).instances == {InstanceState(trouble.kind): trouble.count}
+        await look.close()
+
+    asyncio.run(scenario())
 
 
 # ── queue, rules, audit, hosts, counters ──────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from gateway.ledger.logic.which import Which
 from gateway.ledger.look import (
     COUNT_MAX,
     GROUPS_MAX,
+    OPEN,
     REASON_MAX,
     Affected,
     Trouble,
@@ -116,11 +117,23 @@ def affected(tx: Transaction, which: InstanceFilter) -> Affected:
     instances: list[Sequence[Any]] = []
     if not wanted.names_deliveries:
         instances = tx.execute(SQL["affected_instances"].replace("{where}", of_instances), arguments).fetchall()
-    join = "" if wanted.instance() == "TRUE" and not few else SQL["with_instance"]
-    statement = SQL["affected_of_instances" if few else "affected_of_deliveries"].replace("{join}", join)
+    statement = SQL["affected_of_instances"] if few else _of_stopped_and_waiting(which, wanted)
     deliveries = tx.execute(statement.replace("{where}", of_deliveries), arguments).fetchall()
     return Affected(
         instances={InstanceState(state): count for state, count in instances},
         deliveries={DeliveryState(state): count for state, count in deliveries},
         more=any(sum(count for _, count in rows) > COUNT_MAX for rows in (instances, deliveries)),
     )
+
+
+def _of_stopped_and_waiting(which: InstanceFilter, wanted: Which) -> str:
+    """What counts deliveries by the two indices of those that an order moves, as far as they are asked for."""
+    states = which.delivery_states or tuple(DeliveryState)
+    parts = [
+        SQL[name]
+        for name, those in (("waiting_deliveries", OPEN), ("those_stopped", (DeliveryState.HELD, DeliveryState.DEAD)))
+        if not set(those).isdisjoint(states)
+    ]
+    join = "" if wanted.instance() == "TRUE" else SQL["with_instance"]
+    deliveries = "\nUNION ALL\n".join(parts) or "SELECT '' AS state WHERE FALSE"
+    return SQL["affected_of_deliveries"].replace("{deliveries}", deliveries).replace("{join}", join)

@@ -333,14 +333,14 @@ SELECT state, count(*) FROM (
 ) counted GROUP BY state
 
 -- name: affected_of_deliveries
-SELECT state, count(*) FROM (
-    SELECT d.state FROM delivery d INDEXED BY delivery_waiting {join}
-    WHERE d.state IN ('ready', 'leased', 'deferred') AND {where}
-    UNION ALL
-    SELECT d.state FROM delivery d INDEXED BY delivery_stopped {join}
-    WHERE d.state IN ('held', 'dead') AND {where}
-    LIMIT :most
-) counted GROUP BY state
+SELECT state, count(*) FROM ({deliveries} LIMIT :most) counted GROUP BY state
+
+-- name: waiting_deliveries
+SELECT d.state FROM delivery d INDEXED BY delivery_waiting {join}
+WHERE d.state IN ('ready', 'leased', 'deferred') AND {where}
+
+-- name: those_stopped
+SELECT d.state FROM delivery d INDEXED BY delivery_stopped {join} WHERE d.state IN ('held', 'dead') AND {where}
 
 -- name: with_instance
  JOIN instance i ON i.seq = d.instance_seq
