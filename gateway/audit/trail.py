@@ -3,6 +3,8 @@
 Rules:
   - files are only ever appended to (O_APPEND), and made anew past a size; the chain goes on from one to the next;
   - `append` returns when its records are on the disk: one write and one flush for all of them;
+  - what a write that failed did leave counts as written when it was flushed, and is read from the disk itself: a kernel
+    tells of a flush that failed once, and then shows records that are in memory alone. What follows is another file;
   - what a power cut or a full disk left behind the last whole record stays there, and a record says so;
   - a chain that is broken otherwise, or lacks a record that was written, is gone on with all the same, behind a record
     of its own that says where: what happens from now on has to be told to somebody. `gateway audit verify` finds both.
@@ -63,6 +65,7 @@ class Trail:
         self._segment_bytes = segment_bytes
         self._fd = -1
         self._size = 0
+        self._is_doubtful = False  # a flush has failed, or is under way
         self._head = known or Head()
         self._refs: deque[str] = deque(maxlen=REFS_MAX)
         self.fault = ""  # what was found wrong when it was opened, until somebody was told
@@ -73,7 +76,7 @@ class Trail:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._open()
             except BaseException:
-                os.close(self._lock_fd)
+                self.close()
                 raise
 
     @property
@@ -82,14 +85,15 @@ class Trail:
         return self._head
 
     def written(self, batch: str) -> set[str]:
-        """Which messages of a batch are there already, by their `ref`: those begin with its name."""
+        """Which messages of a batch are there already: their `ref` begins with its name. :raises TrailError."""
+        with self._told():
+            self._open_again()  # what a write that failed has left is among them
         return {ref for ref in self._refs if ref.startswith(batch)}
 
     def append(self, entries: Sequence[Entry]) -> Head:
         """Write records, in this order; they are on the disk when this returns. :raises TrailError: none counts."""
         with self._told():
-            if self._fd < 0:
-                self._open()
+            self._open_again()
             try:
                 self._append(entries)
             except BaseException:
@@ -112,16 +116,33 @@ class Trail:
             line, head = line_of(entry, head, self._key)
             lines += line
         _write(self._fd, lines)
+        self._is_doubtful = True
         os.fdatasync(self._fd)
+        self._is_doubtful = False
         self._size += len(lines)
         self._head = head
         self._refs.extend(entry.ref for entry in entries if entry.ref)
+
+    def _open_again(self) -> None:
+        """Open the files where a write failed; behind a flush that did, in a file of its own."""
+        if self._fd >= 0:
+            return
+        is_doubtful, self._is_doubtful = self._is_doubtful, False
+        try:
+            self._open()
+            if is_doubtful and self._size:
+                self._begin(self._head.seq + 1)
+        except BaseException:
+            self._is_doubtful = is_doubtful
+            self._close()
+            raise
 
     def _open(self) -> None:
         """Find the end of the chain, and note what is wrong there."""
         if not files_in(self.folder):
             self._begin(1)
         paths = files_in(self.folder)
+        _settle(paths[-1])
         found = _end_of(paths, self._key)
         fault = found.fault or fault_of_known(paths, found.head, self._head)
         self._close()
@@ -172,6 +193,16 @@ def _write(fd: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _settle(path: Path) -> None:
+    """Have a file be read from the disk: what a flush that failed has left in memory alone is forgotten."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
 
 
 def _refs(path: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.audit.chain import Entry, Head, line_of
+from gateway.audit.chain import Entry, Head, line_of, read_line
 from gateway.audit.files import files_in, name_of
 from gateway.audit.read import TrailFilter, page
 from gateway.audit.trail import Trail
@@ -43,6 +43,11 @@ def written(folder: Path, count: int, key: bytes = b"", segment_bytes: int = 1 <
         made.append([entry(number)])
     made.close()
     return made.head
+
+
+def whole(path: Path) -> list[bytes]:
+    """The lines that are records."""
+    return [line for line in lines(path) if read_line(line) is not None]
 
 
 def lines(path: Path) -> list[bytes]:
@@ -108,11 +113,14 @@ def test_a_full_disk_is_an_error_and_goes_on_when_there_is_room(tmp_path: Path) 
         with pytest.raises(TrailError, match="No space left on device"):
             made.append([entry(number, text="x" * 4000) for number in range(2, 20)])
         filler.unlink()
-        made.append([entry(2)])
+        there = made.written("b/")  # those that were whole before the disk was full
+        made.append([entry(number) for number in range(2, 20) if f"b/{number}" not in there])
         made.close()
         verdict = verify(files_in(disk.path / "audit"))
+        refs = [json.loads(line)["ref"] for path in files_in(disk.path / "audit") for line in whole(path)]
     assert verdict.fault is None
-    assert verdict.last.seq == 2 + len(verdict.notes)  # with one of what was left half-written
+    assert verdict.last.seq == 19 + len(verdict.notes)  # with one of what was left half-written
+    assert sorted(filter(None, refs)) == sorted(f"b/{number}" for number in range(1, 20))
 
 
 # ── power cuts ────────────────────────────────────────────────────────────────────────────────────────────────────────
