@@ -91,7 +91,11 @@ def sender_of(config: Config) -> Sender | None:
         target.certificate,
         target.key,
     )
-    tell = Tell(lambda up, reason: telemetry.audit_syslog(up=up, reason=reason), telemetry.audit_syslog_behind)
+    tell = Tell(
+        lambda up, reason: telemetry.audit_syslog(up=up, reason=reason),
+        telemetry.audit_syslog_behind,
+        telemetry.audit_syslog_unsaid,
+    )
     return Sender(config.audit.dir, server, config.host, str(os.getpid()), tell, clock_ms)
 
 

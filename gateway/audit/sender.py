@@ -6,7 +6,8 @@ Rules:
     (see `gateway.audit.syslog`). Whatever breaks before that is sent again: nothing is lost, the order stays, and what
     comes twice is what was sent since;
   - a connection is ended after a while (`Pace`), so that this is not much;
-  - a server that ends its connections in order, but never as it should, is believed after STRIKES of them;
+  - a server that ends its connections by itself, but never as it should, is believed after STRIKES of them, which is
+    told. One that says nothing at all is not: it may hang, and what the kernel took for it is lost with it;
   - it tries again after a second, doubling to a minute.
 """
 
@@ -62,10 +63,12 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Whom to tell, from the thread: the server was lost or found; how old the oldest message is that it has not."""
+    """Whom to tell, from the thread: the server was lost or found; how old the oldest message is that it has not; that
+    it is believed to have read what it never said it had."""
 
     up: Callable[[bool, str], None]
     behind: Callable[[float], None]
+    unsaid: Callable[[], None] = lambda: None
 
 
 def after(folder: Path, position: Position) -> Iterator[Outgoing]:
@@ -110,6 +113,7 @@ class Sender:
         self._reached = self._position
         self._up: bool | None = None
         self._strikes = 0
+        self._unsaid_told = False
         self._thread = threading.Thread(target=self._run, name="audit syslog", daemon=True)
 
     def start(self) -> None:
@@ -183,11 +187,14 @@ class Sender:
         link, self._link = self._link, None
         ended = link.end(self._pace.end_s)
         if ended is End.READ:
-            self._strikes = 0
+            self._strikes, self._unsaid_told = 0, False
         elif ended is End.UNSAID:
             self._strikes += 1
         if ended is End.BROKEN or (ended is End.UNSAID and self._strikes < STRIKES):
             raise ConnectionError("the connection was not ended in order: what the server has read is not known")
+        if ended is End.UNSAID and not self._unsaid_told:
+            self._unsaid_told = True
+            self._tell.unsaid()
         self._position, self._sent = self._reached, 0
         write_position(self._folder, self._position)
         if self._up is not True:

@@ -60,7 +60,7 @@ from gateway.telemetry.routing import (
     quarantined,
     rules_reloaded,
 )
-from gateway.telemetry.trail import audit_syslog, audit_syslog_behind, audit_written
+from gateway.telemetry.trail import audit_syslog, audit_syslog_behind, audit_syslog_unsaid, audit_written
 
 __all__ = [
     "access",
@@ -71,6 +71,7 @@ __all__ = [
     "association_rejected",
     "audit_syslog",
     "audit_syslog_behind",
+    "audit_syslog_unsaid",
     "audit_written",
     "certificate",
     "configure",

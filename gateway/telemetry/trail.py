@@ -17,6 +17,11 @@ def audit_syslog_behind(seconds: float) -> None:
     registry.audit_syslog_behind.set(seconds)
 
 
+def audit_syslog_unsaid() -> None:
+    """The syslog server ends connections without saying that it has read all: it is believed, and may not have."""
+    problem("audit_syslog_unsaid")
+
+
 def audit_syslog(*, up: bool, reason: str = "") -> None:
     """The syslog server was lost, which loses no message, or takes them again. A line when it changes."""
     registry.audit_syslog_up.set(int(up))

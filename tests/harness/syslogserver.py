@@ -43,7 +43,7 @@ class SyslogServer:
     :param certificate: with it TLS is spoken; `authority`: whose client certificates are asked for.
     :param end_after: is asked before each message with how many came over this connection and how many in all: True
         resets the connection, and the message is thrown away.
-    :param silent_end: never answers a close_notify.
+    :param silent_end: never answers a close_notify. :param hangs: takes connections, reads nothing and says nothing.
     """
 
     def __init__(
@@ -54,10 +54,11 @@ class SyslogServer:
         port: int = 0,
         end_after: Callable[[int, int], bool] = lambda here, all_: False,
         silent_end: bool = False,
+        hangs: bool = False,
     ) -> None:
         self.heard: list[Heard] = []
         self.problems: list[str] = []
-        self._end_after, self._silent_end = end_after, silent_end
+        self._end_after, self._silent_end, self._hangs = end_after, silent_end, hangs
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -110,6 +111,8 @@ class SyslogServer:
                 self._connections.discard(plain)
                 self._connections.add(connection)
             self.heard.append(heard)
+            if self._hangs:
+                return
             self._read(connection, heard)
             heard.ended_in_order = True
             if isinstance(connection, ssl.SSLSocket) and not self._silent_end:

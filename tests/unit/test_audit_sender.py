@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.app.audit_trail import require_trail
 from gateway.audit.chain import Entry
-from gateway.audit.sender import Pace, Sender, Tell, read_position
+from gateway.audit.sender import STRIKES, Pace, Sender, Tell, read_position
 from gateway.audit.syslog import Server, Transport, framed, message_of
 from gateway.audit.trail import Trail
 from gateway.config import load
@@ -33,8 +34,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 class Site:
     """A trail, and what its sender tells."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
-        self.folder, self.server = folder, server
+    def __init__(self, folder: Path, server: Server, pace: Pace = QUICK) -> None:
+        self.folder, self.server, self.pace = folder, server, pace
+        self.unsaid = 0
         self.trail = Trail(folder, lambda: 0, segment_bytes=3_000)
         self.up: list[tuple[bool, str]] = []
         self.behind: list[float] = []
@@ -42,8 +44,11 @@ class Site:
         self.sender = self.another()
 
     def another(self) -> Sender:
-        tell = Tell(lambda up, reason: self.up.append((up, reason)), self.behind.append)
-        return Sender(self.folder, self.server, "rad one", "4711", tell, lambda: 60_000, QUICK)
+        tell = Tell(lambda up, reason: self.up.append((up, reason)), self.behind.append, self._count_unsaid)
+        return Sender(self.folder, self.server, "rad one", "4711", tell, lambda: 60_000, self.pace)
+
+    def _count_unsaid(self) -> None:
+        self.unsaid += 1
 
     def write(self, count: int) -> None:
         numbers = range(self.written, self.written + count)
@@ -64,8 +69,8 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, server: Server) -> Iterator[Site]:
-    made = Site(folder, server)
+def site(folder: Path, server: Server, pace: Pace = QUICK) -> Iterator[Site]:
+    made = Site(folder, server, pace)
     made.sender.start()
     try:
         yield made
@@ -237,6 +242,28 @@ def test_a_server_that_never_ends_as_it_should_is_believed_at_last(
         acknowledged(made)
         assert set(made.numbers(server.messages)) == set(range(5))
         assert len(server.heard) == 3
+        made.write(5)
+        acknowledged(made)
+        assert made.unsaid == 1
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+def test_a_server_that_hangs_is_never_believed(
+    tmp_path: Path, authority: CertificateAuthority, transport: Transport
+) -> None:
+    certificate = authority.issue("server") if transport is Transport.TLS else None
+    with (
+        SyslogServer(certificate, hangs=True) as server,
+        site(
+            tmp_path / "audit",
+            Server(HOST, server.port, transport, authority.path),
+            replace(QUICK, end_s=0.1, again_max_s=0.05),
+        ) as made,
+    ):
+        made.write(5)
+        wait_until(lambda: len(server.heard) > STRIKES + 2, 20)
+        assert read_position(made.folder).seq == 0
+        assert (made.up, made.unsaid) == (made.up[:1], 0) and not made.up[0][0]
 
 
 def test_a_server_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
