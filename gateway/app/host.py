@@ -262,6 +262,12 @@ def _children(
     ]
 
 
+def _configuration_read(config: Config, path: Path) -> Note:
+    """For the audit trail."""
+    what = "configuration changed"
+    return Note(NoteKind.ALERT, clock_ms(), what=what, subject=config.host, text=f"{path} was read again")
+
+
 class HostHooks:
     """What the supervisor asks of its owner. Ledgers are opened for each call: calls come from different threads."""
 
@@ -312,8 +318,7 @@ class HostHooks:
         try:
             sync_destinations(ledger, config)
             if config != self._config:
-                what, text = "configuration changed", f"{self._config_path} was read again"
-                ledger.tell([Note(NoteKind.ALERT, clock_ms(), what=what, subject=config.host, text=text)])
+                ledger.tell([_configuration_read(config, self._config_path)])
         finally:
             ledger.close()
         _write_snapshot(self._config, text)

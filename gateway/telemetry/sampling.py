@@ -12,7 +12,7 @@ association it was. Of each kind:
 
 So a line that comes now and then is always written, whatever floods the log beside it. Kinds are bounded: what a peer
 may make new ones of without end is counted together, by event. Audit and access events are never sampled, nor are lines
-that trace an instance: one each is what they are for.
+that trace an instance, or say that it is quarantined: one each is what they are for.
 
 Pure: times are arguments. `gateway.telemetry.log` calls it, under its own lock.
 """
@@ -32,11 +32,11 @@ SUPPRESSED = "suppressed"
 _NEVER_S = float("inf")
 _TROUBLE = frozenset({"warning", "error"})
 _INFO = frozenset({"delivery_deferred", "destination_changed"})
-_NEVER = ("audit_", "console_", "gateway_")  # who did what, and what is told once
+_NEVER = ("audit_", "console_", "gateway_", "quarantined")  # who did what, and what is told once
 _KIND_FIELDS = (
     "destination", "source", "host", "role", "link", "name", "kind", "code", "status", "result", "reason", "text",
     "calling", "called", "peer_host", "state", "breaker", "error", "error_text", "error_place", "library", "place",
-    "file", "revision", "rules",
+    "file", "revision", "rules", "child",
 )  # fmt: skip
 
 Kind = tuple[str, ...]
