@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,8 +11,8 @@ from starlette.routing import Route
 from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.filters import bins_of_all
-from gateway.console.pages.site import Site
-from gateway.console.services.advice import advise
+from gateway.console.pages.site import Site, person_of
+from gateway.console.services.advice import ITEMS, advise
 from gateway.console.services.overview import Overview, overview
 from gateway.errors import LedgerError
 from gateway.model import InstanceState
@@ -47,10 +47,13 @@ def routes(site: Site) -> list[Route]:
         except LedgerError:
             return await _without_ledger(site, request)
         troubles = [view.trouble for view in seen.trouble]
+        advice = advise(seen.not_ready, seen.destinations, troubles, seen.at_ms)
+        if not person_of(request).may(Right.PATIENTS):  # which instances they are is not for him
+            advice = [replace(each, href="/attention") if each.href.startswith(ITEMS) else each for each in advice]
         return await site.renderer.page(
             request,
             "overview.html",
-            advice=advise(seen.not_ready, seen.destinations, troubles, seen.at_ms),
+            advice=advice,
             figures=_figures(seen),
             queues=seen.destinations,
             bins=bins_of_all(seen.destinations),

@@ -17,6 +17,7 @@ from gateway.model import Breaker, DestinationState
 from gateway.words import age, counted
 
 OLD_S = 3600.0  # what waits longer than this for a destination that is up is worth a look
+ITEMS = "/attention/items"
 _RANK = {"bad": 0, "warn": 1}
 
 
@@ -311,7 +312,7 @@ def of_trouble(trouble: Trouble) -> Advice:
 
 def items_href(trouble: Trouble) -> str:
     """The page with what a trouble is of."""
-    return "/attention/items?" + urlencode(
+    return f"{ITEMS}?" + urlencode(
         {"kind": trouble.kind, "destination": trouble.destination, "code": trouble.code, "reason": trouble.reason}
     )
 
