@@ -22,6 +22,7 @@
     │   ├── SpoolMissing        the file is not there
     │   └── SpoolCorrupt        record, length or checksum do not hold
     ├── TrailError              the audit trail's files cannot be written or read
+    │   └── TrailBusy           so many read them that another one would wait too long; try again later
     └── LedgerError             the ledger cannot do what was asked
         ├── LedgerBusy          the lock was not had in time; try again later
         │   └── LedgerAway      its server cannot be reached; try again later
@@ -175,6 +176,10 @@ class SpoolCorrupt(SpoolError):
 
 class TrailError(GatewayError):
     """The files of the audit trail cannot be written or read. What was to be written stays in the ledger."""
+
+
+class TrailBusy(TrailError):
+    """So many people read the trail that another one would wait too long: try again later."""
 
 
 class LedgerError(GatewayError):

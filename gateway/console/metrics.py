@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.console.figures import HostFigures, JobFigures, SpoolFigures, text_of
+from gateway.console.lane import Lane, LaneFull
 from gateway.model import LedgerGauges
 from gateway.runfolder import METRICS_SUFFIX, RunFolder
 
@@ -44,8 +45,7 @@ class HostMetrics:
     """Gathers the metrics of a host.
 
     `gauges` reads the ledger's counters and raises when it cannot; `spool` looks at the filesystem, and `jobs` at the
-    queue in Redis, where there is one and it answers (both block, and are called in a thread); `clock_ms` is the wall
-    clock.
+    queue in Redis, where there is one and it answers (both block, each in its thread); `clock_ms` is the wall clock.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class HostMetrics:
         self._spool = spool
         self._clock_ms = clock_ms
         self._jobs = jobs
+        self._spool_lane, self._jobs_lane = Lane("look at spool"), Lane("look at jobs")
 
     async def exposition(self) -> bytes:
         """The whole host as Prometheus text (format 0.0.4)."""
@@ -114,8 +115,8 @@ class HostMetrics:
     async def _look_at_spool(self) -> SpoolFigures | None:
         try:
             async with asyncio.timeout(LEDGER_TIMEOUT_S):
-                return await asyncio.to_thread(self._spool)
-        except OSError as error:
+                return await self._spool_lane.run(self._spool)
+        except (OSError, LaneFull) as error:
             telemetry.problem("spool_figures_failed", error=error)
             return None
 
@@ -124,13 +125,15 @@ class HostMetrics:
             return None
         try:
             async with asyncio.timeout(LEDGER_TIMEOUT_S):
-                return await asyncio.to_thread(self._jobs)
-        except TimeoutError:  # a Redis that is away is told of by whoever needs it
+                return await self._jobs_lane.run(self._jobs)
+        except (TimeoutError, LaneFull):  # a Redis that is away is told of by whoever needs it
             return None
 
     def close(self) -> None:
         """Give the folder's descriptor back."""
         self._run.close()
+        self._spool_lane.close()
+        self._jobs_lane.close()
 
 
 def _reasons(gathered: Gathered, gauges: LedgerGauges | None, spool: SpoolFigures | None) -> list[str]:

@@ -28,6 +28,7 @@ from gateway.errors import (
     LookTooWide,
     SpoolError,
     SpoolMissing,
+    TrailBusy,
     TrailError,
     UsageError,
 )
@@ -155,6 +156,8 @@ def _of_gateway(request: Request, error: GatewayError) -> JSONResponse:
         case LedgerError():
             telemetry.problem("console_ledger_failed", reason=str(error))
             return problem(request, 409, str(error))
+        case TrailBusy():
+            return problem(request, 503, str(error), headers=later)
         case TrailError():
             telemetry.problem("console_trail_failed", error)
             return problem(request, 503, "the audit trail cannot be read: see the log", headers=later)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from gateway.console.api.problems import problem
 from gateway.console.pages.render import Renderer
-from gateway.errors import LedgerBusy, LedgerError, LookRefused, LookTooWide, TrailError
+from gateway.errors import LedgerBusy, LedgerError, LookRefused, LookTooWide, TrailBusy, TrailError
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -61,6 +61,8 @@ def handlers(renderer: Renderer) -> Mapping[Any, Handler]:
 
     async def trail(request: Request, error: Exception) -> Response:
         detail = "The audit trail cannot be read: its folder or its disk. The log says more."
+        if isinstance(error, TrailBusy):
+            detail = "Too many people read the audit trail at once. Try again in a moment."
         return await renderer.problem(request, 503, title(503), detail, {"retry-after": "5"})
 
     async def bug(request: Request, error: Exception) -> Response:
