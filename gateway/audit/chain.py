@@ -103,7 +103,7 @@ def read_line(line: bytes) -> Record | None:
         return None
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict) or any(not isinstance(fields.get(name), kind) for name, kind in _MUST.items()):
         return None

@@ -141,7 +141,7 @@ def milliseconds(text: str) -> int:
     """A time of a record; 0 where it is none."""
     try:
         return round(datetime.fromisoformat(text).timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 

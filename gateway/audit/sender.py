@@ -8,11 +8,12 @@ Rules:
   - a connection is ended after a while (`Pace`), so that this is not much;
   - a server that ends its connections by itself, but never as it should, is believed after STRIKES of them, which is
     told. One that says nothing at all is not: it may hang, and what the kernel took for it is lost with it;
-  - it tries again after a second, doubling to a minute.
+  - it tries again after a second, doubling to a minute, whatever it was that went wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -139,7 +140,7 @@ class Sender:
                     self._end()
                     return
                 again_s = self._pace.again_min_s
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the messages wait
                 self._broken(error)
                 if self._stopping.wait(again_s):
                     return
@@ -201,15 +202,17 @@ class Sender:
             self._up = True
             self._tell.up(True, "")
 
-    def _broken(self, error: OSError) -> None:
+    def _broken(self, error: Exception) -> None:
         if self._link is not None:
             self._link.close()
             self._link = None
         self._reached, self._sent = self._position, 0
-        self._tell_behind(next(after(self._folder, self._position), None))
         if self._up is not False:
             self._up = False
-            self._tell.up(False, f"{self._server.host}:{self._server.port}: {error.strerror or error}")
+            why = (error.strerror or str(error)) if isinstance(error, OSError) else type(error).__name__
+            self._tell.up(False, f"{self._server.host}:{self._server.port}: {why}")
+        with contextlib.suppress(OSError):  # if that is what is wrong, it was told
+            self._tell_behind(next(after(self._folder, self._position), None))
 
     def _tell_behind(self, oldest: Outgoing | None) -> None:
         """How old the oldest is that the server has not read, as far as that is known."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,8 +68,10 @@ class Link(Protocol):
 
 
 def message_of(at_ms: int, host: str, process: str, xml: str) -> bytes:
-    """An RFC 5424 message. `xml` is ASCII, so no byte order mark is needed (6.4)."""
-    return f"<{PRIORITY}>1 {timestamp(at_ms)} {_word(host)} gateway {_word(process)} {MSGID} - {xml}".encode("ascii")
+    """An RFC 5424 message. `xml` is ASCII, so no byte order mark is needed (6.4); what is not, in a record that was
+    tampered with, becomes so."""
+    text = f"<{PRIORITY}>1 {timestamp(at_ms)} {_word(host)} gateway {_word(process)} {MSGID} - {xml}"
+    return text.encode("ascii", "xmlcharrefreplace")
 
 
 def framed(message: bytes) -> bytes:
@@ -96,8 +99,12 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
     """How a server is trusted, and who we are. :raises OSError: a file cannot be read, or holds something else."""
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     if certificate is not None:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=_no_password)
     return context
+
+
+def _no_password() -> str:
+    return ""  # else OpenSSL would ask on the terminal, and wait
 
 
 class _Stream:
@@ -111,11 +118,14 @@ class _Stream:
 
     def end(self, patience_s: float) -> End:
         """See `Link`."""
-        self._connection.settimeout(patience_s)
+        over_s = time.monotonic() + patience_s
         try:
+            self._connection.settimeout(patience_s)
             self._connection.shutdown(socket.SHUT_WR)
             while self._connection.recv(4096):
-                pass
+                self._connection.settimeout(max(0.001, over_s - time.monotonic()))
+                if time.monotonic() >= over_s:  # it writes, and nobody knows whether it reads
+                    return End.BROKEN
         except OSError:  # a time-out is one: who hangs has read nobody knows how much
             return End.BROKEN
         finally:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from gateway.app.audit_trail import require_trail
 from gateway.audit.chain import Entry
+from gateway.audit.files import files_in
 from gateway.audit.sender import STRIKES, Pace, Sender, Tell, read_position
-from gateway.audit.syslog import Server, Transport, framed, message_of
+from gateway.audit.syslog import End, Server, Transport, connect, framed, message_of, tls_context
 from gateway.audit.trail import Trail
 from gateway.config import load
 from gateway.errors import ConfigurationError
@@ -274,6 +278,63 @@ def test_a_server_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
         made.write(20)
         made.sender.stop(0.2)
     assert read_position(tmp_path).seq == 0
+
+
+def test_records_that_were_tampered_with_stop_nothing(tmp_path: Path) -> None:
+    with SyslogServer() as server, site(tmp_path, Server(HOST, server.port, Transport.TCP)) as made:
+        made.write(1)
+        acknowledged(made)
+        (path,) = files_in(tmp_path)
+        line = path.read_bytes()
+        deep = line.replace(b'"kind": ', b'"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b', "kind": ')
+        path.write_bytes(line + line.replace(b'"seq": 1', b'"seq": 2').replace(b"<n>", b"<n>\\ud800\\u00fc") + deep)
+        made.written += 1
+        made.sender.wake()
+        acknowledged(made)
+        assert server.messages[-1].endswith("<n>&#55296;&#252;0</n>") and server.problems == []
+
+
+def test_a_server_whose_name_is_none_is_told_of_and_tried_again(tmp_path: Path) -> None:
+    with site(tmp_path, Server("x" * 70 + ".example", 6514, Transport.TCP)) as made:
+        made.write(1)
+        wait_until(lambda: made.up, 20)
+        wait_until(lambda: len(made.behind) > 6, 20)  # it goes on trying
+        assert made.up == [(False, f"{'x' * 70}.example:6514: UnicodeError")]
+
+
+def test_a_server_that_writes_without_an_end_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        link = connect(Server(HOST, listener.getsockname()[1], Transport.TCP))
+        peer, _ = listener.accept()
+        with peer:
+            writer = Thread(target=write_for_ever, args=(peer,))
+            writer.start()
+            assert link.end(0.2) is End.BROKEN
+            writer.join(20)
+            assert not writer.is_alive()
+
+
+def write_for_ever(peer: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            peer.sendall(b"x" * 4096)
+
+
+def test_a_key_that_is_encrypted_is_refused_and_nobody_is_asked(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    certificate = authority.issue("encrypted")
+    plain = serialization.load_pem_private_key(certificate.key.read_bytes(), None)
+    secret = tmp_path / "secret.key"
+    secret.write_bytes(
+        plain.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"a password"),
+        )
+    )
+    with pytest.raises(ssl.SSLError):
+        tls_context(None, certificate.certificate, secret)
 
 
 def test_rsyslog_takes_it_over_a_restart(tmp_path: Path, authority: CertificateAuthority) -> None:
