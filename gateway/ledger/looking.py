@@ -179,12 +179,45 @@ class Lane:
         self._pool.shutdown(wait=False)
 
 
+class Watch(Protocol):
+    """Counters, on a connection of their own."""
+
+    async def gauges(self) -> LedgerGauges:
+        """See `LedgerLook.gauges`."""
+
+    async def totals(self) -> Totals:
+        """See `LedgerLook.totals`."""
+
+    async def close(self) -> None:
+        """See `LedgerLook.close`."""
+
+
+class LaneWatch:
+    """A watch by views."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def gauges(self) -> LedgerGauges:
+        """See `LedgerLook.gauges`."""
+        return await self._lane.look(_gauges.read)
+
+    async def totals(self) -> Totals:
+        """See `LedgerLook.totals`."""
+        return await self._lane.look(_state.totals)
+
+    async def close(self) -> None:
+        """See `LedgerLook.close`."""
+        self._lane.close()
+
+
 class Looks:
-    """`LedgerLook` over views. Times are for tests to change."""
+    """`LedgerLook` over views, and a watch of its own where the database has one. Times are for tests to change."""
 
     def __init__(
         self,
         open_view: Callable[[], View],
+        watch: Watch | None = None,
         *,
         deadline_s: float = DEADLINE_S,
         answer_s: float = ANSWER_S,
@@ -192,20 +225,20 @@ class Looks:
     ) -> None:
         self._search_s = search_s
         self._people = Lane(open_view, LOOKERS, "look", deadline_s, answer_s)
-        self._watch = Lane(open_view, 1, "watch", deadline_s, answer_s)
+        self._watch = watch or LaneWatch(Lane(open_view, 1, "watch", deadline_s, answer_s))
 
     async def close(self) -> None:
         """See `LedgerLook.close`."""
         self._people.close()
-        self._watch.close()
+        await self._watch.close()
 
     async def gauges(self) -> LedgerGauges:
         """See `LedgerLook.gauges`."""
-        return await self._watch.look(_gauges.read)
+        return await self._watch.gauges()
 
     async def totals(self) -> Totals:
         """See `LedgerLook.totals`."""
-        return await self._watch.look(_state.totals)
+        return await self._watch.totals()
 
     async def studies(self, which: StudyFilter, limit: int, after: str = "") -> StudyPage:
         """See `LedgerLook.studies`."""

@@ -8,6 +8,7 @@ from gateway.ledger.logic.transaction import Transaction
 from gateway.model import DeliveryState, InstanceState, LedgerGauges, ProcessCount, Role
 
 _SQL = queries.load("gauges")
+STATEMENTS = tuple(_SQL[name] for name in ("queue_depth", "queue_oldest", "sessions", "instances", "spool_bytes"))
 
 
 def read(tx: Transaction) -> LedgerGauges:

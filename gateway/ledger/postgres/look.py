@@ -35,7 +35,7 @@ def open_look(url: str, name: str, **times: float) -> Looks:
 
     :param times: those of `Looks`.
     """
-    return Looks(partial(PostgresView, url, name, times.get("deadline_s", DEADLINE_S)), **times)
+    return Looks(partial(PostgresView, url, name, times.get("deadline_s", DEADLINE_S)), None, **times)
 
 
 class PostgresView:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from gateway.errors import LedgerDamaged, LookTooWide
+from gateway.errors import LookTooWide
 from gateway.ledger.logic.transaction import Transaction
 from gateway.ledger.looking import TOO_WIDE, Allowance, Looks
 from gateway.ledger.sqlite.database import translated
+from gateway.ledger.sqlite.watch import SqliteWatch, identity, require_same
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ def open_look(path: Path, **times: float) -> Looks:
     :param times: those of `Looks`.
     """
     SqliteView(path).close()
-    return Looks(partial(SqliteView, path), **times)
+    return Looks(partial(SqliteView, path), SqliteWatch(path), **times)
 
 
 class SqliteView:
@@ -39,7 +40,7 @@ class SqliteView:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known_file = _identity(path)
+        self._known_file = identity(path)
         with translated(f"ledger {path}"):
             self._connection = sqlite3.connect(
                 f"file:{quote(str(path))}?mode=ro",
@@ -58,8 +59,7 @@ class SqliteView:
 
     def look(self, work: Callable[[Transaction], T], allowance: Allowance) -> T:
         """See `View.look`."""
-        if _identity(self._path) != self._known_file:
-            raise LedgerDamaged(f"ledger {self._path}: replaced while in use; see `gateway recover`")
+        require_same(self._path, self._known_file)
         connection = self._connection
         with translated(f"ledger {self._path}"):
             connection.set_progress_handler(lambda: allowance.is_over, STEPS)
@@ -78,11 +78,3 @@ class SqliteView:
     def close(self) -> None:
         """See `View.close`."""
         self._connection.close()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise LedgerDamaged(f"ledger {path}: missing; see `gateway recover`") from error
-    return found.st_dev, found.st_ino

@@ -29,6 +29,7 @@ from gateway.model import DeliveryState, InstanceState
 
 SQL = queries.load("look")
 GAUGES = queries.load("gauges")
+TOTALS = (GAUGES["instances"], SQL["delivery_counts"], GAUGES["spool_bytes"])
 
 _STOPPED = (DeliveryState.HELD, DeliveryState.DEAD)
 
