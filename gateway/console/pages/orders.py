@@ -252,7 +252,7 @@ async def _destination(site: Site, kind: DestinationKind, request: Request) -> R
     name = asked(request, "destination")
     if name not in site.context.config().destinations:
         raise HTTPException(404, "there is no destination of this name in the configuration")
-    back, mistake = f"/queue#{name}", ""
+    back, mistake = "/queue", ""
     if request.method == "POST":
         reason = sent(request, "reason", service.REASON_MAX)
         try:
