@@ -88,12 +88,12 @@ def test_no_request_is_answered_otherwise_than_described(
 ) -> None:
     headers = {"authorization": f"Bearer {api.tokens[Role.ADMINISTRATOR]}"}
     base = f"{api.url}/api/v1"
-    case.call_and_validate(base_url=base, headers=headers, checks=CHECKS)
+    case.call_and_validate(base_url=base, headers=headers, checks=CHECKS, timeout=60)
     for name in case.path_parameters or {}:
         if name in real:
             case.path_parameters[name] = real[name]
     if case.path_parameters:
-        case.call_and_validate(base_url=base, headers=headers, checks=CHECKS)
+        case.call_and_validate(base_url=base, headers=headers, checks=CHECKS, timeout=60)
 
 
 def test_the_gateway_came_through_it(api: ApiSite) -> None:

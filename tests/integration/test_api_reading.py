@@ -114,8 +114,13 @@ def test_a_file_that_is_damaged_ends_early_and_one_that_is_lost_is_gone(api: Api
     path.write_bytes(whole[:-1])
     assert api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file").status_code == 503
     path.unlink()
-    gone = api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file")
-    assert (gone.status_code, gone.json()["title"]) == (410, "Gone")
+
+    def gone() -> bool:  # on a shared spool it may still appear for some seconds
+        answer = api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file")
+        assert answer.status_code in (410, 503)
+        return bool(answer.json()["title"] == "Gone")
+
+    wait_until(gone, 30, "the file to be given up")
     path.write_bytes(whole)
     assert api.as_(Role.VIEWER).get(f"/instances/{instance_id}/file").content.endswith(instance.data)
 
@@ -176,7 +181,7 @@ def test_the_system_says_who_takes_part_and_what_a_check_finds(api: ApiSite) -> 
     assert [each["host"] for each in api.get("/hosts", Role.OBSERVER)["items"]] == [host["host"]]
     found = api.get("/system/check", Role.OBSERVER)
     assert (found["level"], found["echoed"]) == ("good", False)
-    assert {each["about"] for each in found["findings"]} == {"configuration", "rules"}
+    assert {"configuration", "rules"} <= {each["about"] for each in found["findings"]}
     echoed = api.post("/system/check", {"echo": True})
     assert {each["name"] for each in echoed["findings"] if each["about"] == "destination"} == {"pacs", "dr"}
     shown = api.get("/system/configuration", Role.ADMINISTRATOR)["configuration"]

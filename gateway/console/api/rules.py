@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
+from starlette.requests import ClientDisconnect
 
 from gateway.console.access.guard import api_router, needs
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import LIMIT_DEFAULT, PRINTED, Limit, Model, Page, answer, context_of, listed
-from gateway.console.api.problems import COMMON, also, not_there
+from gateway.console.api.problems import COMMON, also, not_there, problem
 from gateway.console.services import rules as service
 from gateway.console.services.explained import Explained, sentence, verdict
 from gateway.console.services.rules import RuleSetView
@@ -157,8 +158,11 @@ async def explain_file(
     supposed = Supposed(calling, called, source, host, listener, received)
     supposed.check()
     with closing(Upload(context)) as upload:
-        async for piece in request.stream():
-            await upload.write(piece)
+        try:
+            async for piece in request.stream():
+                await upload.write(piece)
+        except ClientDisconnect:
+            return problem(request, 408)  # which nobody hears
         found = await explain(context, upload, supposed)
     return answer(request, _explanation(found))
 
