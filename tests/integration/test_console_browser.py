@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ from tests.harness.tools import wait_until
 from tests.integration.console_site import ConsoleSite, image
 
 READ = ("/", "/queue", "/attention", "/rules", "/system", "/help", "/account")
+NO_ID = blake2b(b"there is no patient ID: call the modality", digest_size=8).hexdigest()
 OF_PATIENTS = ("/studies", "/audit", "/audit/trail", "/rules/try")
 ORDERS = (
     "/orders/pause?destination=pacs",
-    "/orders/release?kind=held&reason=there+is+no+patient+ID%3A+call+the+modality",
+    f"/orders/release?kind=held&group={NO_ID}",
 )
 NAMES = ("Doe^", "Roe^", "Poe^", "Low^", "Bro^", "D-1001", "R-2002")
 HOSTILE = (

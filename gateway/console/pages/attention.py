@@ -16,9 +16,9 @@ from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.site import LIMIT, Site, asked, href, viewer_of
 from gateway.console.services import seen
-from gateway.console.services.advice import Advice, of_trouble
-from gateway.console.services.attention import attention, attention_items
-from gateway.ledger.look import Trouble, TroubleKind, TroubleOf
+from gateway.console.services.advice import Advice, group_fields, of_trouble
+from gateway.console.services.attention import attention, attention_items, group
+from gateway.ledger.look import Trouble, TroubleKind
 
 _GROUPS = (
     (TroubleKind.QUARANTINED, "Quarantined", "bad", "Nothing is quarantined"),
@@ -67,49 +67,43 @@ def routes(site: Site) -> list[Route]:
 
     @needs(Right.PATIENTS)
     async def items(request: Request) -> Response:
-        trouble = trouble_of(request)
+        trouble = await trouble_of(site, request)
         after = asked(request, "after")
         found = await attention_items(
             site.context, trouble.kind, trouble.destination, trouble.code, trouble.reason, LIMIT, after
         )
         seen.listed(site.context, viewer_of(request), found.rows)
-        every = [view.trouble for view in await attention(site.context)]
-        known = next((each for each in every if _same(each, trouble)), trouble)
-        fields = {"kind": str(trouble.kind), "destination": trouble.destination, "code": trouble.code}
         return await site.renderer.page(
             request,
             "items.html",
-            advice=of_trouble(known),
+            advice=of_trouble(trouble),
             orders=orders_for(trouble),
             rows=found.rows,
-            next_href=href("/attention/items", **fields, reason=trouble.reason, after=found.next) if found.next else "",
+            next_href=href("/attention/items", **group_fields(trouble), after=found.next) if found.next else "",
         )
 
     return [Route("/attention", page), Route("/attention/items", items)]
 
 
-def trouble_of(request: Request) -> Trouble:
-    """The group that an address names. :raises HTTPException: there is no such kind."""
-    try:
-        kind = TroubleKind(asked(request, "kind"))
-    except ValueError:
-        raise HTTPException(404, "there is no such group") from None
-    destination = asked(request, "destination")
-    of = TroubleOf.DELIVERY if destination else TroubleOf.INSTANCE
-    return Trouble(kind, of, destination, asked(request, "code"), asked(request, "reason"), 0, False, 0, 0)
+async def trouble_of(site: Site, request: Request) -> Trouble:
+    """The group that an address names. :raises HTTPException: there is none; half an address never means more."""
+    named = {name: asked(request, name) for name in ("kind", "destination", "code", "group")}
+    found = await group(site.context, {name: value for name, value in named.items() if value})
+    if found is None:
+        raise HTTPException(404, "nothing is stopped for this reason, or not any more")
+    return found
 
 
 def orders_for(trouble: Trouble) -> tuple[OrderLink, ...]:
-    """What can be ordered for all of a group. What is quarantined is released one by one: each is to be looked at."""
+    """What can be ordered for all of a group. What is quarantined is released one by one: each is to be looked at.
+
+    Nothing where there is no reason: no filter says that, and one that says nothing of reasons means them all.
+    """
+    if not trouble.reason:
+        return ()
 
     def to(kind: str) -> str:
-        return href(
-            f"/orders/{kind}",
-            kind=str(trouble.kind),
-            destination=trouble.destination,
-            code=trouble.code,
-            reason=trouble.reason,
-        )
+        return href(f"/orders/{kind}", **group_fields(trouble))
 
     give_up = OrderLink("Discard all", to("cancel"), "danger")
     if trouble.kind is TroubleKind.QUARANTINED:
@@ -122,12 +116,3 @@ def _group(troubles: list[Trouble], kind: TroubleKind, title: str, tone: str, em
     of_kind = [each for each in troubles if each.kind is kind]
     items = tuple(Item(each, of_trouble(each), orders_for(each)) for each in of_kind)
     return Group(kind, title, tone if items else "", empty, items, sum(each.count for each in of_kind))
-
-
-def _same(one: Trouble, other: Trouble) -> bool:
-    return (one.kind, one.destination, one.code, one.reason) == (
-        other.kind,
-        other.destination,
-        other.code,
-        other.reason,
-    )

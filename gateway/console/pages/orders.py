@@ -1,6 +1,6 @@
 """Orders: a page that asks for the reason and says what would be touched, then the order itself.
 
-    GET  /orders/<kind>?study=KEY | instance=ID | kind=…&destination=…&code=…&reason=…    hold, release, resend, cancel
+    GET  /orders/<kind>?study=KEY | instance=ID | kind=…&destination=…&code=…&group=…    hold, release, resend, cancel
     GET  /orders/<kind>?destination=NAME                                                  pause, resume, retry, probe
     GET  /orders/<kind>?host=NAME                                                         drain, undrain
     POST the same, with the reason
@@ -28,6 +28,7 @@ from gateway.console.pages.render import told
 from gateway.console.pages.site import Site, asked, href, person_of, sent, whole
 from gateway.console.services import orders as service
 from gateway.console.services import studies
+from gateway.console.services.advice import group_fields
 from gateway.console.services.attention import which_of
 from gateway.console.services.orders import DestinationKind, Done, Kind, Left, Order
 from gateway.console.services.queue import destination
@@ -206,16 +207,12 @@ async def _target(site: Site, request: Request) -> Target:
     if instance_id := asked(request, "instance"):
         return await _instance(site, instance_id)
     if asked(request, "kind"):
-        trouble = trouble_of(request)
-        fields = {
-            "kind": str(trouble.kind),
-            "destination": trouble.destination,
-            "code": trouble.code,
-            "reason": trouble.reason,
-        }
+        trouble = await trouble_of(site, request)
+        if not trouble.reason:
+            raise HTTPException(400, "these have no reason to name them by: order them one by one")
         where = f" for {trouble.destination}" if trouble.destination else ""
-        about = f"All that is {trouble.kind}{where}: {trouble.reason or 'without a reason'}"
-        return Target(which_of(trouble), about, fields, "/attention")
+        about = f"All that is {trouble.kind}{where}: {trouble.reason}"
+        return Target(which_of(trouble), about, group_fields(trouble), "/attention")
     raise HTTPException(404, "an order is about a study, an instance, or a group of Attention")
 
 

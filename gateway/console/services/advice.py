@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol
 from urllib.parse import urlencode
 
@@ -312,9 +313,14 @@ def of_trouble(trouble: Trouble) -> Advice:
 
 def items_href(trouble: Trouble) -> str:
     """The page with what a trouble is of."""
-    return f"{ITEMS}?" + urlencode(
-        {"kind": trouble.kind, "destination": trouble.destination, "code": trouble.code, "reason": trouble.reason}
-    )
+    return f"{ITEMS}?" + urlencode(group_fields(trouble))
+
+
+def group_fields(trouble: Trouble) -> dict[str, str]:
+    """What names a group in an address: not its reason, in which somebody may have named a patient, but a digest."""
+    digest = blake2b(trouble.reason.encode(), digest_size=8).hexdigest()
+    fields = {"kind": str(trouble.kind), "destination": trouble.destination, "code": trouble.code, "group": digest}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _deliveries(number: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.console.services.advice import of_trouble
+from gateway.console.services.advice import group_fields, of_trouble
 from gateway.ledger.base import InstanceFilter
 from gateway.ledger.look import Trouble, TroubleKind, TroubleOf, TroublePage
 from gateway.model import DeliveryState, InstanceState
@@ -43,6 +44,11 @@ def which_of(trouble: Trouble) -> InstanceFilter:
 async def attention(context: Context) -> list[TroubleView]:
     """All groups, the newest first. :raises LedgerError."""
     return [_view(each) for each in await context.look.attention()]
+
+
+async def group(context: Context, fields: Mapping[str, str]) -> Trouble | None:
+    """The group that `group_fields` named; None where nothing is stopped so, any more. :raises LedgerError."""
+    return next((each for each in await context.look.attention() if group_fields(each) == fields), None)
 
 
 def _view(trouble: Trouble) -> TroubleView:

@@ -1,0 +1,98 @@
+"""Orders on the console: each touches what its page names, whatever address led there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+
+from gateway.console.services.advice import group_fields
+from gateway.ledger.base import InstanceFilter, Ledger, Quarantine
+from gateway.ledger.look import Trouble, TroubleKind
+from gateway.model import InstanceState, Role, Routing, StudyFacts
+from tests.contract.ledger_scene import arrival, decision
+from tests.harness.console import Console, console
+
+Scenario = Callable[[Console, httpx.AsyncClient], Awaitable[None]]
+DOE = StudyFacts("P1", "DOE^JANE", "", "A1", "1.2.1", "20260101", "HEAD", "1.2.1.1", "1", "AXIAL", "CT", "7")
+
+
+def stopped(ledger: Ledger) -> None:
+    """Two instances held by a rule, one by a person, one without a reason, and one in quarantine."""
+    ledger.sync_destinations({"pacs": False, "dr": False}, 1)
+    worker = ledger.open_session(Role.WORKER, "host", 4711, 1)
+
+    def route(hold: str, *instance_ids: str) -> None:
+        ledger.record_arrivals([arrival(each) for each in instance_ids], 1)
+        leases = ledger.claim_instances(worker, 10, 1)
+        ledger.record_routings(worker, [Routing(each.instance_id, decision(hold=hold), DOE) for each in leases], 1)
+
+    route("call the modality", "r1", "r2")
+    route("", "e1")
+    ledger.record_arrivals([arrival("p1")], 1)
+    ledger.hold(InstanceFilter(instance_ids=("p1",)), "wrong patient: DOE^JANE", "console:mia", 1)
+    ledger.record_arrivals([arrival("q1")], 1)
+    leases = ledger.claim_instances(worker, 10, 1)
+    ledger.quarantine(worker, [Quarantine(each.instance_id, "the spool file is damaged") for each in leases], 1)
+
+
+def states(ledger: Ledger) -> dict[str, InstanceState]:
+    return {row.instance_id: row.state for row in ledger.list_instances(InstanceFilter(), 100)}
+
+
+def run(folder: Path, scenario: Scenario, role: str = "operator") -> None:
+    async def whole() -> None:
+        async with console(folder) as site:
+            await site.context.ledger.call(stopped)
+            await scenario(site, await site.as_(role))
+
+    asyncio.run(whole())
+
+
+async def group_of(site: Console, kind: TroubleKind, reason: str) -> Trouble:
+    return next(each for each in await site.context.look.attention() if (each.kind, each.reason) == (kind, reason))
+
+
+# ── groups ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_half_an_address_orders_nothing(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        before = await site.context.ledger.call(states)
+        for cut in ("kind=held", "kind=quarantined", "kind=held&destination=pacs", "kind=held&group=00", "kind=any"):
+            assert (await operator.get(f"/orders/cancel?{cut}")).status_code == 404, cut
+            sent = await operator.post(f"/orders/cancel?{cut}", data={"reason": "tidy up"})
+            assert sent.status_code == 404, cut
+        assert await site.context.ledger.call(states) == before
+
+    run(tmp_path, scenario)
+
+
+def test_an_order_for_a_group_touches_that_group_alone(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        fields = group_fields(await group_of(site, TroubleKind.HELD, "call the modality"))
+        asked = await operator.get("/orders/cancel", params=fields)
+        assert "call the modality" in asked.text and "2 instances" in asked.text
+        done = await operator.post("/orders/cancel", params=fields, data={"reason": "tidy up"})
+        assert (done.status_code, done.headers["location"]) == (303, "/attention")
+        now = await site.context.ledger.call(states)
+        assert {name for name, state in now.items() if state is InstanceState.SETTLED} == {"r1", "r2"}
+        assert (await operator.get("/orders/cancel", params=fields)).status_code == 404, "there is none any more"
+
+    run(tmp_path, scenario)
+
+
+def test_a_group_without_a_reason_has_no_order_for_all_of_it(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        before = await site.context.ledger.call(states)
+        fields = group_fields(await group_of(site, TroubleKind.HELD, ""))
+        refused = await operator.post("/orders/cancel", params=fields, data={"reason": "tidy up"})
+        assert refused.status_code == 400
+        assert await site.context.ledger.call(states) == before
+        page = (await operator.get("/attention")).text
+        assert f"/attention/items?kind=held&amp;group={fields['group']}" in page
+        assert f"/orders/cancel?kind=held&amp;group={fields['group']}" not in page
+
+    run(tmp_path, scenario)
