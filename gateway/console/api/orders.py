@@ -57,7 +57,10 @@ class Which(Asked):
     study_instance_uid: Word = ""
     sop_instance_uid: Word = ""
     code: Word = Field(default="", description="the outcome of a delivery in a word")
-    because: Word = Field(default="", description="the reason of a delivery, or of an instance, word for word")
+    because: Word = Field(
+        default="",
+        description="the reason of a delivery, or of an instance, word for word, up to 200 characters of it",
+    )
 
     def as_filter(self) -> InstanceFilter:
         """:raises UsageError: nothing restricts it, and `all` is not said."""
