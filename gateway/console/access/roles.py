@@ -3,8 +3,8 @@
 A right is what a route asks for; a role is what a person is given. Each role has the rights of the one before it, and
 one more.
 
-    observer        STATE        numbers, destinations, queue, hosts, names and files of rules; no patient data
-    viewer          PATIENTS     studies, instances, downloads, explanations, the audit trail
+    observer        STATE        numbers, destinations, queue, hosts, names of rules and of their files; no patient data
+    viewer          PATIENTS     studies, instances, downloads, rules and tables, explanations, the audit trail
     operator        OPERATE      hold, release, resend, cancel, pause, resume, drain, probe, discard
     administrator   ADMINISTER   configuration, verification of the audit trail
 """

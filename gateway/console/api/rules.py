@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from gateway.console.access.guard import api_router, needs
-from gateway.console.access.roles import Right
+from gateway.console.access.roles import Person, Right
 from gateway.console.api.answers import LIMIT_DEFAULT, PRINTED, Limit, Model, Page, answer, context_of, listed
 from gateway.console.api.problems import COMMON, also, not_there, problem
 from gateway.console.services import rules as service
@@ -34,7 +34,8 @@ class RuleFile(Model):
     """A file of a set: YAML, or the CSV of a table."""
 
     name: str
-    text: str
+    lines: int
+    text: str | None = Field(description="null for who has not the right `patients`: tables hold Patient IDs")
 
 
 class RuleSet(Model):
@@ -113,7 +114,7 @@ class Explanation(Model):
 @needs(Right.STATE)
 async def rules(request: Request) -> Response:
     """The set in force."""
-    found = await service.rule_set(context_of(request))
+    found = await service.rule_set(context_of(request), texts=_sees_texts(request))
     return not_there(request, "set: no rules are in force yet") if found is None else answer(request, _set(found))
 
 
@@ -138,7 +139,7 @@ async def revision(
     request: Request, revision: Annotated[str, Path(max_length=128, pattern=r"^[0-9A-Za-z]+$")]
 ) -> Response:
     """A stored set."""
-    found = await service.rule_set(context_of(request), revision)
+    found = await service.rule_set(context_of(request), revision, texts=_sees_texts(request))
     return not_there(request, "revision") if found is None else answer(request, _set(found))
 
 
@@ -165,6 +166,11 @@ async def explain_file(
             return problem(request, 408)  # which nobody hears
         found = await explain(context, upload, supposed)
     return answer(request, _explanation(found))
+
+
+def _sees_texts(request: Request) -> bool:
+    person: Person = request.state.person
+    return person.may(Right.PATIENTS)
 
 
 def _set(found: RuleSetView) -> RuleSet:

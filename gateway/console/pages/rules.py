@@ -14,7 +14,7 @@ from starlette.routing import Route
 from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.highlight import highlighted
-from gateway.console.pages.site import Site, asked
+from gateway.console.pages.site import Site, asked, person_of
 from gateway.console.services import rules as service
 
 REVISIONS = 20
@@ -22,10 +22,10 @@ REVISIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class RuleFile:
-    """A file as it is shown."""
+    """A file as it is shown. `source` None: it is not for who asks."""
 
     name: str
-    source: Markup
+    source: Markup | None
     lines: int
 
 
@@ -45,7 +45,7 @@ def routes(site: Site) -> list[Route]:
 
 async def _page(site: Site, request: Request) -> Response:
     wanted = asked(request, "revision")
-    found = await service.rule_set(site.context, wanted)
+    found = await service.rule_set(site.context, wanted, texts=person_of(request).may(Right.PATIENTS))
     if found is None and wanted:
         raise HTTPException(404, "there is no such set of rules in the ledger any more")
     return await site.renderer.page(
@@ -53,7 +53,7 @@ async def _page(site: Site, request: Request) -> Response:
         "rules.html",
         rules=found,
         files=[
-            RuleFile(each.name, highlighted(each.name, each.text), len(each.text.splitlines()))
+            RuleFile(each.name, None if each.text is None else highlighted(each.name, each.text), each.lines)
             for each in (found.files if found else ())
         ],
         matches=_matches(await service.matches(site.context)),

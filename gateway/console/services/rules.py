@@ -1,5 +1,8 @@
-"""Rules: the files in force, earlier revisions, and how much each rule matched of late. Holds no patient data but what
-somebody wrote into a rule."""
+"""Rules: the files in force, earlier revisions, and how much each rule matched of late.
+
+What stands in the files is patient data: tables are keyed by Patient IDs, and rules may name patients. Who may see none
+is told their names and how long they are.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class RuleFile:
-    """A file of a set: YAML, or the CSV of a table."""
+    """A file of a set: YAML, or the CSV of a table. `text` None: it is not for who asks."""
 
     name: str
-    text: str
+    lines: int
+    text: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,16 @@ async def revisions(context: Context, limit: int = REVISIONS_MAX) -> Sequence[Re
     return await context.look.revisions(limit)
 
 
-async def rule_set(context: Context, revision: str = "") -> RuleSetView | None:
-    """A stored set, or the current one; None where there is none. :raises LedgerError."""
+async def rule_set(context: Context, revision: str = "", *, texts: bool) -> RuleSetView | None:
+    """A stored set, or the current one; None where there is none. `texts`: who asks may see patients.
+
+    :raises LedgerError.
+    """
     found, rows = await asyncio.gather(context.look.rule_files(revision), context.look.revisions(REVISIONS_MAX))
     if found is None:
         return None
     row = next((each for each in rows if each.revision == found.revision), None)
-    files = tuple(RuleFile(name, text) for name, text in found.files.items())
+    files = tuple(RuleFile(name, len(text.splitlines()), text if texts else None) for name, text in found.files.items())
     return RuleSetView(
         found.revision, row is not None and row.current, None if row is None else row.stored_at_ms, files
     )
