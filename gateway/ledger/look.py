@@ -463,6 +463,9 @@ class LedgerLook(Protocol):
         or delivery states: it moves deliveries only), and deliveries that are open, held or dead. For the question
         before an order, not a promise."""
 
+    async def sent_again(self, which: InstanceFilter) -> Affected:
+        """What a resend with this filter would make deliveries of: instances by state, whatever the filter names."""
+
     # ── queue, rules, audit, hosts ────────────────────────────────────────────────────────────────────────────
 
     async def queue(self, bounds_s: Sequence[int], now_ms: int) -> list[DestinationQueue]:

@@ -287,6 +287,10 @@ class Looks:
         """See `LedgerLook.affected`."""
         return await self._people.look(lambda tx: _trouble.affected(tx, which))
 
+    async def sent_again(self, which: InstanceFilter) -> Affected:
+        """See `LedgerLook.sent_again`."""
+        return await self._people.look(lambda tx: _trouble.sent_again(tx, which))
+
     async def queue(self, bounds_s: Sequence[int], now_ms: int) -> list[DestinationQueue]:
         """See `LedgerLook.queue`."""
         return await self._people.look(lambda tx: _state.queue(tx, bounds_s, now_ms))

@@ -451,6 +451,26 @@ def test_what_an_order_would_look_at_is_counted_before_it_is_given(scene: Scene)
     }
 
 
+def test_what_would_be_sent_again_is_counted_by_instances_whatever_names_them(scene: Scene) -> None:
+    in_trouble(scene)
+    scene.conclude(*(lease for lease in scene.claim("dr")))
+    held = (DeliveryState.HELD,)
+    for which in (
+        InstanceFilter(),
+        InstanceFilter(destination="dr"),
+        InstanceFilter(destination="dr", delivery_states=(DeliveryState.DELIVERED,)),
+        InstanceFilter(destination="pacs", code="failed", delivery_states=held),
+        InstanceFilter(states=(InstanceState.ROUTED,), delivery_states=held),
+        InstanceFilter(source="ct1"),
+    ):
+        told = seen(scene.ledger, lambda look, which=which: look.sent_again(which))  # type: ignore[misc]
+        sent = scene.ledger.resend(which, ["dr"], "mia", scene.now_ms, rehearse=True)
+        again = [row.instance_id for row in scene.ledger.list_instances(which, 100)]
+        rows = [row for row in again if scene.state(row) in (InstanceState.ROUTED, InstanceState.SETTLED)]
+        assert sum(told.instances.values()) == len(rows) >= sent > 0, which
+        assert (told.deliveries, told.more) == ({}, False)
+
+
 def test_an_order_about_all_of_a_trouble_looks_at_as_many_as_that_has(scene: Scene) -> None:
     in_trouble(scene)
 

@@ -216,6 +216,8 @@ def test_counts_have_an_end_and_say_that_there_are_more(path: Path) -> None:
         assert [each.count for each in await look.timeline(row.study_key)] == [TIMELINE_MAX] * 3
         affected = await look.affected(InstanceFilter())
         assert affected.more and sum(affected.deliveries.values()) > COUNT_MAX
+        again = await look.sent_again(InstanceFilter(destination="pacs"))
+        assert again.more and again.instances == {InstanceState.ROUTED: COUNT_MAX + 1}
         _, pacs = await look.queue((60,), scene.now_ms)
         assert [(cell.count, cell.more) for cell in pacs.cells] == [(MANY, False), (0, False)]  # the counter knows
         stop = "UPDATE delivery SET state = 'held', code = 'failed', reason = '0x0110'"

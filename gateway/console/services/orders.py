@@ -185,7 +185,8 @@ async def give(context: Context, order: Order, actor: str, *, dry_run: bool = Fa
         done = await context.ledger.call(lambda ledger: carry_out(ledger, order, actor, clock_ms(), keys))
         wake_all(context)
         return done
-    meant = await context.look.affected(order.which)
+    look = context.look
+    meant = await (look.sent_again if order.kind is Kind.RESEND else look.affected)(order.which)
     instances = sum(meant.instances.values())
     if meant.more:
         moved = max(instances, sum(meant.deliveries.values()))

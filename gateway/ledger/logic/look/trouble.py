@@ -27,6 +27,7 @@ from gateway.ledger.look import (
 from gateway.model import DeliveryState, InstanceState
 
 SQL = queries.load("look")
+_ORDERS = queries.load("operations")
 _INSTANCES = (TroubleKind.HELD, TroubleKind.QUARANTINED)
 _STOPPED = frozenset({InstanceState.HELD, InstanceState.QUARANTINED})
 _OF_THE_INDEX = " AND i.state IN ('held', 'quarantined')"
@@ -137,3 +138,13 @@ def _of_stopped_and_waiting(which: InstanceFilter, wanted: Which) -> str:
     join = "" if wanted.instance() == "TRUE" else SQL["with_instance"]
     deliveries = "\nUNION ALL\n".join(parts) or "SELECT '' AS state WHERE FALSE"
     return SQL["affected_of_deliveries"].replace("{deliveries}", deliveries).replace("{join}", join)
+
+
+def sent_again(tx: Transaction, which: InstanceFilter) -> Affected:
+    """See `LedgerLook.sent_again`."""
+    wanted = Which(which)
+    where = f"{wanted.instance_with_delivery()} AND {_ORDERS['that_can_be_sent']}"
+    arguments = {**wanted.arguments, "most": COUNT_MAX + 1}
+    rows = tx.execute(SQL["affected_instances"].replace("{where}", where), arguments).fetchall()
+    counts = {InstanceState(state): count for state, count in rows}
+    return Affected(counts, {}, sum(counts.values()) > COUNT_MAX)
