@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 
 from gateway.console.services.advice import group_fields
 from gateway.ledger.base import InstanceFilter, Ledger, Quarantine
 from gateway.ledger.look import Trouble, TroubleKind
-from gateway.model import InstanceState, Role, Routing, StudyFacts
+from gateway.model import Decision, InstanceState, Role, Routing, StudyFacts
 from tests.contract.ledger_scene import arrival, decision
 from tests.harness.console import Console, console
 
@@ -20,17 +21,18 @@ DOE = StudyFacts("P1", "DOE^JANE", "", "A1", "1.2.1", "20260101", "HEAD", "1.2.1
 
 
 def stopped(ledger: Ledger) -> None:
-    """Two instances held by a rule, one by a person, one without a reason, and one in quarantine."""
+    """Two instances held by a rule, one by a person, one without a reason, one in quarantine, and one on its way."""
     ledger.sync_destinations({"pacs": False, "dr": False}, 1)
     worker = ledger.open_session(Role.WORKER, "host", 4711, 1)
 
-    def route(hold: str, *instance_ids: str) -> None:
+    def route(what: Decision, *instance_ids: str) -> None:
         ledger.record_arrivals([arrival(each) for each in instance_ids], 1)
         leases = ledger.claim_instances(worker, 10, 1)
-        ledger.record_routings(worker, [Routing(each.instance_id, decision(hold=hold), DOE) for each in leases], 1)
+        ledger.record_routings(worker, [Routing(each.instance_id, what, DOE) for each in leases], 1)
 
-    route("call the modality", "r1", "r2")
-    route("", "e1")
+    route(decision(hold="call the modality"), "r1", "r2")
+    route(decision(hold=""), "e1")
+    route(decision("pacs"), "s1")
     ledger.record_arrivals([arrival("p1")], 1)
     ledger.hold(InstanceFilter(instance_ids=("p1",)), "wrong patient: DOE^JANE", "console:mia", 1)
     ledger.record_arrivals([arrival("q1")], 1)
@@ -94,5 +96,39 @@ def test_a_group_without_a_reason_has_no_order_for_all_of_it(tmp_path: Path) -> 
         page = (await operator.get("/attention")).text
         assert f"/attention/items?kind=held&amp;group={fields['group']}" in page
         assert f"/orders/cancel?kind=held&amp;group={fields['group']}" not in page
+
+    run(tmp_path, scenario)
+
+
+def test_who_asks_for_the_head_of_a_page_gets_that_and_orders_nothing(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        before, asked = await site.context.ledger.call(states), 0
+        group = urlencode(group_fields(await group_of(site, TroubleKind.HELD, "call the modality")))
+        queries = {"pause": "destination=pacs", "cancel": group}
+        for route in site.routes:
+            if "HEAD" not in route.methods or not route.path.startswith(
+                ("/orders", "/instances", "/studies", "/rules")
+            ):
+                continue
+            path = route.path.replace("{id}", "r1").replace("{key}", "1")
+            way = f"{path}?{queries.get(path.rpartition('/')[2], 'instance=r1')}"
+            page, head = await operator.get(way), await operator.head(way)
+            assert head.status_code == page.status_code and head.status_code < 500, way
+            assert head.content == b"", way
+            asked += 1
+        assert asked > 10
+        assert await site.context.ledger.call(states) == before
+
+    run(tmp_path, scenario)
+
+
+# ── rehearsals ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_rehearsal_of_a_resend_counts_the_instances_that_it_means(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        order = {"order": "resend", "which": {"destination": "pacs"}, "to": ["dr"], "reason": "again", "dry_run": True}
+        done = (await operator.post("/api/v1/orders", json=order)).json()
+        assert (done["instances"], done["moved"], done["at_least"]) == (1, 1, False)
 
     run(tmp_path, scenario)

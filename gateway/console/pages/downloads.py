@@ -41,7 +41,7 @@ async def _instance(site: Site, request: Request) -> Response:
     if detail is None:
         raise HTTPException(404, "there is no such instance in the ledger")
     chains = [each.chain for each in detail.payloads if each.file.path]
-    if request.method == "GET":
+    if request.method != "POST":  # HEAD, too
         return await _ask_instance(site, request, detail, chains, "")
     reason, chain = sent(request, "reason", REASON_MAX), sent(request, "chain")
     if not reason:
@@ -73,7 +73,7 @@ async def _study(site: Site, request: Request) -> Response:
     detail = await service.study(site.context, key)
     if detail is None:
         raise HTTPException(404, "there is no such study in the ledger")
-    if request.method == "GET":
+    if request.method != "POST":  # HEAD, too
         return await _ask_study(site, request, detail, "")
     reason = sent(request, "reason", REASON_MAX)
     if not reason:

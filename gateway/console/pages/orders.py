@@ -120,7 +120,7 @@ def routes(site: Site) -> list[Route]:
 
 async def _order(site: Site, kind: Kind, request: Request) -> Response:
     target = await _target(site, request)
-    if request.method == "GET":
+    if request.method != "POST":  # HEAD, too
         return await _ask(site, request, kind, target, (), "", "")
     reason = sent(request, "reason", service.REASON_MAX)
     to = tuple(dict.fromkeys(str(name) for name in request.state.form.getlist("to")))
