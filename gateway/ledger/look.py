@@ -278,7 +278,7 @@ class TroubleOf(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What stopped for one reason. Holds no patient data but what a rule's reason says.
+    """What stopped for one reason. Holds no patient data but what the reason says: `by_person`, of an operator.
 
     Times are those of the oldest and newest of them: of instances when they were received, of deliveries when they
     stopped. `reason` is the first REASON_MAX characters.
@@ -293,6 +293,7 @@ class Trouble:
     more: bool
     oldest_ms: int
     newest_ms: int
+    by_person: bool = False  # the reason is neither the gateway's nor a rule's
 
 
 @dataclass(frozen=True, slots=True)

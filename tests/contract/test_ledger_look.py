@@ -382,9 +382,25 @@ def test_trouble_is_told_by_reason_with_how_many_and_since_when(scene: Scene) ->
         (held, TroubleOf.INSTANCE, "", "", "no rule matches"): 2,
         (quarantined, TroubleOf.INSTANCE, "", "", "truncated"): 1,
     }
+    assert not any(each.by_person for each in trouble if each.kind is held)
     twice = told[held, TroubleOf.DELIVERY, "pacs", "failed", "0xC001"]
     assert (twice.oldest_ms, twice.newest_ms, twice.more) == (1_000_002, 1_000_003, False)
     assert [each.newest_ms for each in trouble] == sorted((each.newest_ms for each in trouble), reverse=True)
+
+
+def test_trouble_knows_whether_a_person_gave_the_reason(scene: Scene) -> None:
+    route(scene, DOE, "rule", what=decision(hold="ask the ward " * 20))
+    route(scene, DOE, "none", what=decision(hold="no rule matches"))
+    route(scene, DOE, "sent")
+    scene.arrive("new")
+    scene.ledger.hold(InstanceFilter(instance_ids=("sent", "new")), "DOE is ROE", "mia", scene.now_ms)
+    trouble = seen(scene.ledger, lambda look: look.attention())
+    assert {(each.code, each.reason[:15]): each.by_person for each in trouble} == {
+        ("", "ask the ward as"): False,
+        ("", "no rule matches"): False,
+        ("operator", "DOE is ROE"): True,
+        ("", "DOE is ROE"): True,
+    }
 
 
 def test_the_items_of_a_trouble_come_newest_first_and_page_by_page(scene: Scene) -> None:

@@ -155,7 +155,7 @@ def test_what_stopped_is_grouped_by_reason_with_what_to_do(api: ApiSite) -> None
     assert held["what_to_do"]
     assert (unrouted["of"], unrouted["reason"]) == ("instance", "a phantom")
     for group, instance in ((held, refused), (unrouted, phantom)):
-        named = {name: group[name] for name in ("kind", "destination", "code", "reason")}
+        named = {name: group[name] for name in ("kind", "destination", "code", "group")}
         (item,) = api.get("/attention/items", Role.VIEWER, **named)["items"]
         assert item["instance_id"] == api.instance_of(instance.sop_instance_uid)["instance_id"]
         which = {"instance_ids": [item["instance_id"]]}

@@ -25,12 +25,13 @@ from gateway.console.api.answers import (
 from gateway.console.api.problems import COMMON
 from gateway.console.services import attention as service
 from gateway.console.services import seen
+from gateway.console.services.advice import group_fields
 from gateway.console.services.attention import TroubleView
-from gateway.ledger.look import REASON_MAX, TroubleKind, TroubleOf
+from gateway.ledger.look import TroubleKind, TroubleOf, TroublePage
 
 router = api_router(tags=["attention"], responses=COMMON)
 
-Reason = Annotated[str, Query(max_length=REASON_MAX, description="`reason` of the group")]
+Group = Annotated[str, Query(max_length=16, pattern=r"^[0-9a-f]*$", description="`group` of the group")]
 
 
 class Trouble(Model):
@@ -40,7 +41,8 @@ class Trouble(Model):
     of: TroubleOf
     destination: str = Field(description='"" of instances')
     code: str = Field(description='the outcome in a word; "" of instances')
-    reason: str
+    reason: str = Field(description="what an operator wrote is told to who may see patients")
+    group: str = Field(description="stands for the reason in addresses")
     count: int
     more: bool = Field(description="there are more than `count`")
     oldest_ms: int
@@ -77,6 +79,7 @@ def trouble_model(view: TroubleView) -> Trouble:
         destination=each.destination,
         code=each.code,
         reason=each.reason,
+        group=group_fields(each)["group"],
         count=each.count,
         more=each.more,
         oldest_ms=each.oldest_ms,
@@ -90,7 +93,7 @@ def trouble_model(view: TroubleView) -> Trouble:
 @needs(Right.STATE)
 async def attention(request: Request) -> Response:
     """What somebody has to look after, grouped by reason, the newest first."""
-    views = await service.attention(context_of(request))
+    views = await service.attention(context_of(request), request.state.person)
     return answer(request, Page[Trouble].model_validate(listed([trouble_model(view) for view in views])))
 
 
@@ -101,12 +104,16 @@ async def attention_items(
     kind: TroubleKind,
     destination: Text = "",
     code: Text = "",
-    reason: Reason = "",
+    group: Group = "",
     limit: Limit = LIMIT_DEFAULT,
     after: After = "",
 ) -> Response:
     """What one group is of, the newest first: name it as it stands in the list of groups."""
     context = context_of(request)
-    page = await service.attention_items(context, kind, destination, code, reason, limit, after)
+    named = {"kind": str(kind), "destination": destination, "code": code, "group": group}
+    trouble = await service.group(context, {name: value for name, value in named.items() if value})
+    page = TroublePage((), "")
+    if trouble is not None:
+        page = await service.attention_items(context, trouble, limit, after)
     seen.listed(context, viewer_of(request), page.rows)
     return answer(request, Page[TroubleItem].model_validate(listed(page.rows, page.next)))

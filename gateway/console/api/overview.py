@@ -86,7 +86,7 @@ class Me(Model):
 @needs(Right.STATE)
 async def overview(request: Request) -> Response:
     """Host, destinations, what waits, and what somebody has to look after."""
-    found = await service.overview(context_of(request))
+    found = await service.overview(context_of(request), request.state.person)
     model = Overview(
         at_ms=found.at_ms,
         host=found.host,

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
-from gateway.console.pages.site import LIMIT, Site, asked, href, viewer_of
+from gateway.console.pages.site import LIMIT, Site, asked, href, person_of, viewer_of
 from gateway.console.services import seen
 from gateway.console.services.advice import Advice, group_fields, of_trouble
 from gateway.console.services.attention import attention, attention_items, group
@@ -62,16 +62,14 @@ def routes(site: Site) -> list[Route]:
 
     @needs(Right.STATE)
     async def page(request: Request) -> Response:
-        troubles = [view.trouble for view in await attention(site.context)]
+        troubles = [view.trouble for view in await attention(site.context, person_of(request))]
         return await site.renderer.page(request, "attention.html", groups=[_group(troubles, *each) for each in _GROUPS])
 
     @needs(Right.PATIENTS)
     async def items(request: Request) -> Response:
         trouble = await trouble_of(site, request)
         after = asked(request, "after")
-        found = await attention_items(
-            site.context, trouble.kind, trouble.destination, trouble.code, trouble.reason, LIMIT, after
-        )
+        found = await attention_items(site.context, trouble, LIMIT, after)
         seen.listed(site.context, viewer_of(request), found.rows)
         return await site.renderer.page(
             request,

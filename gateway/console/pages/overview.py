@@ -43,7 +43,7 @@ def routes(site: Site) -> list[Route]:
     @needs(Right.STATE)
     async def page(request: Request) -> Response:
         try:
-            seen = await overview(site.context)
+            seen = await overview(site.context, person_of(request))
         except LedgerError:
             return await _without_ledger(site, request)
         troubles = [view.trouble for view in seen.trouble]

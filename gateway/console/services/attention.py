@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gateway.console.access.roles import Person, Right
 from gateway.console.services.advice import group_fields, of_trouble
 from gateway.ledger.base import InstanceFilter
-from gateway.ledger.look import Trouble, TroubleKind, TroubleOf, TroublePage
+from gateway.ledger.look import Trouble, TroubleOf, TroublePage
 from gateway.model import DeliveryState, InstanceState
 
 if TYPE_CHECKING:
     from gateway.console.context import Context
 
+BY_A_PERSON = "an operator ordered it"
+
 
 @dataclass(frozen=True, slots=True)
 class TroubleView:
-    """A group, and what to do. Holds no patient data but what a rule's reason says."""
+    """A group, and what to do."""
 
     trouble: Trouble
     what_to_do: str
@@ -41,9 +44,15 @@ def which_of(trouble: Trouble) -> InstanceFilter:
     return InstanceFilter(states=(InstanceState(trouble.kind.value),), because=trouble.reason)
 
 
-async def attention(context: Context) -> list[TroubleView]:
-    """All groups, the newest first. :raises LedgerError."""
-    return [_view(each) for each in await context.look.attention()]
+async def attention(context: Context, person: Person) -> list[TroubleView]:
+    """All groups, the newest first. What somebody wrote may name a patient: who may see none is not told it.
+
+    :raises LedgerError.
+    """
+    found = await context.look.attention()
+    if not person.may(Right.PATIENTS):
+        found = [replace(each, reason=BY_A_PERSON) if each.by_person else each for each in found]
+    return [_view(each) for each in found]
 
 
 async def group(context: Context, fields: Mapping[str, str]) -> Trouble | None:
@@ -56,8 +65,7 @@ def _view(trouble: Trouble) -> TroubleView:
     return TroubleView(trouble, advice.do, advice.section)
 
 
-async def attention_items(
-    context: Context, kind: TroubleKind, destination: str, code: str, reason: str, limit: int, after: str = ""
-) -> TroublePage:
+async def attention_items(context: Context, trouble: Trouble, limit: int, after: str = "") -> TroublePage:
     """What a group is of. Patient data. :raises LedgerError, LookRefused."""
-    return await context.look.attention_items(kind, destination, code, reason, limit, after)
+    named = (trouble.kind, trouble.destination, trouble.code, trouble.reason)
+    return await context.look.attention_items(*named, limit, after)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway import __version__
+from gateway.console.access.roles import Person
 from gateway.console.services.attention import TroubleView, attention
 from gateway.console.services.queue import DestinationView, destinations
 from gateway.model import InstanceState, ProcessCount
@@ -40,12 +41,12 @@ class Overview:
     processes: tuple[ProcessCount, ...]
 
 
-async def overview(context: Context) -> Overview:
-    """All of it, as it is now. :raises LedgerError."""
+async def overview(context: Context, person: Person) -> Overview:
+    """All of it, as it is now, for the eyes of who asks. :raises LedgerError."""
     gauges, queues, troubles, reasons, figures = await asyncio.gather(
         context.look.gauges(),
         destinations(context),
-        attention(context),
+        attention(context, person),
         context.host.reasons_not_ready(),
         context.host.spool_figures(),
     )

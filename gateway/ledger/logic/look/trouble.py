@@ -25,6 +25,7 @@ from gateway.ledger.look import (
     TroublePage,
 )
 from gateway.model import DeliveryState, InstanceState
+from gateway.reasons import Held, why_distrusted, why_unrouted
 
 SQL = queries.load("look")
 _ORDERS = queries.load("operations")
@@ -49,7 +50,7 @@ def _of_deliveries(tx: Transaction) -> Iterator[Trouble]:
             code, reason = at
             arguments = {**group, "code": code, "reason": reason}
             figures = tx.execute(SQL["stopped_deliveries"], {**arguments, "most": COUNT_MAX + 1}).fetchone()
-            yield _trouble(kind, TroubleOf.DELIVERY, name, code, reason, figures)
+            yield _trouble(kind, TroubleOf.DELIVERY, name, code, reason, figures, code == Held.OPERATOR)
             left[kind] -= 1
             at = tx.execute(SQL["next_reason"], arguments).fetchone()
             if at is None:
@@ -64,12 +65,20 @@ def _of_instances(tx: Transaction) -> Iterator[Trouble]:
                 break
             arguments = {"state": kind.value, "reason": at[0]}
             figures = tx.execute(SQL["stopped_instances"], {**arguments, "most": COUNT_MAX + 1}).fetchone()
-            yield _trouble(kind, TroubleOf.INSTANCE, "", "", at[0], figures)
+            ours = why_unrouted(at[0]) if kind is TroubleKind.HELD else why_distrusted(at[0])
+            by_person = ours is None and not tx.value(SQL["stopped_by_a_rule"], arguments)
+            yield _trouble(kind, TroubleOf.INSTANCE, "", "", at[0], figures, by_person)
             at = tx.execute(SQL["next_instance_reason"], arguments).fetchone()
 
 
 def _trouble(
-    kind: TroubleKind, of: TroubleOf, destination: str, code: str, reason: str, figures: Sequence[int]
+    kind: TroubleKind,
+    of: TroubleOf,
+    destination: str,
+    code: str,
+    reason: str,
+    figures: Sequence[int],
+    by_person: bool,
 ) -> Trouble:
     count, oldest_ms, newest_ms = figures
     return Trouble(
@@ -82,6 +91,7 @@ def _trouble(
         more=count > COUNT_MAX,
         oldest_ms=oldest_ms,
         newest_ms=newest_ms,
+        by_person=by_person,
     )
 
 

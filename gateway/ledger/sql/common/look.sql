@@ -295,6 +295,19 @@ SELECT (SELECT count(*) FROM (
     ORDER BY seq DESC LIMIT 1
 );
 
+-- Whether the oldest or the newest of them was decided so.
+-- name: stopped_by_a_rule
+SELECT count(*) FROM decision c
+WHERE substr(c.hold, 1, 200) = :reason AND c.decision_key IN ((
+    SELECT decision_key FROM instance
+    WHERE state IN ('held', 'quarantined') AND state = :state AND substr(reason, 1, 200) = :reason
+    ORDER BY seq LIMIT 1
+), (
+    SELECT decision_key FROM instance
+    WHERE state IN ('held', 'quarantined') AND state = :state AND substr(reason, 1, 200) = :reason
+    ORDER BY seq DESC LIMIT 1
+));
+
 -- name: items_of_deliveries
 SELECT i.instance_id, d.delivery_id, d.updated_at_ms, d.reason, d.attempts, d.status, i.sop_class_uid, t.study_key,
        coalesce(t.study_instance_uid, ''), coalesce(t.patient_id, ''), coalesce(t.patient_name, ''),
