@@ -1,5 +1,7 @@
 """`gateway _explain`: how the console has an uploaded file explained, by a process that a hostile one may end.
 
+Who tries rules must not learn so what a patient is called elsewhere: pseudonyms are made with secrets of the moment.
+
 Rules and suppositions come on standard input, the file is a descriptor; what is found goes to standard output, as JSON
 (`gateway.console.services.trial`). Not for people, and not in the help.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +24,7 @@ from gateway.console.services.trial import NAME, Supposed
 from gateway.errors import GatewayError
 from gateway.rules.windows import read_received
 from gateway.transform import load
+from gateway.transform.deidentify.pseudonyms import MIN_KEY_BYTES
 
 FILE_SIZE_MAX_BYTES = 2 << 30  # of what copies are compared in
 
@@ -37,7 +41,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     config = read_in_force(arguments.config)
     request = json.loads(sys.stdin.read())
     supposed = Supposed(**request["supposed"])
-    book = load(request["files"], None, keys_at_hand(config))
+    book = load(request["files"], None, keys_at_hand(config).made_up(secrets.token_bytes(MIN_KEY_BYTES)))
     received = read_received(supposed.received) if supposed.received else None
     set_limits()
     memory, time_s = config.worker.memory_bytes, config.worker.time_s

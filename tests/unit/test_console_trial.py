@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app.keys import read_keys
 from gateway.console.services import trial
-from gateway.console.services.explained import Explained, sentence
+from gateway.console.services.explained import Explained, explain_file, sentence
 from gateway.console.services.trial import Supposed, Upload, UploadTooLarge, explain
 from gateway.errors import UsageError
 from gateway.ledger.base import RuleSet
 from gateway.transform import load
+from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
 from tests.harness.console import Console, console
 from tests.harness.data import make_instance, write_part10
 from tests.harness.tools import wait_until
@@ -31,9 +33,9 @@ WITH_A_COPY = {
 }
 
 
-async def tried(site: Console, body: bytes, files: Mapping[str, str] = RULES) -> Explained:
+async def tried(site: Console, body: bytes, files: Mapping[str, str] = RULES, keys: Keys = NO_KEYS) -> Explained:
     """What the rules in force do with a file."""
-    rules = RuleSet(load(files, None).revision, files)
+    rules = RuleSet(load(files, None, keys).revision, files)
     await site.context.ledger.call(lambda ledger: ledger.store_rules(rules, site.clock.now_ms()))
     with closing(Upload(site.context)) as upload:
         await upload.write(body)
@@ -50,6 +52,30 @@ def test_a_file_is_explained_by_the_rules_in_force(tmp_path: Path) -> None:
             return await tried(site, a_file(tmp_path))
 
     assert sentence(asyncio.run(scenario())) == "goes to: pacs"
+
+
+def test_pseudonyms_that_are_shown_are_made_up_and_chains_are_called_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "site.key").write_text("0123456789abcdef" * 4)
+    rules = {
+        "10.yaml": "transforms:\n  trial:\n    - deidentify: {key: site}\n"
+        "rules:\n  - name: all\n    transform: [trial]\n    send_to: [pacs]\n"
+    }
+
+    async def scenario() -> list[Explained]:
+        async with console(tmp_path, pseudonym_keys={"site": {"file": str(tmp_path / "site.key")}}) as site:
+            keys = read_keys(site.context.config())
+            shown = [await tried(site, a_file(tmp_path), rules, keys) for _ in range(2)]
+            real = explain_file(load(rules, None, keys), tmp_path / "a.dcm", shown[0].facts, 1_000, 1_000)
+            return [real, *shown]
+
+    found = asyncio.run(scenario())
+    ((chain, _),) = found[0].copies.items()
+    patients = set()
+    for each in found:
+        changed = each.copies[chain]
+        assert not isinstance(changed, str), changed
+        patients |= {after for attribute, _, after in changed if attribute == "PatientID"}
+    assert len(patients) == 3, "the real one, and two others"
 
 
 def test_one_that_takes_longer_than_a_worker_may_is_told_so(tmp_path: Path) -> None:

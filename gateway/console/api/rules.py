@@ -154,7 +154,10 @@ async def explain_file(
     listener: Fact = "",
     received: Annotated[str, Query(max_length=FACT_MAX, description="as in `2026-01-31 19:30`; else now")] = "",
 ) -> Response:
-    """What the rules in force do with a DICOM file (the body), as if it came so. Nothing is kept or sent."""
+    """What the rules in force do with a DICOM file (the body), as if it came so. Nothing is kept or sent.
+
+    Pseudonyms in its copies are made up, others each time.
+    """
     context = context_of(request)
     supposed = Supposed(calling, called, source, host, listener, received)
     supposed.check()

@@ -91,6 +91,13 @@ class KeysAtHand(dict[str, Key]):
         """The key, or a `LostKey`."""
         return super().get(name) or LostKey(name, self._lost.get(name, NOT_THERE))
 
+    def made_up(self, secret: bytes) -> KeysAtHand:
+        """Keys of the same names and fingerprints, so that chains are called the same, that make other pseudonyms."""
+        others = {name: Key(name.encode() + secret) for name in self}
+        for name, key in self.items():
+            others[name].fingerprint = key.fingerprint
+        return KeysAtHand(others, self._lost)
+
 
 Keys = Mapping[str, Key]
 NO_KEYS: Keys = MappingProxyType({})
