@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import pytest
@@ -118,6 +118,36 @@ def test_somebody_with_the_right_gets_in_and_anybody_where_all_may() -> None:
     assert ask(routes(), Role.VIEWER, "GET", "/study").text == "a study"
     assert ask(routes(), Role.OPERATOR, "POST", "/api/v1/deep/orders").json() == {"touched": 0}
     assert ask(routes(), None, "GET", "/livez").text == "alive"
+
+
+def test_whom_nobody_knows_has_less_time_for_his_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.console.access.body.UNKNOWN_TIMEOUT_S", 0.05)
+
+    @needs(Right.STATE)
+    async def known(_request: Request) -> Response:
+        return PlainTextResponse("read")
+
+    taken = [Route("/known", known, methods=["POST"]), Route("/open", anybody, methods=["POST"])]
+    guarded(taken)
+
+    async def answers(person: Person | None, path: str) -> int:
+        came = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b"a"
+            await came.wait()
+            yield b"b"
+
+        transport = httpx.ASGITransport(app=_As(Starlette(routes=taken), person))
+        async with httpx.AsyncClient(transport=transport, base_url="http://console") as http:
+            asked = asyncio.ensure_future(http.post(path, content=slowly()))
+            if person is not None:
+                asyncio.get_running_loop().call_later(0.2, came.set)
+            return (await asked).status_code
+
+    mia = Person("mia", Role.OBSERVER, How.TOKEN)
+    assert asyncio.run(answers(None, "/open")) == 408
+    assert asyncio.run(answers(mia, "/known")) == 200
 
 
 def test_a_page_that_does_not_say_what_it_asks_for_is_refused() -> None:

@@ -1,7 +1,8 @@
 """Bodies of requests: bounded in size and time, and forms kept in memory.
 
 A file that somebody uploads is patient data: it is never written to a folder for temporary files, as form parsers do by
-default. Who sends nothing for CHUNK_TIMEOUT_S, or is not done after BODY_TIMEOUT_S, is sent away.
+default. Who sends nothing for CHUNK_TIMEOUT_S, or is not done after BODY_TIMEOUT_S, is sent away; whom nobody knows has
+UNKNOWN_TIMEOUT_S for all of it.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
 
 CHUNK_TIMEOUT_S = 20.0
 BODY_TIMEOUT_S = 300.0
+UNKNOWN_TIMEOUT_S = 10.0
 FIELDS_MAX, FILES_MAX = 1000, 10
 NO_FORM = FormData()
 
 
-def bounded(receive: Receive, headers: Headers, limit_bytes: int) -> Receive:
-    """`receive`, but no more than `limit_bytes` of body come through it.
+def bounded(receive: Receive, headers: Headers, limit_bytes: int, *, is_known: bool) -> Receive:
+    """`receive`, but no more than `limit_bytes` of body come through it. `is_known`: it is somebody's who has a right.
 
     :raises HTTPException: from the call that gets too much (413), or gets nothing for too long (408).
     """
     said = headers.get("content-length", "")
     got = 0
     whole = False
-    until_s = time.monotonic() + BODY_TIMEOUT_S
+    until_s = time.monotonic() + (BODY_TIMEOUT_S if is_known else UNKNOWN_TIMEOUT_S)
 
     async def receive_bounded() -> Message:
         nonlocal got, whole

@@ -115,7 +115,7 @@ class GuardedRoute(APIRoute):
             check(request, self.asks)
             check_csrf(request, NO_FORM)
             async with _turn(request, self.asks, self._turns):
-                receive = bounded(request.receive, request.headers, self.asks.body_bytes)
+                receive = _bounded(request, self.asks)
                 return await handler(Request(request.scope, receive))
 
         return guarded_handler
@@ -183,11 +183,15 @@ class _Page:
             return
         async with _turn(request, self._asks, self._turns):
             if request.method not in SAFE:
-                body = await read_body(bounded(receive, request.headers, self._asks.body_bytes))
+                body = await read_body(_bounded(request, self._asks))
                 request.state.form = await read_form(request.headers, body)
                 check_csrf(request, request.state.form)
                 receive = replayed(body, receive)
             await self._app(scope, receive, send)
+
+
+def _bounded(request: Request, asks: Asks) -> Receive:
+    return bounded(request.receive, request.headers, asks.body_bytes, is_known=asks.right is not None)
 
 
 @contextlib.asynccontextmanager
