@@ -129,7 +129,7 @@ async def _serve(process: Process) -> None:
     tls = certificate.context if certificate is not None else None
     apps = [
         Served(site(context), sockets["http-console"], tls),
-        Served(metrics_app(host.exposition), sockets["http-metrics"]),
+        Served(metrics_app(host.exposition, host.reasons_not_ready), sockets["http-metrics"]),
     ]
     async with asyncio.TaskGroup() as tasks:
         serving = [

@@ -4,6 +4,7 @@
               /readyz    200, or 503 with the reasons why the host should get no work
               /version   name and version; nowhere else is the version told
     metrics   /metrics   the whole host (see `gateway.console.metrics`)
+              /livez, /readyz   the same; who restarts what is ill asks here, where no browser can take all places
 
 Security headers on every answer; an error is a bare 500, and its kind goes to the log.
 
@@ -30,6 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from gateway import __version__, telemetry
 from gateway.console.access.guard import public
+from gateway.console.access.throttle import network_of
 from gateway.console.headers import AnswerHeaders, of_numbers
 
 if TYPE_CHECKING:
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CONNECTION_LIMIT = 256  # of each listener; those that stay open for events are bounded besides
-ADDRESS_LIMIT = CONNECTION_LIMIT // 2  # of them from one address: no one alone keeps others from health
+ADDRESS_LIMIT = CONNECTION_LIMIT // 2  # of them from one address: no one alone keeps others from asking
 REQUEST_TIMEOUT_S = 10.0
+HANDSHAKE_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 3
 READING = ("GET", "HEAD")
 
@@ -62,13 +66,16 @@ def health_routes(reasons_not_ready: Callable[[], Awaitable[Sequence[str]]]) -> 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/version", version)]
 
 
-def metrics_app(exposition: Callable[[], Awaitable[bytes]]) -> ASGIApp:
-    """The metrics listener's application. `exposition` gives the text of the whole host."""
+def metrics_app(
+    exposition: Callable[[], Awaitable[bytes]], reasons_not_ready: Callable[[], Awaitable[Sequence[str]]]
+) -> ASGIApp:
+    """The metrics listener's application. `exposition` gives the text of the whole host; health as `health_routes`."""
 
     async def metrics(_request: Request) -> Response:
         return Response(await exposition(), headers={"content-type": METRICS_CONTENT_TYPE})
 
-    return Guard(Starlette(routes=[Route("/metrics", metrics)]))
+    health = [route for route in health_routes(reasons_not_ready) if route.path != "/version"]
+    return Guard(Starlette(routes=[Route("/metrics", metrics), *health]))
 
 
 class Guard:
@@ -105,30 +112,54 @@ class Guard:
 
 class _Http(H11Protocol):
     """uvicorn's protocol, and a deadline for each request: who connects and says nothing, or says it letter by letter,
-    holds no place. No address holds more than half of all places."""
+    holds no place; nor does who asks and does not read the answer. No address, and no /64 of IPv6, holds more than half
+    of all places."""
 
     _seen: RequestResponseCycle | None = None
+    _network = ""
+    _until_read: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the connection its term, unless this address has too many."""
         super().connection_made(transport)
-        if self._of_this_address() > ADDRESS_LIMIT:
+        self._network = network_of((self.client or ("",))[0])
+        if self._of_this_network() > ADDRESS_LIMIT:
             transport.close()
             return
         self.loop.call_later(REQUEST_TIMEOUT_S, self._end_of_term)
 
-    def _of_this_address(self) -> int:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget its deadline."""
+        super().connection_lost(exc)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """More is to be sent than the other side takes: it has its time to take it."""
+        super().pause_writing()
+        self._until_read = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads."""
+        super().resume_writing()
+        if self._until_read is not None:
+            self._until_read.cancel()
+            self._until_read = None
+
+    def _of_this_network(self) -> int:
         """How many connections there are from where this one comes from, itself among them."""
-        ours = [each for each in self.connections if isinstance(each, _Http)]
-        return sum((each.client or ("",))[0] == (self.client or ("",))[0] for each in ours)
+        return sum(isinstance(each, _Http) and each._network == self._network for each in self.connections)
 
     def _end_of_term(self) -> None:
         """Close it where no request has come since the last term, and none is being answered."""
-        if self.transport.is_closing():
+        if self not in self.connections:
+            return
+        if self.transport.is_closing():  # once all is sent: who does not take it has his time, too
+            self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
             return
         is_busy = self.cycle is not None and not self.cycle.response_complete
         if not is_busy and self.cycle is self._seen:
             self.transport.close()
+            self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
             return
         self._seen = self.cycle
         self.loop.call_later(REQUEST_TIMEOUT_S, self._end_of_term)
@@ -157,10 +188,20 @@ async def serving(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | N
         h11_max_incomplete_event_size=16 << 10,
     )
     config.load()
-    config.ssl = tls
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listener])
+    handshake_s = HANDSHAKE_TIMEOUT_S if tls is not None else None
+
+    def connected() -> asyncio.Protocol:
+        return _Http(config=config, server_state=server.server_state, app_state={})
+
+    # As `server.startup` does, which has no word for the time that a handshake may take.
+    loop = asyncio.get_running_loop()
+    server.servers = [
+        await loop.create_server(
+            connected, sock=listener, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=config.backlog
+        )
+    ]
     try:
         yield
     finally:

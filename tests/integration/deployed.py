@@ -186,7 +186,7 @@ class Site:
         if argv[0] == "gateway":
             argv[0] = str(self.binaries / "gateway")
         process = Process([*wrapper, *argv], self.folder / "log", command.name, env=environment)
-        return Running(self, command, process, environment, ports[1])
+        return Running(self, command, process, environment, ports[2])
 
 
 @dataclass
@@ -197,14 +197,14 @@ class Running:
     command: Command
     process: Process
     environment: dict[str, str]
-    console_port: int
+    metrics_port: int
 
     def is_ready(self) -> bool:
         """What /readyz says."""
         said = self.process.output()
         assert self.process.running, f"{self.command.name} exited with {self.process.returncode}:\n{said[-3000:]}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.console_port}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -213,8 +213,8 @@ class Running:
         wait_until(self.is_ready, 30, lambda: f"{self.command.name}:\n{self.process.output()[-3000:]}", 0.05)
 
     def run(self, argv: Sequence[str]) -> Completed:
-        """Run a command beside it, in its environment, with its console's port in the place of 8080."""
-        words = [word.replace("127.0.0.1:8080", f"127.0.0.1:{self.console_port}") for word in argv]
+        """Run a command beside it, in its environment, with its metrics' port in the place of 9464."""
+        words = [word.replace("127.0.0.1:9464", f"127.0.0.1:{self.metrics_port}") for word in argv]
         if words[0] == "python":
             words[0] = sys.executable
         return run(words, 60, env=self.environment)

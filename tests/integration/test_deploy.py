@@ -25,6 +25,7 @@ from tests.integration.deployed import (
     compose,
     compose_commands,
     final_stage,
+    health_check,
     instructions,
     is_workload,
     kubernetes_commands,
@@ -188,6 +189,15 @@ def test_every_pod_is_locked_up() -> None:
         inside = container["securityContext"]
         assert inside["readOnlyRootFilesystem"] and not inside["allowPrivilegeEscalation"]
         assert inside["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_probes_ask_the_listener_whose_places_no_browser_can_take() -> None:
+    kinds = ("livenessProbe", "readinessProbe", "startupProbe")
+    for each in filter(is_workload, manifests()):
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        asked = [container[kind]["httpGet"] for kind in kinds if kind in container]
+        assert asked and {probe["port"] for probe in asked} == {"metrics"}
+    assert "127.0.0.1:9464/livez" in health_check()[-1]
 
 
 def test_a_stop_fits_into_the_time_that_is_given_for_it() -> None:

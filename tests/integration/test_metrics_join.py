@@ -20,8 +20,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from gateway import __version__
+from gateway.console.access.throttle import network_of
 from gateway.console.app import ADDRESS_LIMIT, Guard, Served, health_routes, metrics_app, serve, serving
 from gateway.console.metrics import HostMetrics, SpoolFigures, join
 from gateway.errors import LedgerBusy
@@ -292,11 +296,16 @@ def test_an_error_is_a_bare_500() -> None:
 def test_metrics_over_http(processes: Processes) -> None:
     processes.start("receiver-0")
 
-    async def scenario() -> httpx.Response:
-        async with client(metrics_app(host(processes.folder).exposition)) as http:
-            return await http.get("/metrics")
+    found = host(processes.folder)
 
-    answer = asyncio.run(scenario())
+    async def scenario() -> tuple[httpx.Response, ...]:
+        async with client(metrics_app(found.exposition, found.reasons_not_ready)) as http:
+            return tuple([await http.get(path) for path in ("/metrics", "/livez", "/readyz", "/version")])
+
+    answer, alive, ready, nowhere = asyncio.run(scenario())
+    assert alive.text == "alive\n", "who restarts what is ill asks where no browser can take all places"
+    assert ready.json()["ready"] == (ready.status_code == 200)
+    assert nowhere.status_code == 404
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert value(answer.content, "gateway_instances_received_total", process="receiver-0", source="ct1") == 3
 
@@ -343,6 +352,38 @@ def test_who_says_a_second_request_letter_by_letter_is_sent_away_too(monkeypatch
             writer.close()
 
     asyncio.run(scenario())
+
+
+def test_who_asks_and_does_not_read_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.console.app.WRITE_TIMEOUT_S", 0.2)
+
+    async def scenario() -> None:
+        over = asyncio.Event()
+
+        async def much() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield bytes(1 << 20)
+            finally:
+                over.set()
+
+        async def endless(_request: Request) -> Response:
+            return StreamingResponse(much())
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        app = Guard(Starlette(routes=[Route("/", endless)]))
+        async with serving(app, listener), asyncio.timeout(20):
+            _reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=1000)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await over.wait()
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_network_counts_as_one_address() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::2:1") != network_of("2001:db8:0:1::1")
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") != network_of("192.0.2.2")
 
 
 def test_one_address_keeps_nobody_else_from_asking() -> None:

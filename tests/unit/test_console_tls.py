@@ -45,6 +45,22 @@ def take_over(folder: Path, made: Path, key: Path) -> None:
     shutil.copy(key, folder / "live.key")
 
 
+def test_who_connects_and_does_not_shake_hands_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.console.app.HANDSHAKE_TIMEOUT_S", 0.2)
+    issued = CertificateAuthority(tmp_path / "ca").issue("first")
+    certificate = Certificate(issued.certificate, issued.key)
+
+    async def scenario() -> bytes:
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with serving(APP, listener, certificate.context), asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert asyncio.run(scenario()) == b""
+
+
 def test_a_renewed_certificate_is_served_and_connections_that_stand_go_on(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "ca")
     first, second = authority.issue("first"), authority.issue("second")

@@ -72,36 +72,37 @@ class Throttle:
 
     def wait_s(self, address: str, name: str, now_s: float) -> float:
         """How long this address has to wait before it may try this name; 0.0: it may now."""
-        of_address = self._addresses.wait_s(_network(address), now_s)
+        of_address = self._addresses.wait_s(network_of(address), now_s)
         if self._is_known(address, name):
             return of_address
         return max(of_address, self._names.wait_s(name, now_s))
 
     def take(self, address: str, name: str, now_s: float) -> None:
         """A try begins."""
-        self._addresses.take(_network(address), now_s)
+        self._addresses.take(network_of(address), now_s)
         if not self._is_known(address, name):
             self._names.take(name, now_s)
 
     def give_back(self, address: str, name: str, now_s: float) -> None:
         """The try that was taken was none."""
-        self._addresses.give_back(_network(address), now_s)
+        self._addresses.give_back(network_of(address), now_s)
         if not self._is_known(address, name):
             self._names.give_back(name, now_s)
 
     def succeeded(self, address: str, name: str, now_s: float) -> None:
         """The try that was taken was the name's owner: it did not count, and the address is known from now on."""
         self.give_back(address, name, now_s)
-        self._known[(name, _network(address))] = None
-        self._known.move_to_end((name, _network(address)))
+        self._known[(name, network_of(address))] = None
+        self._known.move_to_end((name, network_of(address)))
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 
     def _is_known(self, address: str, name: str) -> bool:
-        return (name, _network(address)) in self._known or _is_this_machine(address)
+        return (name, network_of(address)) in self._known or _is_this_machine(address)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """What an address counts as: itself, or the /64 that an IPv6 address is in."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
