@@ -362,6 +362,17 @@ def test_a_proxy_is_believed_and_nobody_else(tmp_path: Path) -> None:
     run(tmp_path, scenario, console={"proxies": ["10.0.0.0/24"]})
 
 
+def test_a_port_that_a_proxy_writes_makes_no_other_address(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        said = ["192.0.2.7:51234", "192.0.2.7:51235", "[2001:db8::7]:51234", "2001:db8::7", "unknown", "_x7:80"]
+        for each in said:
+            await log_in(site.client({"x-forwarded-for": each}, address="10.0.0.1"), "viewer")
+        found = ["192.0.2.7", "192.0.2.7", "2001:db8::7", "2001:db8::7", "10.0.0.1", "10.0.0.1"]
+        assert [access.address for access in site.told] == found
+
+    run(tmp_path, scenario, console={"proxies": ["10.0.0.0/24"]})
+
+
 # ── too many tries ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,7 +1,8 @@
 """What every request passes before anything looks at it: where it comes from, and which host it asks for.
 
 - **Proxies.** A connection from one of `console.proxies` is that of the last address in `X-Forwarded-For` that is no
-  such proxy, by the scheme of `X-Forwarded-Proto`. From anybody else these headers count for nothing.
+  such proxy, by the scheme of `X-Forwarded-Proto`. From anybody else these headers count for nothing. A port behind the
+  address is left out, as some proxies write one; what is no address then counts as the proxy's own.
 - **Host.** A page of another name whose address is turned to ours (DNS rebinding) could read everything from inside
   a person's browser; its requests name that other host. IP addresses, `localhost`, `console.host` and
   `console.host_names` are ours; anything else gets 421. Health is for anybody who asks.
@@ -58,8 +59,10 @@ class Front:
         address = client[0] if client else ""
         scheme = scope["scheme"]
         if self._is_proxy(address):
-            said = [part.strip() for line in headers.getlist("x-forwarded-for") for part in line.split(",")]
-            address = next((part for part in reversed(said) if not self._is_proxy(part)), address)
+            parts = [part for line in headers.getlist("x-forwarded-for") for part in line.split(",")]
+            said = [_without_port(part.strip()) for part in parts]
+            last = next((part for part in reversed(said) if not self._is_proxy(part)), address)
+            address = last if _address(last) is not None else address
             proto = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
             scheme = proto if proto in ("http", "https") else scheme
         state = {**scope.get("state", {}), "address": address}
@@ -78,6 +81,13 @@ def _name_of(host: str) -> str:
     """The host in a Host header, without its port and the brackets of an IPv6 address; "" where it is none."""
     found = _HOST.fullmatch(host.lower())
     return (found["v6"] or found["name"]).rstrip(".") if found is not None else ""
+
+
+def _without_port(said: str) -> str:
+    """The address in what a proxy says, which may be `192.0.2.7:51234` or `[2001:db8::7]:51234`."""
+    if said.startswith("["):
+        return said[1:].partition("]")[0]
+    return said.partition(":")[0] if said.count(":") == 1 else said
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
