@@ -125,6 +125,18 @@ def test_the_owner_of_a_name_that_is_guessed_still_gets_in_from_where_he_was_bef
         assert throttle.wait_s(address, "mia", 1) == 0
 
 
+def test_who_guesses_behind_a_shared_address_stops_nobody_who_logged_in_from_there_before() -> None:
+    throttle = Throttle()
+    for address in (HERE, "127.0.0.1"):
+        throttle.take(address, "mia", 0)
+        throttle.succeeded(address, "mia", 0)
+        for number in range(50):
+            tries(throttle, address, f"name-{number}", 1)
+        assert throttle.wait_s(address, "eva", 1) > 0
+        assert throttle.wait_s(address, "mia", 1) == 0
+        assert tries(throttle, address, "mia", 1) == ADDRESS_TRIES, "and she is not guessed without end"
+
+
 def test_a_try_that_succeeds_does_not_count() -> None:
     throttle = Throttle()
     for _ in range(100):

@@ -4,8 +4,9 @@ Each has a bucket of tries that fills up again with time. A try takes one of bot
 empty bucket says how long to wait. So one address that guesses is stopped after ADDRESS_TRIES, whatever names it
 guesses, and a name that many addresses guess after NAME_TRIES.
 
-Nobody is locked out for ever: buckets fill by themselves, and the bucket of a name does not stop an address from
-which its owner has logged in before, nor this machine. An IPv6 address counts by its /64, which is one customer's.
+Nobody is locked out for ever: buckets fill by themselves. A name at an address from which its owner has logged in before
+has a bucket of its own instead of both: those who guess from elsewhere do not stop him, nor those who guess other names
+from there (behind one address there may be many). The bucket of a name does not stop this machine. An IPv6 address counts by its /64, which is one customer's.
 
 Pure: time is an argument. At most MOST buckets and known addresses are kept; what was not touched for the longest time
 is forgotten first.
@@ -68,26 +69,22 @@ class Throttle:
     def __init__(self) -> None:
         self._addresses = _Buckets(ADDRESS_TRIES, ADDRESS_REFILL_S)
         self._names = _Buckets(NAME_TRIES, NAME_REFILL_S)
+        self._pairs = _Buckets(ADDRESS_TRIES, ADDRESS_REFILL_S)
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def wait_s(self, address: str, name: str, now_s: float) -> float:
         """How long this address has to wait before it may try this name; 0.0: it may now."""
-        of_address = self._addresses.wait_s(network_of(address), now_s)
-        if self._is_known(address, name):
-            return of_address
-        return max(of_address, self._names.wait_s(name, now_s))
+        return max(buckets.wait_s(key, now_s) for buckets, key in self._counting(address, name))
 
     def take(self, address: str, name: str, now_s: float) -> None:
         """A try begins."""
-        self._addresses.take(network_of(address), now_s)
-        if not self._is_known(address, name):
-            self._names.take(name, now_s)
+        for buckets, key in self._counting(address, name):
+            buckets.take(key, now_s)
 
     def give_back(self, address: str, name: str, now_s: float) -> None:
         """The try that was taken was none."""
-        self._addresses.give_back(network_of(address), now_s)
-        if not self._is_known(address, name):
-            self._names.give_back(name, now_s)
+        for buckets, key in self._counting(address, name):
+            buckets.give_back(key, now_s)
 
     def succeeded(self, address: str, name: str, now_s: float) -> None:
         """The try that was taken was the name's owner: it did not count, and the address is known from now on."""
@@ -97,8 +94,13 @@ class Throttle:
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 
-    def _is_known(self, address: str, name: str) -> bool:
-        return (name, network_of(address)) in self._known or _is_this_machine(address)
+    def _counting(self, address: str, name: str) -> list[tuple[_Buckets, str]]:
+        """The buckets that count for a name at an address."""
+        network = network_of(address)
+        if (name, network) in self._known:
+            return [(self._pairs, f"{network} {name}")]
+        of_address = (self._addresses, network)
+        return [of_address] if _is_this_machine(address) else [of_address, (self._names, name)]
 
 
 def network_of(address: str) -> str:
