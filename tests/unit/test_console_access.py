@@ -135,6 +135,24 @@ def test_a_password_that_was_typed_is_not_in_the_answer(tmp_path: Path) -> None:
 # ── how long ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_what_was_typed_as_a_name_is_told_of_users_alone(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        client = site.client()
+        for _ in range(ADDRESS_TRIES):
+            await log_in(client, "my-secret-password", "x")
+        await log_in(client, "my-secret-password", "x")
+        await log_in(site.client(address="192.0.2.1"), "viewer", "x")
+        await client.post("/setup", data={"token": "x", "name": "my-secret-password", "password": "x"})
+        assert {access.person for access in site.told} == {"", "viewer"}
+        assert set(events(site)) == {
+            AccessEvent.LOG_IN_FAILED,
+            AccessEvent.LOG_IN_THROTTLED,
+            AccessEvent.SET_UP_FAILED,
+        }
+
+    run(tmp_path, scenario)
+
+
 def test_a_session_ends_by_time(tmp_path: Path) -> None:
     async def scenario(site: Console) -> None:
         mia = await site.as_("viewer")

@@ -146,7 +146,7 @@ class Door:
         """The user whose name and password these are, where this address may try it now."""
         wait_s = self._throttle.wait_s(address, name, self._now_s())
         if wait_s > 0:
-            self.tell(Access(AccessEvent.LOG_IN_THROTTLED, name, address=address))
+            self.tell(Access(AccessEvent.LOG_IN_THROTTLED, self._if_known(name), address=address))
             return NotLoggedIn("too many tries", wait_s)
         self._throttle.take(address, name, self._now_s())
         user = self.users().get(name)
@@ -156,10 +156,14 @@ class Door:
             self._throttle.give_back(address, name, self._now_s())
             return NotLoggedIn(str(error), 5.0)
         if user is None or not fits or self.users().get(name) != user:  # it may be another one meanwhile
-            self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.SESSION, address=address))
+            self.tell(Access(AccessEvent.LOG_IN_FAILED, self._if_known(name), how=How.SESSION, address=address))
             return NotLoggedIn("name and password do not belong together")
         self._throttle.succeeded(address, name, self._now_s())
         return user
+
+    def _if_known(self, name: str) -> str:
+        """The name of a user; of nobody "": people type passwords there, and those go to no log."""
+        return name if name in self.users() else ""
 
     def log_in_by_provider(self, person: Person, address: str, old_cookie: str = "") -> LoggedIn:
         """Log in whom the provider of single sign-on knows."""
@@ -179,7 +183,7 @@ class Door:
     async def set_up(self, token: str, name: str, password: str, address: str) -> LoggedIn | NotLoggedIn:
         """Make the first administrator, who shows the token from the log."""
         if self.users() or not self.setup.accepts(token):
-            self.tell(Access(AccessEvent.SET_UP_FAILED, name[:NAME_MAX], address=address))
+            self.tell(Access(AccessEvent.SET_UP_FAILED, address=address))
             return NotLoggedIn("this is not the set-up token, or it is no longer good: see the gateway's log")
         try:
             hashed = await asyncio.to_thread(self._passwords.hash, name, password)
