@@ -451,6 +451,26 @@ def test_what_anybody_can_cause_without_end_fills_neither_log_nor_trail(tmp_path
     run(tmp_path, scenario)
 
 
+def test_one_persons_refusals_hide_no_others_and_one_network_is_one(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        mia, eva = await site.as_("observer"), await site.as_("viewer")
+        site.told.clear()
+        for _ in range(3):
+            await mia.get("/studies")
+            await eva.post("/api/v1/orders", json={})
+        assert [(access.event, access.person) for access in site.told] == [
+            (AccessEvent.FORBIDDEN, "observer"),
+            (AccessEvent.FORBIDDEN, "viewer"),
+        ]
+        site.told.clear()
+        for number in range(1, 9):
+            nobody = site.client(address=f"2001:db8::{number:x}")
+            await nobody.get("/api/v1/openapi.json", headers={"authorization": "Bearer x"})
+        assert events(site) == [AccessEvent.TOKEN_REFUSED]
+
+    run(tmp_path, scenario)
+
+
 # ── the first administrator ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,8 +1,8 @@
 """What happens at the console's door, told once: as a log line with a metric, and to the audit trail.
 
 Events that anybody can cause without end (a wrong token, a request from another site, a way back from a provider that
-nobody was sent to) are told once a minute for each address and kind; the metric counts all of them. No event holds a
-password, a token or a cookie.
+nobody was sent to) are told once a minute for each address, kind and person; the metric counts all of them. Addresses of
+IPv6 count by their /64. No event holds a password, a token or a cookie.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from gateway import telemetry
 from gateway.console.access.roles import How
+from gateway.console.access.throttle import network_of
 
 QUIET_S = 60.0
 _REMEMBERED = 1000
@@ -68,12 +69,13 @@ class Teller:
     """Tells. `audit` is called for every event that is told, from the event loop: it must not block."""
 
     audit: Audit
-    _last_s: OrderedDict[tuple[AccessEvent, str], float] = field(default_factory=OrderedDict)
+    _last_s: OrderedDict[tuple[AccessEvent, str, str], float] = field(default_factory=OrderedDict)
 
     def tell(self, access: Access, now_s: float) -> None:
         """Tell of an event."""
         telemetry.access_counted(access.event)
-        if _is_endless(access) and not self._is_due((access.event, access.address), now_s):
+        key = access.event, network_of(access.address), access.person
+        if _is_endless(access) and not self._is_due(key, now_s):
             return
         telemetry.access(
             access.event,
@@ -86,7 +88,7 @@ class Teller:
         )
         self.audit(access)
 
-    def _is_due(self, key: tuple[AccessEvent, str], now_s: float) -> bool:
+    def _is_due(self, key: tuple[AccessEvent, str, str], now_s: float) -> bool:
         last_s = self._last_s.get(key)
         if last_s is not None and now_s - last_s < QUIET_S:
             return False
