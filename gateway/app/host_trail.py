@@ -101,7 +101,7 @@ def sender_of(config: Config) -> Sender | None:
 
 def note_of(access: Access, now_ms: int) -> Note:
     """What happened at the door, as a note."""
-    actor = f"console:{access.person}" if access.person else "console:unknown"
+    actor = access.actor or f"console:{access.person or 'unknown'}"
     text = access.reason
     if access.event in (AccessEvent.LOGGED_IN, AccessEvent.LOG_IN_FAILED):
         failed = access.event is AccessEvent.LOG_IN_FAILED

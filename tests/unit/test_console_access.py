@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from gateway.app.host_trail import note_of
 from gateway.console.access.roles import Right, Role
 from gateway.console.access.setup import GOOD_FOR_S
 from gateway.console.access.throttle import ADDRESS_REFILL_S, ADDRESS_TRIES
@@ -458,10 +459,13 @@ def test_one_persons_refusals_hide_no_others_and_one_network_is_one(tmp_path: Pa
         for _ in range(3):
             await mia.get("/studies")
             await eva.post("/api/v1/orders", json={})
-        assert [(access.event, access.person) for access in site.told] == [
-            (AccessEvent.FORBIDDEN, "observer"),
-            (AccessEvent.FORBIDDEN, "viewer"),
+        assert [(access.event, note_of(access, 0).actor) for access in site.told] == [
+            (AccessEvent.FORBIDDEN, "console:observer"),
+            (AccessEvent.FORBIDDEN, "console:viewer"),
         ]
+        site.told.clear()
+        await site.with_token("observer", "nightly").get("/studies")
+        assert note_of(site.told.pop(), 0).actor == "api:observer/nightly"
         site.told.clear()
         for number in range(1, 9):
             nobody = site.client(address=f"2001:db8::{number:x}")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse, RedirectResponse
 
+from gateway.app.host_trail import note_of
 from gateway.config import ConsoleRole, Oidc
 from gateway.console.access.claims import SignOnRefused, person_of_claims
 from gateway.console.access.oidc import AWAY_S, KNOWN_S, PENDING_S
@@ -76,6 +77,7 @@ def test_who_has_a_role_comes_in_and_goes_on_to_the_page_that_was_asked_for(
             assert (answer.status_code, answer.headers["location"]) == (303, "/?x=1")
             assert (await browser.get("/")).status_code == 200
             (access,) = site.told
+            assert note_of(access, 0).actor == "oidc:mia", "and not the mia of the users file"
             assert (access.event, access.person, access.role, access.how) == (
                 AccessEvent.LOGGED_IN, "mia", Role.VIEWER, How.OIDC,
             )  # fmt: skip

@@ -65,6 +65,14 @@ def test_one_person_fills_no_memory_and_puts_nobody_out() -> None:
     assert sessions.find(eva, 100) is not None
 
 
+def test_two_who_are_known_by_one_name_put_each_other_out_of_nothing() -> None:
+    sessions = Sessions(10_000, 10_000)
+    cookie, _ = sessions.begin(MIA, "stamp", 0)
+    for at in range(1, MOST_EACH + 3):
+        sessions.begin(Person("mia", Role.VIEWER, How.OIDC), "oidc", at)
+    assert sessions.find(cookie, 100) is not None
+
+
 def test_all_together_fill_no_memory() -> None:
     sessions = Sessions(10_000, 10_000)
     for number in range(MOST + 5):

@@ -93,7 +93,10 @@ class Door:
         if person is None:
             owner, name = expired_token(self.users(), text, self._clock_ms())
             reason = f"the token {name} has expired" if name else ""
-            self.tell(Access(AccessEvent.TOKEN_REFUSED, owner, how=How.TOKEN, address=address, reason=reason))
+            actor = f"api:{owner}/{name}" if name else ""
+            self.tell(
+                Access(AccessEvent.TOKEN_REFUSED, owner, how=How.TOKEN, address=address, reason=reason, actor=actor)
+            )
         return Known(person)
 
     def by_cookie(self, cookie: str, *, is_use: bool = True) -> Known:
@@ -171,14 +174,17 @@ class Door:
 
     def refused_by_provider(self, reason: str, address: str, name: str = "") -> None:
         """The provider said no, or nothing that can be believed, or gives no role."""
-        self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.OIDC, address=address, reason=reason))
+        actor = f"oidc:{name}" if name else ""
+        self.tell(
+            Access(AccessEvent.LOG_IN_FAILED, name, how=How.OIDC, address=address, reason=reason, actor=actor)
+        )
 
     def log_out(self, cookie: str, address: str) -> None:
         """End a session."""
         session = self._sessions.end(cookie)
         if session is not None:
             person = session.person
-            self.tell(Access(AccessEvent.LOGGED_OUT, person.name, person.role, person.how, address))
+            self._tell_of(AccessEvent.LOGGED_OUT, person, address)
 
     async def set_up(self, token: str, name: str, password: str, address: str) -> LoggedIn | NotLoggedIn:
         """Make the first administrator, who shows the token from the log."""
@@ -205,8 +211,11 @@ class Door:
         if old_cookie:
             self._sessions.end(old_cookie)
         cookie, session = self._sessions.begin(person, stamp, self._now_s())
-        self.tell(Access(AccessEvent.LOGGED_IN, person.name, person.role, person.how, address))
+        self._tell_of(AccessEvent.LOGGED_IN, person, address)
         return LoggedIn(cookie, session)
+
+    def _tell_of(self, event: AccessEvent, person: Person, address: str) -> None:
+        self.tell(Access(event, person.name, person.role, person.how, address, actor=person.actor))
 
 
 def _stamp(user: User | None) -> str:

@@ -254,7 +254,7 @@ def _tell(request: Request, event: AccessEvent, reason: str) -> None:
     if person is None:
         state.tell(Access(event, address=state.address, reason=reason))
     else:
-        state.tell(Access(event, person.name, person.role, person.how, state.address, reason))
+        state.tell(Access(event, person.name, person.role, person.how, state.address, reason, person.actor))
 
 
 def _to_login(request: Request) -> Response:

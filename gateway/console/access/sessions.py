@@ -51,7 +51,7 @@ class Sessions:
 
     def begin(self, person: Person, stamp: str, now_s: float) -> tuple[str, Session]:
         """A new session, and the value of its cookie."""
-        self._make_room(person.name, now_s)
+        self._make_room(person, now_s)
         cookie = secrets.token_urlsafe(32)
         session = Session(person, stamp, now_s, now_s)
         self._known[_key(cookie)] = session
@@ -90,9 +90,9 @@ class Sessions:
         for key in over:
             del self._known[key]
 
-    def _make_room(self, name: str, now_s: float) -> None:
+    def _make_room(self, person: Person, now_s: float) -> None:
         self._forget(now_s)
-        own = [key for key, session in self._known.items() if session.person.name == name]
+        own = [key for key, session in self._known.items() if session.person.actor == person.actor]
         if len(own) >= MOST_EACH:
             self._drop_silent(own)
         if len(self._known) >= MOST:

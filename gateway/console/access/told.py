@@ -51,7 +51,8 @@ _SPARED = (
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One event. `person` is who it is or says he is, `address` where he comes from, `how` by what he is known."""
+    """One event. `person` is who it is or says he is, `address` where he comes from, `how` by what he is known, and
+    `actor` who it is in the audit trail, where that is known (`Person.actor`)."""
 
     event: AccessEvent
     person: str = ""
@@ -59,6 +60,7 @@ class Access:
     how: str = ""
     address: str = ""
     reason: str = ""
+    actor: str = ""
 
 
 Audit = Callable[[Access], None]
@@ -74,7 +76,7 @@ class Teller:
     def tell(self, access: Access, now_s: float) -> None:
         """Tell of an event."""
         telemetry.access_counted(access.event)
-        key = access.event, network_of(access.address), access.person
+        key = access.event, network_of(access.address), access.actor or access.person
         if _is_endless(access) and not self._is_due(key, now_s):
             return
         telemetry.access(
