@@ -213,6 +213,21 @@ def test_a_broken_file_leaves_the_users_that_were_read_before_and_is_told_once(t
     assert set(file.current(told.append)) == {"noah"}
 
 
+def test_a_file_that_cannot_be_looked_at_puts_nobody_out(tmp_path: Path) -> None:
+    file = UsersFile(tmp_path / "users.yaml")
+    told: list[ConfigurationError] = []
+    file.change(lambda found: with_user(found, User("mia", Role.VIEWER, HASH)))
+    assert set(file.current(told.append)) == {"mia"}
+    kept = file.path.rename(tmp_path / "kept.yaml")
+    file.path.symlink_to(file.path)  # a loop: stat fails
+    assert set(file.current(told.append)) == {"mia"} and set(file.current(told.append)) == {"mia"}
+    assert len(told) == 1 and "users.yaml: cannot be read" in str(told[0])
+    kept.rename(file.path)
+    assert set(file.current(told.append)) == {"mia"} and len(told) == 1
+    file.path.unlink()
+    assert file.current(told.append) == NOBODY
+
+
 def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
     file = UsersFile(tmp_path / "users.yaml")
     file.path.write_text("users: {mallory: {role: administrator}}\n")

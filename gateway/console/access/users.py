@@ -44,7 +44,10 @@ class UsersFile:
         """The users as the file has them now; nobody where there is none. :raises ConfigurationError: it is broken."""
         if _signature(self.path) is None:
             return NOBODY
-        _refuse_open(self.path)
+        try:
+            _refuse_open(self.path)
+        except OSError as error:
+            raise ConfigurationError([Problem(str(self.path), 0, 0, f"cannot be read: {error.strerror}")]) from None
         return read_users(read_text(self.path), str(self.path))
 
     def current(self, told: Callable[[ConfigurationError], None]) -> Users:
@@ -157,10 +160,13 @@ def _refuse_name(name: str) -> None:
 
 
 def _signature(path: Path) -> Signature | None:
+    """What changes with the file; None where there is none. One that cannot be looked at now is no missing one."""
     try:
         found = path.stat()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        return -(error.errno or 1), 0, 0, 0
     return found.st_ino, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode)
 
 
