@@ -77,6 +77,9 @@ def certified(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
         raise ConfigurationError([Problem(str(certificate), 0, 0, _complaint(error, key))]) from None
+    except OSError as error:  # they have gone since, or cannot be read to their end
+        message = f"or the key {key} cannot be read: {error.strerror}"
+        raise ConfigurationError([Problem(str(certificate), 0, 0, message)]) from None
     return context
 
 

@@ -134,6 +134,14 @@ def test_a_console_that_starts_with_files_that_cannot_be_used_serves_when_they_c
     asyncio.run(scenario())
 
 
+def test_files_that_can_be_opened_and_not_read_end_no_console(tmp_path: Path) -> None:
+    made = CertificateAuthority(tmp_path).issue("console")
+    unreadable = Path("/proc/self/mem")
+    for certificate, key in ((unreadable, made.key), (made.certificate, unreadable)):
+        with pytest.raises(ConfigurationError, match=r"cannot be read: Input/output error"):
+            certified(certificate, key)
+
+
 def test_files_that_cannot_be_used_are_told_by_name_and_reason(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path)
     one, other = authority.issue("one"), authority.issue("other")
