@@ -171,6 +171,18 @@ def test_a_session_ends_by_time(tmp_path: Path) -> None:
     run(tmp_path, scenario, console={"session_idle": "1 min", "session": "9 min"})
 
 
+def test_a_page_that_is_left_open_and_listens_again_and_again_goes_idle(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        site.context.stopping.set()  # each stream ends at once
+        mia = await site.as_("viewer")
+        site.clock.pass_(40)
+        assert (await mia.get("/api/v1/events")).status_code == 200
+        site.clock.pass_(20)
+        assert (await mia.get("/api/v1/events")).status_code == 401
+
+    run(tmp_path, scenario, console={"session_idle": "1 min", "session": "9 min"})
+
+
 def test_whoever_gets_another_password_or_role_or_is_removed_is_out_with_the_next_request(tmp_path: Path) -> None:
     changes: list[Callable[[Any], Any]] = [
         lambda users: with_password(users, "viewer", HASHER.hash("another green bicycle")),

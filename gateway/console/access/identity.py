@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _BEARER = "bearer "
 _PORT = re.compile(r":[0-9]{1,5}$")
 FRESH_PART = "live"  # the part of a page that asks for itself again every few seconds
+FRESH_PATHS = ("/api/v1/events",)  # what a page asks for again by itself where the stream is cut
 
 
 class Identity:
@@ -55,7 +56,8 @@ class Identity:
         cookie = session_cookie(request)
         if not cookie:
             return Known()
-        return self._door.by_cookie(cookie, is_use=request.headers.get("hx-target") != FRESH_PART)
+        by_itself = request.headers.get("hx-target") == FRESH_PART or request.scope["path"] in FRESH_PATHS
+        return self._door.by_cookie(cookie, is_use=not by_itself)
 
 
 def shown_token(request: Request) -> str:
