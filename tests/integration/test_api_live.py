@@ -17,6 +17,7 @@ import pytest
 
 from gateway.console.access.roles import Role
 from gateway.console.api import api_app
+from gateway.console.api.events import EACH_MAX
 from tests.harness.console import PASSWORD
 from tests.harness.data import make_instance, make_instances
 from tests.harness.tools import Completed, require, wait_until
@@ -70,12 +71,12 @@ def test_the_stream_ends_with_the_session(api: ApiSite) -> None:
     assert last == ("end", {"because": "the session has ended"})
 
 
-def test_only_so_many_listen_at_once(api: ApiSite) -> None:
+def test_nobody_takes_the_places_of_all_who_listen(api: ApiSite) -> None:
     opened: list[Any] = []
     client = httpx.Client(base_url=f"{api.url}/api/v1", timeout=30, limits=httpx.Limits(max_connections=100))
     headers = {"authorization": f"Bearer {api.tokens[Role.OBSERVER]}"}
     try:
-        for _ in range(32):
+        for _ in range(EACH_MAX):
             context = client.stream("GET", "/events", headers=headers)
             lines = context.__enter__().iter_lines()
             opened.append((context, lines))  # which would end with its iterator
@@ -83,6 +84,8 @@ def test_only_so_many_listen_at_once(api: ApiSite) -> None:
         refused = client.get("/events", headers=headers)
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
+        with api.as_(Role.VIEWER).stream("GET", "/events") as other:
+            assert other.status_code == 200, "and others may"
     finally:
         for context, _ in opened:
             context.__exit__(None, None, None)

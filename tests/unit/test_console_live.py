@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import MappingProxyType
 from typing import Any, cast
 
+from gateway.console.api.events import EACH_MAX, LISTENERS_MAX, Listeners
 from gateway.console.live import KEPT_S, SAMPLE_S, Bytes, Live
 from gateway.console.metrics import Gathered
 from gateway.errors import LedgerAway
@@ -107,3 +109,15 @@ def test_the_ring_keeps_an_hour_and_says_rates_of_late_and_a_ledger_that_is_away
         assert len(kept) <= KEPT_S / SAMPLE_S + 1
 
     asyncio.run(scenario())
+
+
+def test_only_so_many_listen_at_once_and_fewer_of_one_person() -> None:
+    listeners = Listeners()
+    with contextlib.ExitStack() as listening:
+        for number in range(LISTENERS_MAX):
+            assert listeners.refusal(f"console:p{number // EACH_MAX}") == ""
+            listening.enter_context(listeners.place(f"console:p{number // EACH_MAX}"))
+            if number == EACH_MAX - 1:
+                assert "console:p0 listens 4 times already" in listeners.refusal("console:p0")
+        assert listeners.refusal("console:another") == "32 listen already: later"
+    assert listeners.refusal("console:p0") == ""

@@ -175,9 +175,7 @@ class Door:
     def refused_by_provider(self, reason: str, address: str, name: str = "") -> None:
         """The provider said no, or nothing that can be believed, or gives no role."""
         actor = f"oidc:{name}" if name else ""
-        self.tell(
-            Access(AccessEvent.LOG_IN_FAILED, name, how=How.OIDC, address=address, reason=reason, actor=actor)
-        )
+        self.tell(Access(AccessEvent.LOG_IN_FAILED, name, how=How.OIDC, address=address, reason=reason, actor=actor))
 
     def log_out(self, cookie: str, address: str) -> None:
         """End a session."""

@@ -4,16 +4,18 @@
     event: end          why the stream ends: the session has ended, or the gateway stops
     : beat              nothing to say, after HEARTBEAT_S
 
-At most LISTENERS_MAX listen at once; who comes then gets 503. Everybody is sent away
+At most LISTENERS_MAX listen at once, and EACH_MAX by one person or token; who comes then gets 503. Everybody is sent away
 after LISTEN_MAX_S: a browser comes again by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -22,7 +24,7 @@ from fastapi.responses import Response, StreamingResponse
 from gateway.console.access.guard import api_router, needs
 from gateway.console.access.identity import session_cookie, shown_token
 from gateway.console.access.roles import Right
-from gateway.console.api.answers import context_of
+from gateway.console.api.answers import actor_of, context_of
 from gateway.console.api.overview import Sample
 from gateway.console.api.problems import COMMON, problem
 from gateway.errors import LedgerError
@@ -33,16 +35,35 @@ if TYPE_CHECKING:
 EVERY_S = 2.0
 HEARTBEAT_S = 15.0
 LISTENERS_MAX = 32
+EACH_MAX = 4
 LISTEN_MAX_S = 3600.0
 
 router = api_router(tags=["overview"], responses=COMMON)
 
 
 class Listeners:
-    """How many listen now."""
+    """How many listen now, by person or token."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._by_actor: Counter[str] = Counter()
+
+    def refusal(self, actor: str) -> str:
+        """Why there is no place for one more; "" where there is."""
+        if self._by_actor.total() >= LISTENERS_MAX:
+            return f"{LISTENERS_MAX} listen already: later"
+        if self._by_actor[actor] >= EACH_MAX:
+            return f"{actor} listens {EACH_MAX} times already: close one"
+        return ""
+
+    @contextlib.contextmanager
+    def place(self, actor: str) -> Iterator[None]:
+        """One more, while the context is open."""
+        self._by_actor[actor] += 1
+        try:
+            yield
+        finally:
+            self._by_actor[actor] -= 1
+            self._by_actor += Counter()  # which leaves out who listens no more
 
 
 @router.get(
@@ -59,8 +80,8 @@ class Listeners:
 async def events(request: Request) -> Response:
     """Live values as Server-Sent Events: a `live` event each two seconds."""
     listeners: Listeners = request.app.state.listeners
-    if listeners.count >= LISTENERS_MAX:
-        return problem(request, 503, f"{LISTENERS_MAX} listen already: later", headers={"retry-after": "30"})
+    if refusal := listeners.refusal(actor_of(request)):
+        return problem(request, 503, refusal, headers={"retry-after": "30"})
     return StreamingResponse(
         _stream(request, listeners), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
     )
@@ -68,9 +89,8 @@ async def events(request: Request) -> Response:
 
 async def _stream(request: Request, listeners: Listeners) -> AsyncGenerator[str, None]:
     context = context_of(request)
-    listeners.count += 1
     began = said = time.monotonic()
-    try:
+    with listeners.place(actor_of(request)):
         yield "retry: 3000\n\n"
         while time.monotonic() - began < LISTEN_MAX_S:
             if not _still_may(request):
@@ -86,8 +106,6 @@ async def _stream(request: Request, listeners: Listeners) -> AsyncGenerator[str,
             if await _stopped(context):
                 yield _event("end", {"because": "the gateway stops"})
                 return
-    finally:
-        listeners.count -= 1
 
 
 async def _values(context: Context) -> str:
