@@ -4,9 +4,10 @@ Each has a bucket of tries that fills up again with time. A try takes one of bot
 empty bucket says how long to wait. So one address that guesses is stopped after ADDRESS_TRIES, whatever names it
 guesses, and a name that many addresses guess after NAME_TRIES.
 
-Nobody is locked out for ever: buckets fill by themselves. A name at an address from which its owner has logged in before
-has a bucket of its own instead of both: those who guess from elsewhere do not stop him, nor those who guess other names
-from there (behind one address there may be many). The bucket of a name does not stop this machine. An IPv6 address counts by its /64, which is one customer's.
+Nobody is locked out for ever: buckets fill by themselves. A name at an address from which its owner has logged in
+before has a bucket of its own instead of both: neither those who guess from elsewhere stop him, nor those who guess
+other names from there (behind one address there may be many). The bucket of a name does not stop this machine. An IPv6
+address counts by its /64, which is one customer's.
 
 Pure: time is an argument. At most MOST buckets and known addresses are kept; what was not touched for the longest time
 is forgotten first.

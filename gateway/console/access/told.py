@@ -1,8 +1,8 @@
 """What happens at the console's door, told once: as a log line with a metric, and to the audit trail.
 
 Events that anybody can cause without end (a wrong token, a request from another site, a way back from a provider that
-nobody was sent to) are told once a minute for each address, kind and person; the metric counts all of them. Addresses of
-IPv6 count by their /64. No event holds a password, a token or a cookie.
+nobody was sent to) are told once a minute for each address, kind and person; the metric counts all of them. Addresses
+of IPv6 count by their /64. No event holds a password, a token or a cookie.
 """
 
 from __future__ import annotations

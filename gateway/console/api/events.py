@@ -4,8 +4,8 @@
     event: end          why the stream ends: the session has ended, or the gateway stops
     : beat              nothing to say, after HEARTBEAT_S
 
-At most LISTENERS_MAX listen at once, and EACH_MAX by one person or token; who comes then gets 503. Everybody is sent away
-after LISTEN_MAX_S: a browser comes again by itself.
+At most LISTENERS_MAX listen at once, and EACH_MAX by one person or token; who comes then gets 503. Everybody is sent
+away after LISTEN_MAX_S: a browser comes again by itself.
 """
 
 from __future__ import annotations
