@@ -15,8 +15,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 
 from gateway.app.host_trail import note_of
 from gateway.config import ConsoleRole, Oidc
+from gateway.console.access.begun import PENDING_S, Begun
 from gateway.console.access.claims import SignOnRefused, person_of_claims
-from gateway.console.access.oidc import AWAY_S, KNOWN_S, PENDING_S
+from gateway.console.access.oidc import AWAY_S, KNOWN_S
 from gateway.console.access.roles import How, Person, Role
 from gateway.console.access.told import AccessEvent
 from tests.harness.certificates import CertificateAuthority
@@ -207,6 +208,28 @@ def test_an_answer_to_a_log_in_of_another_browser_is_refused(tmp_path: Path, pro
             assert "gateway-8080" not in victim.cookies
 
     asyncio.run(scenario())
+
+
+def test_a_log_in_that_has_begun_makes_room_for_no_others() -> None:
+    begun = Begun()
+    pending = begun.begin("http://console/oidc/callback", "/queue", 0)
+    cookie = begun.cookie_of(pending)
+    for _ in range(2000):
+        other = begun.begin("http://console/oidc/callback", "/", 1)
+        assert begun.finish(pending.state, begun.cookie_of(other)) is None, "a cookie is good for its own state"
+    assert begun.finish(pending.state, cookie) == pending
+    assert begun.finish(pending.state, cookie) is None, "once"
+
+
+def test_a_cookie_of_a_log_in_is_made_by_this_console_alone() -> None:
+    begun = Begun()
+    pending = begun.begin("http://console/oidc/callback", "/", 0)
+    body, _, seal = begun.cookie_of(pending).partition(".")
+    foreign = Begun().cookie_of(pending)
+    for cookie in ("", ".", "x", f"{body}.", f"{body[:-4]}AAAA.{seal}", f"{body}.{seal}x", f"ä.{seal}", foreign):
+        assert begun.finish(pending.state, cookie) is None
+    long = begun.begin("http://console/oidc/callback", "/" + "x" * 8000, 0)
+    assert long.way == "/" and len(begun.cookie_of(long)) < 2000, "which a browser would not keep"
 
 
 def test_a_log_in_is_good_once_and_for_a_while(tmp_path: Path, provider: OidcProvider) -> None:

@@ -1,7 +1,7 @@
 """Single sign-on: OpenID Connect Core 1.0, the authorization code flow with PKCE (RFC 7636).
 
-    begin    a state, a nonce and a code verifier are made and kept; the browser goes to the provider with the state
-             and the challenge. A cookie ties the state to this browser
+    begin    a state, a nonce and a code verifier are made; the browser goes to the provider with the state and the
+             challenge, and keeps them in a sealed cookie (`gateway.console.access.begun`)
     finish   the browser comes back with state and code; the code is changed for an ID token, whose signature, issuer,
              audience, time and nonce are checked; its claims say who it is, those of the userinfo endpoint where it
              does not
@@ -15,13 +15,9 @@ up at `/.well-known/openid-configuration` and known for KNOWN_S; where that fail
 
 from __future__ import annotations
 
-import hmac
 import json
-import secrets
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +30,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from gateway.config import Oidc
+from gateway.console.access.begun import Begun, Pending
 from gateway.console.access.claims import SignOnRefused, has_both, person_of_claims
 from gateway.console.access.roles import Person
 
@@ -41,22 +38,9 @@ TIMEOUT_S = 5.0
 ANSWER_BYTES = 1 << 20
 KNOWN_S = 3600.0
 AWAY_S = 3.0
-PENDING_S = 600.0
-PENDING_MAX = 1000
 LEEWAY_S = 60
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A log-in that has begun. `way` is the page to go on to."""
-
-    verifier: str = field(repr=False)
-    nonce: str = field(repr=False)
-    redirect_uri: str
-    way: str
-    until_s: float
 
 
 class Provider:
@@ -66,7 +50,7 @@ class Provider:
         self._settings = settings
         self._now_s = now_s
         self._clock_s = clock_s
-        self._pending: OrderedDict[str, Pending] = OrderedDict()
+        self._begun = Begun()
         self._metadata: dict[str, Any] = {}
         self._keys: KeySet | None = None
         self._known_until_s = 0.0
@@ -76,28 +60,26 @@ class Provider:
     # ── the flow ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def begin(self, redirect_uri: str, way: str) -> tuple[str, str]:
-        """Where the browser goes, and the state for its cookie. :raises SignOnRefused: the provider is not there."""
+        """Where the browser goes, and its cookie. :raises SignOnRefused: the provider is not there."""
         metadata = await self._discovered()
-        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        self._remember(state, Pending(verifier, nonce, redirect_uri, way, self._now_s() + PENDING_S))
+        pending = self._begun.begin(redirect_uri, way, self._now_s())
         url = prepare_grant_uri(
             metadata["authorization_endpoint"],
             client_id=self._settings.client_id,
             response_type="code",
             redirect_uri=redirect_uri,
             scope=" ".join(self._settings.scopes),
-            state=state,
-            nonce=nonce,
-            code_challenge=create_s256_code_challenge(verifier),
+            state=pending.state,
+            nonce=pending.nonce,
+            code_challenge=create_s256_code_challenge(pending.verifier),
             code_challenge_method="S256",
         )
-        return str(url), state
+        return str(url), self._begun.cookie_of(pending)
 
     async def finish(self, parameters: Mapping[str, str], cookie: str) -> tuple[Person, str]:
         """Who came back, and the page to go on to. :raises SignOnRefused: with the reason."""
-        state = parameters.get("state", "")
-        pending = self._pending.pop(state, None)
-        if pending is None or not hmac.compare_digest(state.encode(), cookie.encode("utf-8", "replace")):
+        pending = self._begun.finish(parameters.get("state", ""), cookie)
+        if pending is None:
             raise SignOnRefused("this log-in was not begun in this browser, or too long ago: begin again")
         if self._now_s() >= pending.until_s:
             raise SignOnRefused("this log-in took too long: begin again")
@@ -111,11 +93,6 @@ class Provider:
         if not has_both(self._settings, claims):
             claims = {**await self._userinfo(tokens, claims), **claims}
         return person_of_claims(self._settings, claims), pending.way
-
-    def _remember(self, state: str, pending: Pending) -> None:
-        self._pending[state] = pending
-        while len(self._pending) > PENDING_MAX or next(iter(self._pending.values())).until_s < self._now_s():
-            self._pending.popitem(last=False)
 
     async def _exchange(self, code: str, pending: Pending) -> dict[str, Any]:
         metadata, settings = await self._discovered(), self._settings

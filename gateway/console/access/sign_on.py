@@ -35,13 +35,13 @@ def sign_on_routes(door: Door, provider: Provider, renderer: Renderer) -> Sequen
     async def begin(request: Request) -> Response:
         back = f"{request.url.scheme}://{request.headers['host']}{CALLBACK}"
         try:
-            url, state = await provider.begin(back, inside(request.query_params.get("next", "/")))
+            url, cookie = await provider.begin(back, inside(request.query_params.get("next", "/")))
         except SignOnRefused as error:
             return await refused(request, error)
         answer = RedirectResponse(url, 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(
-            cookie_name(request, "-oidc"), state, _TERM_S, path="/", secure=secure, httponly=True, samesite="lax"
+            cookie_name(request, "-oidc"), cookie, _TERM_S, path="/", secure=secure, httponly=True, samesite="lax"
         )
         return answer
 
