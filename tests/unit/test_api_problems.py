@@ -52,6 +52,8 @@ def is_problem(answer: httpx.Response, status: int) -> dict[str, object]:
         ("GET", f"/studies?patient_id=%00{CANARY}", 422),
         ("GET", f"/instances/..%2f{CANARY}/x", 404),
         ("GET", f"/instances/{CANARY}%0A", 404),
+        ("GET", f"/instances/x/file?reason=a%0A{CANARY}", 422),
+        ("GET", f"/instances/x/file?chain=%1B{CANARY}", 422),
         ("GET", f"/attention/items?kind={CANARY}", 422),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -17,6 +18,7 @@ from gateway.console.pages.help import anchor, handbook, rendered
 from gateway.console.pages.highlight import LIMIT, highlighted
 from gateway.console.pages.render import Renderer, Standing, told
 from gateway.console.pages.searches import MOST, Searches
+from gateway.console.pages.site import sent
 from gateway.console.services import advice
 from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState
@@ -128,6 +130,13 @@ def test_a_search_is_found_by_its_word_and_by_who_made_it() -> None:
     assert "Doe" not in word
     assert searches.find("mia", word) == StudyFilter(patient_name="Doe")
     assert searches.find("tom", word) is None and searches.find("mia", "other") is None
+
+
+def test_a_reason_is_one_line_whatever_was_typed() -> None:
+    request = Request({"type": "http"})
+    request.state.form = FormData({"reason": "  wrong\r\npatient\x00\x1b[2J\n"})
+    assert sent(request, "reason") == "wrong patient [2J"
+    assert sent(request, "reason", 5) == "wrong" and sent(request, "other") == ""
 
 
 def test_searches_are_bounded() -> None:

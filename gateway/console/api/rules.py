@@ -152,7 +152,9 @@ async def explain_file(
     source: Fact = "",
     host: Fact = "",
     listener: Fact = "",
-    received: Annotated[str, Query(max_length=FACT_MAX, description="as in `2026-01-31 19:30`; else now")] = "",
+    received: Annotated[
+        str, Query(max_length=FACT_MAX, pattern=PRINTED, description="as in `2026-01-31 19:30`; else now")
+    ] = "",
 ) -> Response:
     """What the rules in force do with a DICOM file (the body), as if it came so. Nothing is kept or sent.
 

@@ -13,6 +13,7 @@ from gateway.console.access.guard import api_router, needs
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import (
     LIMIT_DEFAULT,
+    PRINTED,
     After,
     InstanceId,
     Limit,
@@ -371,8 +372,8 @@ async def instance_timeline(request: Request, instance_id: InstanceId) -> Respon
 async def instance_file(
     request: Request,
     instance_id: InstanceId,
-    chain: Annotated[str, Query(max_length=300, description='a copy; "" is the original')] = "",
-    reason: Annotated[str, Query(max_length=500, description="why; for the audit trail")] = "",
+    chain: Annotated[str, Query(max_length=300, pattern=PRINTED, description='a copy; "" is the original')] = "",
+    reason: Annotated[str, Query(max_length=500, pattern=PRINTED, description="why; for the audit trail")] = "",
 ) -> Response:
     """An instance as a file, its data set unchanged. Audited."""
     found = await service.download(context_of(request), instance_id, chain, actor_of(request), reason)

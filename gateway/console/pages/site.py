@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 LIMIT = 50
 FIELD_MAX = 512
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,10 @@ def asked(request: Request, name: str) -> str:
 
 
 def sent(request: Request, name: str, longest: int = FIELD_MAX) -> str:
-    """A field of the form that was sent, "" where it is not there; the guard has read it."""
+    """A field of the form that was sent, "" where it is not there; the guard has read it. It is one line: a reason goes
+    to lists, logs and the trail."""
     value = request.state.form.get(name, "")
-    return value.strip()[:longest] if isinstance(value, str) else ""
+    return _CONTROLS.sub(" ", value).strip()[:longest] if isinstance(value, str) else ""
 
 
 def whole(text: str) -> int:
