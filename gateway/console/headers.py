@@ -4,6 +4,9 @@ Pages: everything from this host and nothing from elsewhere; no script and no st
 what a sender wrote can be nothing but text; in no frame; kept by nobody (an answer may hold patient data). Files under
 /static with a query (`?<stamp>`) are kept, since another version has another address.
 
+Over TLS a browser is told to come to this host by TLS alone, for a year. A console behind a proxy leaves that to the
+proxy, whose the host is.
+
 Only the site's pages need `Referrer-Policy: same-origin`: with `no-referrer` a browser would say `Origin: null` of our
 own forms, too (Fetch, "append a request Origin header").
 """
@@ -39,6 +42,7 @@ _PAGES = {
     b"cross-origin-opener-policy": b"same-origin",
     b"permissions-policy": b"camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+_BY_TLS = {b"strict-transport-security": b"max-age=31536000"}
 _KEPT = {**_PAGES, b"cache-control": b"public, max-age=31536000, immutable"}
 _ASKED_AGAIN = {**_PAGES, b"cache-control": b"no-cache"}
 
@@ -50,6 +54,11 @@ def of_numbers(_scope: Scope) -> Mapping[bytes, bytes]:
 
 def of_pages(scope: Scope) -> Mapping[bytes, bytes]:
     """The console's."""
+    headers = _of_path(scope)
+    return {**headers, **_BY_TLS} if scope["scheme"] == "https" else headers
+
+
+def _of_path(scope: Scope) -> Mapping[bytes, bytes]:
     if not scope["path"].startswith("/static/"):
         return _PAGES
     return _KEPT if scope["query_string"] else _ASKED_AGAIN

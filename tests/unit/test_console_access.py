@@ -585,6 +585,16 @@ def test_every_answer_has_the_headers_that_keep_a_browser_safe(tmp_path: Path) -
     run(tmp_path, scenario)
 
 
+def test_over_tls_a_browser_is_told_to_stay_with_it(tmp_path: Path) -> None:
+    async def scenario(site: Console) -> None:
+        over_tls, plain = site.client(scheme="https"), site.client()
+        for path in ("/login", "/api/v1/studies", "/static/console.css"):
+            assert (await over_tls.get(path)).headers["strict-transport-security"] == "max-age=31536000"
+            assert "strict-transport-security" not in (await plain.get(path)).headers
+
+    run(tmp_path, scenario)
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_read_to_its_end(tmp_path: Path) -> None:
     async def scenario(site: Console) -> None:
         nobody = site.client()
