@@ -63,6 +63,7 @@ class ConsoleSite:
             folder,
             {name: archive.port for name, archive in destinations.items()},
             rules={"10-radiology.yaml": rules},
+            audit={"quiet": "1 s"},
             console={"users": str(folder / "users.yaml")},
             spool={"keep": "1 h"},
             destination_defaults={"attempts": 2},

@@ -393,6 +393,17 @@ def test_the_audit_trail_says_who_came_in_and_is_verified_by_an_administrator(vi
 
         wait_until(told, 30, "the log-in to be in the trail", interval_s=0.5)
         assert tab.page.get_by_role("button", name="Verify the trail").count() == 0
+        tab.open("/audit/trail")
+        tab.page.get_by_label("Patient ID").fill("D-1001")
+        tab.page.get_by_role("button", name="Show").click()
+        tab.page.wait_for_load_state()
+        assert "D-1001" not in tab.page.url
+
+        def patients() -> set[str]:
+            tab.page.reload()
+            return {cell.inner_text() for cell in tab.page.locator("td[data-label=patient]").all()}
+
+        assert wait_until(patients, 30, "what was done with her images", interval_s=0.5) == {"Doe^Jane D-1001"}
     with visit("administrator") as tab:
         tab.open("/audit/trail")
         tab.page.get_by_role("button", name="Verify the trail").click()

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-
-from gateway.ledger.look import StudyFilter
+from typing import Generic, TypeVar
 
 MOST = 1000
 
+Which = TypeVar("Which")
 
-class Searches:
+
+class Searches(Generic[Which]):
     """See the module's docstring."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[str, StudyFilter]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[str, Which]] = OrderedDict()
 
-    def keep(self, name: str, which: StudyFilter) -> str:
+    def keep(self, name: str, which: Which) -> str:
         """The word for a search of this person."""
         word = secrets.token_urlsafe(12)
         self._kept[word] = (name, which)
@@ -30,7 +31,7 @@ class Searches:
             self._kept.popitem(last=False)
         return word
 
-    def find(self, name: str, word: str) -> StudyFilter | None:
+    def find(self, name: str, word: str) -> Which | None:
         """The search of a word; None where there is none any more, or it is another person's."""
         owner, which = self._kept.get(word, ("", None))
         return which if owner == name else None

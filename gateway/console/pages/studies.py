@@ -51,7 +51,7 @@ class _Wrong(ValueError):
 
 def routes(site: Site) -> list[Route]:
     """Search, study, instance."""
-    searches = Searches()
+    searches = Searches[StudyFilter]()
     return [
         Route("/studies", needs(Right.PATIENTS)(partial(_search, site, searches)), methods=["GET", "POST"]),
         Route("/studies/{key}", needs(Right.PATIENTS)(partial(_study, site))),
@@ -62,7 +62,7 @@ def routes(site: Site) -> list[Route]:
 # ── the search ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _search(site: Site, searches: Searches, request: Request) -> Response:
+async def _search(site: Site, searches: Searches[StudyFilter], request: Request) -> Response:
     if request.method == "POST":
         return await _keep(site, searches, request)
     word, after = asked(request, "q"), asked(request, "after")
@@ -80,7 +80,7 @@ async def _search(site: Site, searches: Searches, request: Request) -> Response:
     return await _found(site, request, which, after, word, mistake)
 
 
-async def _keep(site: Site, searches: Searches, request: Request) -> Response:
+async def _keep(site: Site, searches: Searches[StudyFilter], request: Request) -> Response:
     typed = {name: sent(request, name, TYPED_MAX) for name in _FIELDS}
     try:
         which = _filter(typed)
