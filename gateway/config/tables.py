@@ -236,7 +236,7 @@ METRICS = Section(
     "metrics",
     v.HttpAddress,
     (
-        Key("host", HOST, "The address that serves `/metrics`."),
+        Key("host", HOST, "The address that serves `/metrics`, and `/livez` and `/readyz` for probes."),
         Key("port", _PORT, "Its TCP port."),
     ),
 )
