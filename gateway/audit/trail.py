@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.audit.chain import Entry, Head, fault_of, line_of, read_line, torn_entry
+from gateway.audit.chain import Entry, Head, Record, fault_of, line_of, read_line, torn_entry
 from gateway.audit.files import files_in, lines_of, name_of
 from gateway.audit.lost import fault_of_known
 from gateway.errors import TrailError
@@ -150,7 +150,7 @@ class Trail:
         if found.lacks_end:
             _write(self._fd, b"\n")
         self._refs.clear()
-        self._refs.extend(ref for path in paths[-2:] for ref in _refs(path))
+        self._refs.extend(record.fields["ref"] for record in _records(paths[-2:]) if record.fields["ref"])
         self._size = os.fstat(self._fd).st_size
         self._head, self.fault = found.head, fault or self.fault
         notes: list[Entry] = []
@@ -205,17 +205,19 @@ def _settle(path: Path) -> None:
         os.close(fd)
 
 
-def _refs(path: Path) -> Iterator[str]:
-    """The messages that a file has, by what names them."""
-    for line in lines_of(path):
-        record = read_line(line.raw)
-        if record is not None and record.fields["ref"]:
-            yield record.fields["ref"]
+def _records(paths: Sequence[Path]) -> Iterator[Record]:
+    """The records of files."""
+    for path in paths:
+        for line in lines_of(path):
+            record = read_line(line.raw)
+            if record is not None:
+                yield record
 
 
 def _end_of(paths: Sequence[Path], key: bytes) -> Found:
-    """Where the chain ends; only the last file that has a record is looked at."""
+    """Where the chain ends; the last file with a record is looked at, and whether the one before it is keyed."""
     before: Head | None = None
+    is_keyed = bool(key) and any(record.is_keyed for record in _records(paths[-2:-1]))
     torn, fault = b"", ""
     for line in lines_of(paths[-1]):
         record = read_line(line.raw)
@@ -226,8 +228,11 @@ def _end_of(paths: Sequence[Path], key: bytes) -> Found:
             fault = fault or f"line {line.number} of {paths[-1].name} follows something that is no record"
         torn = b""
         wrong = fault_of(record, before, key)
-        if wrong and not fault:
-            fault = f"line {line.number} of {paths[-1].name} (record {record.seq}) {wrong}"
+        if is_keyed and not record.is_keyed:
+            wrong = wrong or "is not keyed, though those before it are"
+        is_keyed = is_keyed or (bool(key) and record.is_keyed)
+        if wrong:
+            fault = fault or f"line {line.number} of {paths[-1].name} (record {record.seq}) {wrong}"
         elif record.kind == BROKEN:
             fault = ""  # somebody has said so already
         before = Head(record.seq, record.digest)

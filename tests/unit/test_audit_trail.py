@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.audit.chain import Entry, Head, line_of, read_line
 from gateway.audit.files import files_in, name_of
 from gateway.audit.read import TrailFilter, page
-from gateway.audit.trail import Trail
+from gateway.audit.trail import BROKEN, Trail
 from gateway.audit.verify import verify
 from gateway.errors import TrailError
 from tests.harness.machine import LoopExt4, Tmpfs
@@ -306,6 +306,23 @@ def test_a_key_may_come_later_but_not_go(tmp_path: Path) -> None:
     written(tmp_path, 1, from_=7)
     fault = verify(files_in(tmp_path), KEY).fault
     assert fault is not None and fault.seq == 7 and "is not keyed" in fault.text
+
+
+@pytest.mark.parametrize("segment_bytes", [1 << 20, 1_000])
+def test_a_start_finds_records_without_the_key_behind_those_with_it(tmp_path: Path, segment_bytes: int) -> None:
+    head = written(tmp_path, 9, KEY, segment_bytes)
+    if segment_bytes == 1_000:  # in a file of their own
+        (tmp_path / name_of(head.seq + 1)).touch(0o600)
+    with files_in(tmp_path)[-1].open("ab") as file:
+        for each in (entry(10), Entry(0, BROKEN)):  # and the forger says that it was told already
+            line, head = line_of(each, head, b"")
+            file.write(line)
+    forged = trail(tmp_path, KEY, segment_bytes)
+    forged.close()
+    assert "(record 10) is not keyed, though those before it are" in forged.fault
+    again = trail(tmp_path, KEY, segment_bytes)
+    again.close()
+    assert again.fault == ""
 
 
 def test_a_chain_that_was_broken_is_gone_on_with_and_said_so_once(tmp_path: Path) -> None:
