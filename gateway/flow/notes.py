@@ -60,16 +60,21 @@ class Notes:
             return await self._flush()
 
     async def _flush(self) -> bool:
+        alone = 0  # so many are tried one by one: one of them may be what the ledger cannot take
         while self._waiting:
-            batch = [self._waiting[at] for at in range(min(BATCH, len(self._waiting)))]
+            size = 1 if alone else min(BATCH, len(self._waiting))
+            batch = [self._waiting[at] for at in range(size)]
             try:
                 await self._ledger.call(partial(_tell, batch))
             except LedgerBusy as error:
                 self._trouble.tell(waiting=len(self._waiting), lost=self._lost, reason=str(error))
                 return False
             except LedgerError as error:
-                # One of them may be what it cannot take: it must not hold up the others for ever.
-                telemetry.problem("audit_notes_refused", error, notes=len(batch))
+                if size > 1:
+                    alone = size
+                    continue
+                telemetry.problem("audit_notes_refused", error, notes=1)  # it must not hold up the others for ever
+            alone = max(0, alone - 1)
             for note in batch:
                 if self._waiting and self._waiting[0] is note:
                     self._waiting.popleft()

@@ -199,6 +199,26 @@ def test_notes_are_kept_in_order_and_wait_while_the_ledger_is_busy(tmp_path: Pat
     place.scene.close()
 
 
+def test_a_note_that_the_ledger_cannot_take_is_lost_alone(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+
+    async def run() -> None:
+        ledger = LedgerThread(lambda: SqliteLedger.open(place.path))
+        notes = Notes(ledger)
+        for number in range(250):
+            at_ms = None if number == 42 else number
+            notes.put(Note(NoteKind.LOGIN, at_ms, "console:anna"))  # type: ignore[arg-type]
+        assert await notes.flush()
+        await ledger.close()
+
+    asyncio.run(run())
+    untold = place.scene.ledger.take_untold(place.session(), 10_000, quiet_ms=0, late_ms=0, limit=1000)
+    assert untold is not None
+    times = [told.note.at_ms for told in untold.told]  # type: ignore[union-attr]
+    assert times == [number for number in range(250) if number != 42]
+    place.scene.close()
+
+
 def test_a_trail_that_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("a file")
     try:
