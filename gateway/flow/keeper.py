@@ -24,7 +24,7 @@ from gateway.flow.told import Names, entries, raise_alarm
 from gateway.flow.trouble import Trouble
 from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
-from gateway.ledger.trail import TrailHead, Untold
+from gateway.ledger.trail import UNKNOWN, NoteTold, TrailHead, Untold
 from gateway.model import Session
 
 T = TypeVar("T")
@@ -142,6 +142,9 @@ class Keeper:
     def _write(self, untold: Untold) -> TrailHead:
         assert self._trail is not None  # noqa: S101 - opened by the turn
         there = self._trail.written(untold.batch)
+        for told in untold.told:
+            if isinstance(told, NoteTold) and told.note.what == UNKNOWN:
+                telemetry.problem("audit_note_unknown", kind=told.note.subject)
         fresh: list[Entry] = [entry for entry in entries(untold, self._names()) if entry.ref not in there]
         if fresh:
             self._trail.append(fresh)

@@ -36,6 +36,11 @@ class Movement(StrEnum):
     DEAD = "dead"  # tried for longer than they were to be tried
 
 
+UNKNOWN = "not known to this version"
+"""`what` of an alert that stands for what only a newer gateway on the same ledger knows: `subject` says what it is,
+`which` what was said of it."""
+
+
 class NoteKind(StrEnum):
     """What a note tells of. The words stand in the ledger."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import LeaseLost
 from gateway.ledger.base import InstanceFilter, RuleSet
-from gateway.ledger.trail import ADOPT_MS, Movement, Note, NoteKind, NoteTold, TrailHead, TransferTold, Untold
+from gateway.ledger.trail import ADOPT_MS, UNKNOWN, Movement, Note, NoteKind, NoteTold, TrailHead, TransferTold, Untold
 from gateway.model import (
     DeliveryState,
     Derivation,
@@ -289,6 +289,31 @@ def test_how_far_the_files_have_got_goes_back_only_when_it_is_told_by_itself(sce
     assert scene.ledger.trail_heads() == {"home": replace(HEAD, seq=70)}
     scene.ledger.told(session, "", HEAD)
     assert scene.ledger.trail_heads() == {"home": HEAD}
+
+
+def test_what_only_a_newer_version_knows_of_is_told_as_an_alert(scene: Scene) -> None:
+    scene.ledger.tell([Note(NoteKind.VIEWED, 1, "console:anna", text=word) for word in ("old", "kind", "more")])
+    scene.arrive("a")
+    scene.route(study=ANNA)
+    changes = (
+        "UPDATE audit_note SET kind = 'dreamt' WHERE body LIKE '%\"kind\"%'",
+        'UPDATE audit_note SET body = \'{"actor": "console:anna", "mood": 5}\' WHERE body LIKE \'%"more"%\'',
+        "UPDATE transfer SET movement = 'beamed' WHERE movement = 'in'",
+    )
+    for change in changes:
+        scene.ledger._database.write(lambda tx, change=change: tx.execute(change, ()))  # type: ignore[attr-defined]
+    told = [each for each in taken(scene) if isinstance(each, NoteTold)]
+    said = [(each.note.kind, each.note.what, each.note.subject, each.note.actor) for each in told]
+    assert sorted(said) == [
+        (NoteKind.ALERT, UNKNOWN, "movement beamed", ""),
+        (NoteKind.ALERT, UNKNOWN, "note dreamt", "console:anna"),
+        (NoteKind.ALERT, UNKNOWN, "note viewed", "console:anna"),
+        (NoteKind.VIEWED, "", "", "console:anna"),
+    ]
+    by_subject = {each.note.subject: each for each in told}
+    assert by_subject["note viewed"].note.which == {"actor": "console:anna", "mood": 5}
+    moved_ = by_subject["movement beamed"]
+    assert moved_.study is not None and (moved_.study.patient_id, moved_.instances) == ("P1", 1)
 
 
 def test_what_a_killed_forwarder_had_delivered_is_told_too(scene: Scene) -> None:

@@ -199,6 +199,19 @@ def test_notes_are_kept_in_order_and_wait_while_the_ledger_is_busy(tmp_path: Pat
     place.scene.close()
 
 
+def test_what_only_a_newer_version_knows_of_is_written_all_the_same(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.scene.ledger.tell([Note(NoteKind.LOGIN, 1, "console:anna")])
+    place.scene.ledger._database.write(  # type: ignore[attr-defined]
+        lambda tx: tx.execute("UPDATE audit_note SET kind = 'dreamt'", ())
+    )
+    asyncio.run(keep(place))
+    assert place.kinds() == ["alert"]
+    (alert,) = page(place.folder, TrailFilter(), 10).rows
+    assert (alert.what, alert.who, alert.about) == ("not known to this version", "console:anna", "note dreamt")
+    place.scene.close()
+
+
 def test_a_note_that_the_ledger_cannot_take_is_lost_alone(tmp_path: Path) -> None:
     place = Place(tmp_path)
 

@@ -17,6 +17,7 @@ from gateway.ledger.logic.sessions import is_open, require_open
 from gateway.ledger.logic.transaction import Transaction
 from gateway.ledger.trail import (
     ADOPT_MS,
+    UNKNOWN,
     Movement,
     Note,
     NoteKind,
@@ -87,20 +88,29 @@ def _read_batch(tx: Transaction, batch: str) -> tuple[TransferTold | NoteTold, .
 
 
 def _read(kind: str, at_ms: int, body: Mapping[str, Any]) -> Note:
-    return Note(NoteKind(kind), at_ms, **body)
+    try:
+        return Note(NoteKind(kind), at_ms, **body)
+    except (ValueError, TypeError):  # of a newer version, on a ledger that it shares with this one
+        known = {name: body[name] for name in ("actor", "address", "text") if isinstance(body.get(name), str)}
+        return Note(NoteKind.ALERT, at_ms, what=UNKNOWN, subject=f"note {kind}", which=body, failed=True, **known)
 
 
-def _transfer(rows: Sequence[Sequence[Any]]) -> TransferTold:
+def _transfer(rows: Sequence[Sequence[Any]]) -> TransferTold | NoteTold:
     first = rows[0]
     instances: dict[str, int] = {}
     for row in rows:
         instances[row[2]] = instances.get(row[2], 0) + row[3]
+    study = StudyTold() if first[16] is None else StudyTold(*first[16:22])
+    if first[0] not in set(Movement):
+        which = {"association": first[9], "destination": first[15]}
+        note = Note(NoteKind.ALERT, first[5], what=UNKNOWN, subject=f"movement {first[0]}", which=which, failed=True)
+        return NoteTold(note, study, sum(instances.values()))
     return TransferTold(
         movement=Movement(first[0]),
         facts=AssociationFacts(*first[9:15]),
         destination=first[15],
         anonymised=bool(first[1]),
-        study=StudyTold() if first[16] is None else StudyTold(*first[16:22]),
+        study=study,
         instances=instances,
         first_at_ms=min(row[4] for row in rows),
         last_at_ms=max(row[5] for row in rows),
