@@ -572,6 +572,8 @@ def test_what_a_hostile_sender_wrote_is_text_on_every_page(site: ConsoleSite, vi
             tab.page.get_by_role("link", name="Hold").click()
             tab.page.locator("dialog[open]").wait_for()
             tab.page.keyboard.press("Escape")
+        for path in (*READ, *OF_PATIENTS):
+            tab.open(path)
         for value in HOSTILE[:3]:
             find(tab, Patient_name=value.replace("\r\n", " "))
     with visit("viewer", scripts=False) as tab:
