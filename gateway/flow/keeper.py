@@ -98,6 +98,7 @@ class Keeper:
             telemetry.audit_written(records=0, failed=True)
             self._trouble.tell(reason=str(error))
             return
+        telemetry.audit_written(records=0)  # where there is nothing to be told, too
         self._trouble.over()
 
     async def _turn(self, patience: Patience) -> bool:

@@ -20,6 +20,7 @@ from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.ledger.trail import Note, NoteKind
 from gateway.model import Role, Session, StudyFacts
+from gateway.telemetry import registry
 from tests.contract.ledger_scene import Scene
 
 ANNA = StudyFacts(patient_id="P1", patient_name="ANNA", study_instance_uid="1.2.3", series_instance_uid="1.2.3.1")
@@ -104,8 +105,10 @@ def test_while_the_files_take_nothing_it_waits_in_the_ledger(tmp_path: Path) -> 
     async def run() -> None:
         async with place.keeper() as keeper:
             await keeper.finish(all_of_it=True)
+            assert registry.audit_trail_up._value.get() == 0
             other.close()
             await keeper.finish(all_of_it=True)
+            assert registry.audit_trail_up._value.get() == 1
 
     asyncio.run(run())
     assert len(place.kinds()) == 2
