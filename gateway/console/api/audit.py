@@ -57,9 +57,11 @@ async def audit(
     limit: Limit = LIMIT_DEFAULT,
     after: After = "",
 ) -> Response:
-    """Orders, the newest first."""
+    """Orders, the newest first. That somebody looked is a record of the audit trail."""
+    context = context_of(request)
     which = AuditFilter(actor, action, about, since_ms, until_ms)
-    page = await service.orders(context_of(request), which, limit, after)
+    page = await service.orders(context, which, limit, after)
+    seen.trail_read(context, viewer_of(request))
     return answer(request, Page[Ordered].model_validate(listed(page.rows, page.next)))
 
 

@@ -46,6 +46,7 @@ async def _orders(site: Site, request: Request) -> Response:
     since, until = _day_ms(typed["since"], 0), _day_ms(typed["until"], 1)
     which = AuditFilter(actor=typed["actor"], action=typed["action"], since_ms=since, until_ms=until)
     found = await service.orders(site.context, which, LIMIT, asked(request, "after"))
+    trail_read(site.context, viewer_of(request))
     return await site.renderer.page(
         request,
         "audit.html",

@@ -18,9 +18,10 @@ from starlette.routing import Route
 
 from gateway.console.access.guard import needs
 from gateway.console.access.roles import Right
-from gateway.console.pages.site import Site, person_of, sent, whole
+from gateway.console.pages.site import Site, sent, viewer_of, whole
 from gateway.console.services import studies as service
 from gateway.console.services.orders import REASON_MAX
+from gateway.console.services.seen import viewed
 from gateway.errors import GatewayError
 from gateway.ledger.look import InstanceDetail, StudyDetail
 
@@ -48,7 +49,7 @@ async def _instance(site: Site, request: Request) -> Response:
         return await _ask_instance(site, request, detail, chains, "Say why: it stands in the audit trail.")
     if chain and chain not in chains:
         raise HTTPException(404, "there is no such copy of this instance")
-    found = await service.download(site.context, detail.row.instance_id, chain, person_of(request).actor, reason)
+    found = await service.download(site.context, detail.row.instance_id, chain, viewer_of(request).actor, reason)
     if found is None:
         return await _ask_instance(site, request, detail, chains, "Its file is not in the spool any more.")
     headers = {
@@ -61,6 +62,7 @@ async def _instance(site: Site, request: Request) -> Response:
 async def _ask_instance(
     site: Site, request: Request, detail: InstanceDetail, chains: list[str], mistake: str
 ) -> Response:
+    viewed(site.context, viewer_of(request), detail.study_key, 1)
     row = detail.row
     about = f"One instance of {row.patient_name or 'a patient without a name'} ({row.patient_id or 'no patient ID'})"
     choices = [(chain, chain or "the original") for chain in chains] if len(chains) > 1 else []
@@ -79,12 +81,13 @@ async def _study(site: Site, request: Request) -> Response:
     if not reason:
         return await _ask_study(site, request, detail, "Say why: it stands in the audit trail.")
     headers = {"content-disposition": f'attachment; filename="study-{key}.zip"'}
-    pieces = _archive(site, detail, person_of(request).actor, reason)
+    pieces = _archive(site, detail, viewer_of(request).actor, reason)
     return StreamingResponse(pieces, headers=headers, media_type="application/zip")
 
 
 async def _ask_study(site: Site, request: Request, detail: StudyDetail, mistake: str) -> Response:
     row = detail.study
+    viewed(site.context, viewer_of(request), row.study_key, row.instances)
     about = f"The originals of the study of {row.patient_name or 'a patient without a name'}"
     about += f" ({row.patient_id or 'no patient ID'}), as a ZIP archive of DICOM files"
     counts = [("instances", row.instances), ("size", detail.length)]

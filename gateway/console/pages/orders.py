@@ -25,13 +25,14 @@ from gateway.console.access.roles import Right
 from gateway.console.pages.attention import trouble_of
 from gateway.console.pages.filters import of_deliveries
 from gateway.console.pages.render import told
-from gateway.console.pages.site import Site, asked, href, person_of, sent, whole
+from gateway.console.pages.site import Site, asked, href, person_of, sent, viewer_of, whole
 from gateway.console.services import orders as service
 from gateway.console.services import studies
 from gateway.console.services.advice import group_fields
 from gateway.console.services.attention import which_of
 from gateway.console.services.orders import DestinationKind, Done, Kind, Left, Order
 from gateway.console.services.queue import destination
+from gateway.console.services.seen import viewed
 from gateway.console.services.system import hosts
 from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter
@@ -203,9 +204,9 @@ def _counts(rehearsed: Done) -> list[tuple[str, str]]:
 async def _target(site: Site, request: Request) -> Target:
     """What the address names. :raises HTTPException: nothing, or what is not there."""
     if key := asked(request, "study"):
-        return await _study(site, key)
+        return await _study(site, request, key)
     if instance_id := asked(request, "instance"):
-        return await _instance(site, instance_id)
+        return await _instance(site, request, instance_id)
     if asked(request, "kind"):
         trouble = await trouble_of(site, request)
         if not trouble.reason:
@@ -216,10 +217,11 @@ async def _target(site: Site, request: Request) -> Target:
     raise HTTPException(404, "an order is about a study, an instance, or a group of Attention")
 
 
-async def _study(site: Site, key: str) -> Target:
+async def _study(site: Site, request: Request, key: str) -> Target:
     detail = await studies.study(site.context, whole(key))
     if detail is None:
         raise HTTPException(404, "there is no such study in the ledger")
+    viewed(site.context, viewer_of(request), whole(key), detail.study.instances)
     row = detail.study
     about = f"The study of {row.patient_name or 'a patient without a name'} ({row.patient_id or 'no patient ID'})"
     about += f", {row.study_description}" if row.study_description else ""
@@ -232,10 +234,11 @@ async def _study(site: Site, key: str) -> Target:
     return Target(which, about, {"study": key}, f"/studies/{key}", warning)
 
 
-async def _instance(site: Site, instance_id: str) -> Target:
+async def _instance(site: Site, request: Request, instance_id: str) -> Target:
     detail = await studies.instance(site.context, instance_id)
     if detail is None:
         raise HTTPException(404, "there is no such instance in the ledger")
+    viewed(site.context, viewer_of(request), detail.study_key, 1)
     row = detail.row
     about = f"One instance of {row.patient_name or 'a patient without a name'} ({row.patient_id or 'no patient ID'})"
     which = InstanceFilter(instance_ids=(row.instance_id,))

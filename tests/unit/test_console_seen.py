@@ -1,0 +1,65 @@
+"""Whatever page shows who a patient is, and whatever shows what was done, is told to the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.base import Ledger
+from gateway.ledger.trail import Note, NoteKind, NoteTold
+from gateway.model import Role, Routing, StudyFacts
+from tests.contract.ledger_scene import arrival, decision
+from tests.harness.console import Console, console
+
+DOE = StudyFacts("P1", "DOE^JANE", "", "A1", "1.2.1", "20260101", "HEAD", "1.2.1.1", "1", "AXIAL", "CT", "7")
+ADDRESS = "10.1.2.3"
+
+
+def one_study(ledger: Ledger) -> None:
+    """A study of one instance, on its way."""
+    ledger.sync_destinations({"pacs": False}, 1)
+    worker = ledger.open_session(Role.WORKER, "host", 4711, 1)
+    ledger.record_arrivals([arrival("a")], 1)
+    leases = ledger.claim_instances(worker, 1, 1)
+    ledger.record_routings(worker, [Routing(each.instance_id, decision("pacs"), DOE) for each in leases], 1)
+
+
+def untold(now_ms: int) -> Callable[[Ledger], list[Note]]:
+    """The notes that the ledger has for the trail."""
+
+    def ask(ledger: Ledger) -> list[Note]:
+        session = ledger.open_session(Role.CONSOLE, "host", 4712, now_ms, home="home")
+        found = ledger.take_untold(session, now_ms, quiet_ms=0, late_ms=0, limit=100)
+        return [] if found is None else [each.note for each in found.told if isinstance(each, NoteTold)]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/studies/1/download", NoteKind.VIEWED),
+        ("/instances/a/download", NoteKind.VIEWED),
+        ("/orders/hold?study=1", NoteKind.VIEWED),
+        ("/orders/cancel?instance=a", NoteKind.VIEWED),
+        ("/audit", NoteKind.TRAIL_READ),
+        ("/api/v1/audit", NoteKind.TRAIL_READ),
+    ],
+)
+def test_who_was_shown_something_of_a_patient_stands_in_the_trail(tmp_path: Path, path: str, kind: NoteKind) -> None:
+    async def scenario(site: Console) -> list[Note]:
+        await site.context.ledger.call(one_study)
+        operator = await site.as_("operator", address=ADDRESS)
+        assert (await operator.get(path)).status_code == 200
+        assert await site.context.notes.flush()
+        return await site.context.ledger.call(untold(site.clock.now_ms()))
+
+    async def whole() -> list[Note]:
+        async with console(tmp_path) as site:
+            return await scenario(site)
+
+    (note,) = (each for each in asyncio.run(whole()) if each.kind is kind)
+    assert (note.actor, note.address) == ("console:operator", ADDRESS)
