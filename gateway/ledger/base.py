@@ -696,11 +696,13 @@ class Ledger(TrailLedger, Protocol):
         Neither a purge nor anything else removes an entry.
         """
 
-    def payload_for(self, instance_id: str, chain: str, actor: str, reason: str, now_ms: int) -> PayloadFile | None:
+    def payload_for(
+        self, instance_id: str, chain: str, actor: str, reason: str, now_ms: int, address: str = ""
+    ) -> PayloadFile | None:
         """Where an instance, or what a chain of transforms made of it, can be read; None where it cannot, or no more.
 
-        For who takes it out of the gateway. Audited (`download`), whether there is anything or not: nothing is returned
-        unless that row is durable.
+        For who takes it out of the gateway, to `address`. Audited (`download`), whether there is anything or not:
+        nothing is returned unless that row is durable.
         """
 
     def audited(self, action: str, limit: int) -> list[AuditRow]:

@@ -190,6 +190,14 @@ def test_an_order_that_touches_nothing_known_is_told_all_the_same(scene: Scene) 
     assert orders(taken(scene)) == [("hold", "", 1), ("pause", "", 0), ("reidentify", "", 0)]
 
 
+def test_what_is_taken_out_is_told_with_where_it_goes(scene: Scene) -> None:
+    scene.arrive("a")
+    scene.ledger.payload_for("a", "", "console:anna", "for a report", scene.now_ms, "10.1.2.3")
+    scene.ledger.payload_for("a", "", "cli:root", "for a report", scene.now_ms)
+    told = [each.note for each in taken(scene) if isinstance(each, NoteTold)]
+    assert [(note.actor, note.address) for note in told] == [("console:anna", "10.1.2.3"), ("cli:root", "")]
+
+
 def test_a_change_of_the_rules_is_told_once(scene: Scene) -> None:
     for revision in ("one", "one", "two"):
         scene.ledger.store_rules(RuleSet(revision, {"10.yaml": "rules: []"}), scene.now_ms)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.flow.told import Names, noted
 from gateway.ledger.base import Ledger
-from gateway.ledger.trail import Note, NoteKind, NoteTold
+from gateway.ledger.trail import Note, NoteKind, NoteTold, StudyTold
 from gateway.model import Role, Routing, StudyFacts
 from tests.contract.ledger_scene import arrival, decision
 from tests.harness.console import Console, console
@@ -63,3 +64,21 @@ def test_who_was_shown_something_of_a_patient_stands_in_the_trail(tmp_path: Path
 
     (note,) = (each for each in asyncio.run(whole()) if each.kind is kind)
     assert (note.actor, note.address) == ("console:operator", ADDRESS)
+
+
+def test_what_is_taken_out_is_told_with_where_it_goes(tmp_path: Path) -> None:
+    async def whole() -> list[Note]:
+        async with console(tmp_path) as site:
+            await site.context.ledger.call(one_study)
+            people = await site.as_("viewer", address=ADDRESS), site.with_token("viewer")
+            await people[0].post("/instances/a/download", data={"reason": "for a report"})
+            await people[1].get("/api/v1/instances/a/file")
+            return await site.context.ledger.call(untold(site.clock.now_ms()))
+
+    taken = [each for each in asyncio.run(whole()) if each.what == "download"]
+    assert [(each.actor, each.address) for each in taken] == [
+        ("console:viewer", ADDRESS),
+        ("api:viewer/t0", "127.0.0.1"),
+    ]
+    message = noted(NoteTold(taken[0], StudyTold("1.2.1"), 1), Names("host1", "GATEWAY", "gateway-1")).xml
+    assert f'NetworkAccessPointID="{ADDRESS}"' in message and f'"https://{ADDRESS}"' in message

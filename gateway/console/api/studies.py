@@ -21,7 +21,6 @@ from gateway.console.api.answers import (
     Page,
     StudyKey,
     Text,
-    actor_of,
     answer,
     context_of,
     listed,
@@ -376,7 +375,7 @@ async def instance_file(
     reason: Annotated[str, Query(max_length=500, pattern=PRINTED, description="why; for the audit trail")] = "",
 ) -> Response:
     """An instance as a file, its data set unchanged. Audited."""
-    found = await service.download(context_of(request), instance_id, chain, actor_of(request), reason)
+    found = await service.download(context_of(request), instance_id, chain, viewer_of(request), reason)
     if found is None:
         return not_there(request, "file: the instance is not known, or no longer in the spool")
     headers = {

@@ -21,7 +21,7 @@ from gateway.console.access.roles import Right
 from gateway.console.pages.site import Site, sent, viewer_of, whole
 from gateway.console.services import studies as service
 from gateway.console.services.orders import REASON_MAX
-from gateway.console.services.seen import viewed
+from gateway.console.services.seen import Viewer, viewed
 from gateway.errors import GatewayError
 from gateway.ledger.look import InstanceDetail, StudyDetail
 
@@ -49,7 +49,7 @@ async def _instance(site: Site, request: Request) -> Response:
         return await _ask_instance(site, request, detail, chains, "Say why: it stands in the audit trail.")
     if chain and chain not in chains:
         raise HTTPException(404, "there is no such copy of this instance")
-    found = await service.download(site.context, detail.row.instance_id, chain, viewer_of(request).actor, reason)
+    found = await service.download(site.context, detail.row.instance_id, chain, viewer_of(request), reason)
     if found is None:
         return await _ask_instance(site, request, detail, chains, "Its file is not in the spool any more.")
     headers = {
@@ -81,7 +81,7 @@ async def _study(site: Site, request: Request) -> Response:
     if not reason:
         return await _ask_study(site, request, detail, "Say why: it stands in the audit trail.")
     headers = {"content-disposition": f'attachment; filename="study-{key}.zip"'}
-    pieces = _archive(site, detail, viewer_of(request).actor, reason)
+    pieces = _archive(site, detail, viewer_of(request), reason)
     return StreamingResponse(pieces, headers=headers, media_type="application/zip")
 
 
@@ -147,14 +147,14 @@ class _Sink:
         return b"".join(parts)
 
 
-async def _archive(site: Site, detail: StudyDetail, actor: str, reason: str) -> AsyncIterator[bytes]:
+async def _archive(site: Site, detail: StudyDetail, viewer: Viewer, reason: str) -> AsyncIterator[bytes]:
     """All instances of a study that are in the spool; those that are not are named in a list beside them."""
     sink, missing = _Sink(), []
     places = {series.series_key: number for number, series in enumerate(detail.series, 1)}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         async for instance_id, series_key in _instances(site, detail.study.study_key):
             try:
-                found = await service.download(site.context, instance_id, "", actor, reason)
+                found = await service.download(site.context, instance_id, "", viewer, reason)
             except GatewayError:
                 found = None
             if found is None:

@@ -14,6 +14,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
+from gateway.console.services.seen import Viewer
 from gateway.dicom.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.flow.send import DataSet
 from gateway.ledger.look import Cell, InstanceDetail, InstancePage, Moment, StudyDetail, StudyFilter, StudyPage, Twin
@@ -78,7 +79,7 @@ class Download:
     pieces: AsyncGenerator[bytes, None]
 
 
-async def download(context: Context, instance_id: str, chain: str, actor: str, reason: str) -> Download | None:
+async def download(context: Context, instance_id: str, chain: str, viewer: Viewer, reason: str) -> Download | None:
     """An instance, or a copy that transforms made of it, as a file; None where there is none, or no more.
 
     Audited before its first byte. The data set is that of the spool, unchanged, behind file meta information of ours;
@@ -87,8 +88,9 @@ async def download(context: Context, instance_id: str, chain: str, actor: str, r
     :raises LedgerError. SpoolError: also from `pieces`.
     """
     clock_ms = context.clock_ms
+    actor, address = viewer.actor, viewer.address
     payload = await context.ledger.call(
-        lambda ledger: ledger.payload_for(instance_id, chain, actor, reason, clock_ms())
+        lambda ledger: ledger.payload_for(instance_id, chain, actor, reason, clock_ms(), address)
     )
     if payload is None:
         return None

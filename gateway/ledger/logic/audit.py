@@ -31,13 +31,15 @@ def write(
     count: int,
     now_ms: int,
     studies: Mapping[int, int] = _NONE,
+    address: str = "",
 ) -> None:
     """Append a row: who ordered what for which rows, why, and how many there were; and keep it for the trail's files.
 
     :param studies: how many instances of which studies it touched.
+    :param address: where the actor is; kept for the files alone.
     """
     tx.execute(_SQL["write"], (now_ms, text(actor), action, json.dumps(which, sort_keys=True), text(reason), count))
-    told = Note(NoteKind.ORDER, now_ms, actor, what=action, text=reason, which=which, count=count)
+    told = Note(NoteKind.ORDER, now_ms, actor, address, what=action, text=reason, which=which, count=count)
     trail.note(tx, replace(told, studies=tuple(studies.items())))
 
 

@@ -419,9 +419,11 @@ class SqlLedger(TrailMethods):
             lambda tx: _pseudonyms.originals(tx, pseudonym, actor, reason, now_ms), durable=True
         )
 
-    def payload_for(self, instance_id: str, chain: str, actor: str, reason: str, now_ms: int) -> PayloadFile | None:
+    def payload_for(
+        self, instance_id: str, chain: str, actor: str, reason: str, now_ms: int, address: str = ""
+    ) -> PayloadFile | None:
         return self._database.write(
-            lambda tx: _downloads.payload(tx, instance_id, chain, actor, reason, now_ms), durable=True
+            lambda tx: _downloads.payload(tx, instance_id, chain, actor, reason, now_ms, address), durable=True
         )
 
     def audited(self, action: str, limit: int) -> list[AuditRow]:
