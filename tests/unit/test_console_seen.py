@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,3 +84,21 @@ def test_what_is_taken_out_is_told_with_where_it_goes(tmp_path: Path) -> None:
     ]
     message = noted(NoteTold(taken[0], StudyTold("1.2.1"), 1), Names("host1", "GATEWAY", "gateway-1")).xml
     assert f'NetworkAccessPointID="{ADDRESS}"' in message and f'"https://{ADDRESS}"' in message
+
+
+def test_an_archive_says_why_something_is_not_in_it(tmp_path: Path) -> None:
+    async def whole() -> list[str]:
+        async with console(tmp_path) as site:
+            await site.context.ledger.call(one_study)
+            viewer, lists = await site.as_("viewer"), list[str]()
+            for _ in range(2):
+                answer = await viewer.post("/studies/1/download", data={"reason": "for a report"})
+                with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+                    lists.append(archive.read("not-in-this-archive.txt").decode())
+                await site.context.ledger.close()
+            return lists
+
+    assert asyncio.run(whole()) == [
+        "a: its file in the spool cannot be read\n",
+        "a: the ledger did not answer; download it again\n",
+    ]

@@ -22,7 +22,7 @@ from gateway.console.pages.site import Site, sent, viewer_of, whole
 from gateway.console.services import studies as service
 from gateway.console.services.orders import REASON_MAX
 from gateway.console.services.seen import Viewer, viewed
-from gateway.errors import GatewayError
+from gateway.errors import LedgerError, SpoolError
 from gateway.ledger.look import InstanceDetail, StudyDetail
 
 PAGE = 200
@@ -148,17 +148,21 @@ class _Sink:
 
 
 async def _archive(site: Site, detail: StudyDetail, viewer: Viewer, reason: str) -> AsyncIterator[bytes]:
-    """All instances of a study that are in the spool; those that are not are named in a list beside them."""
+    """All instances of a study that can be had; those that can not are named in a list beside them, and why."""
     sink, missing = _Sink(), []
     places = {series.series_key: number for number, series in enumerate(detail.series, 1)}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         async for instance_id, series_key in _instances(site, detail.study.study_key):
             try:
                 found = await service.download(site.context, instance_id, "", viewer, reason)
-            except GatewayError:
-                found = None
+            except LedgerError:
+                missing.append(f"{instance_id}: the ledger did not answer; download it again\n")
+                continue
+            except SpoolError:
+                missing.append(f"{instance_id}: its file in the spool cannot be read\n")
+                continue
             if found is None:
-                missing.append(instance_id)
+                missing.append(f"{instance_id}: it is no longer in the spool\n")
                 continue
             name = f"series-{places.get(series_key, 0):03d}/{found.name}"
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=found.length >= zipfile.ZIP64_LIMIT) as entry:
@@ -167,7 +171,7 @@ async def _archive(site: Site, detail: StudyDetail, viewer: Viewer, reason: str)
                         entry.write(piece)
                         yield sink.take()
         if missing:
-            archive.writestr("not-in-the-spool.txt", "".join(f"{name}\n" for name in missing))
+            archive.writestr("not-in-this-archive.txt", "".join(missing))
     yield sink.take()
 
 
