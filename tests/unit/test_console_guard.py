@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.console.access import body, guard
 from gateway.console.access.guard import Asks, UndeclaredRoute, api_router, guarded, needs, public
 from gateway.console.access.roles import How, Person, Right, Role
 
@@ -210,3 +211,33 @@ def test_of_large_bodies_a_route_has_one_at_a_time() -> None:
 
     assert asyncio.run(scenario()) == [str(2 << 20)] * 5
     assert most == 1
+
+
+def test_who_waits_too_long_for_whoever_uploads_slowly_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "TURN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(body, "BODY_TIMEOUT_S", 0.5)
+
+    @needs(Right.PATIENTS, 2 * guard.BODY_BYTES)
+    async def large(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    async def scenario() -> list[int]:
+        routes = [Route("/large", large, methods=["POST"])]
+        guarded(routes)
+        begun, codes = asyncio.Event(), list[int]()
+
+        async def never_done() -> AsyncIterator[bytes]:
+            yield b"x"
+            begun.set()
+            await asyncio.Event().wait()
+
+        app = _As(Starlette(routes=routes), Person("mia", Role.VIEWER, How.TOKEN))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            slow = asyncio.create_task(client.post("/large", content=never_done()))
+            await begun.wait()
+            codes.append((await client.post("/large", content=b"abc")).status_code)
+            codes.append((await slow).status_code)
+            codes.append((await client.post("/large", content=b"abc")).status_code)
+        return codes
+
+    assert asyncio.run(scenario()) == [503, 408, 200]

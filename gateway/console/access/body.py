@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
 CHUNK_TIMEOUT_S = 20.0
-BODY_TIMEOUT_S = 300.0
+BODY_TIMEOUT_S = 60.0
 UNKNOWN_TIMEOUT_S = 10.0
 FIELDS_MAX, FILES_MAX = 1000, 10
 NO_FORM = FormData()

@@ -14,7 +14,7 @@ Who asks is in `request.state.person` (a `Person`, or None), put there by `gatew
 a page answers with the way to /login, the API with 401. Somebody without the right: 403. A request that changes
 something must be no other site's (`gateway.console.access.csrf`), and its body no larger than the route says. A page
 finds the fields of its form in `request.state.form`; forms are never written to a file. Of bodies that may be larger
-than BODY_BYTES each route has one at a time in memory: others wait.
+than BODY_BYTES each route has one at a time in memory: others wait, and come again after TURN_TIMEOUT_S.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 BODY_BYTES = 1 << 20
+TURN_TIMEOUT_S = 30.0
 _MARK = "__asks_for__"
 
 
@@ -196,12 +197,19 @@ def _bounded(request: Request, asks: Asks) -> Receive:
 
 @contextlib.asynccontextmanager
 async def _turn(request: Request, asks: Asks, turns: asyncio.Semaphore) -> AsyncIterator[None]:
-    """Wait for one's turn with a body that may be large; at once with any other."""
+    """Wait for one's turn with a body that may be large; at once with any other. :raises HTTPException: 503."""
     if request.method in SAFE or asks.body_bytes <= BODY_BYTES:
         yield
         return
-    async with turns:
+    try:
+        async with asyncio.timeout(TURN_TIMEOUT_S):
+            await turns.acquire()
+    except TimeoutError:
+        raise HTTPException(503, "others upload files: come again", {"retry-after": "10"}) from None
+    try:
         yield
+    finally:
+        turns.release()
 
 
 class NobodyAsks(HTTPException):
