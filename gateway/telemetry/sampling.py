@@ -11,22 +11,25 @@ association it was. Of each kind:
   - after QUIET_S without any, or when nothing was left out since the last such line, it begins anew.
 
 So a line that comes now and then is always written, whatever floods the log beside it. Kinds are bounded: what a peer
-may make new ones of without end is counted together, by event. Audit and access events are never sampled, nor are lines
-that trace an instance, or say that it is quarantined: one each is what they are for.
+may make new ones of without end is counted together, by event and what of the fields is the gateway's own word (reason,
+code, …): who floods an event under ever new names hides none of its other reasons. Audit and access events are never
+sampled, nor are lines that trace an instance: one each is what they are for.
 
 Pure: times are arguments. `gateway.telemetry.log` calls it, under its own lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 BURST, HOURLY = 10, 60
 MINUTE_S, HOUR_S = 60.0, 3600.0
 QUIET_S = 300.0
 KINDS_MAX = 500  # in all, and
-KINDS_OF_EVENT_MAX = 100  # of one event
+KINDS_OF_EVENT_MAX = 100  # of one event; past that, by
+REASONS_OF_EVENT_MAX = 50  # of one event, which are besides these
 
 SUPPRESSED = "suppressed"
 _NEVER_S = float("inf")
@@ -38,6 +41,8 @@ _KIND_FIELDS = (
     "calling", "called", "peer_host", "state", "breaker", "error", "error_text", "error_place", "library", "place",
     "file", "revision", "rules", "child",
 )  # fmt: skip
+_OWN_FIELDS = ("reason", "code", "status", "result", "kind", "state")  # which no peer writes, or has few words for
+_OTHERS = "others"
 
 Kind = tuple[str, ...]
 
@@ -95,7 +100,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._seen: dict[Kind, _Seen] = {}
-        self._kinds_of: dict[str, int] = {}
+        self._kinds_of: Counter[tuple[str, bool]] = Counter()  # of an event, and of those that are counted together
         self._forgot_s = 0.0
         self.due_s = _NEVER_S
         """When `due` has something to tell."""
@@ -138,16 +143,18 @@ class Sampler:
         return iter([seen.summary() for seen in self._seen.values() if seen.suppressed])
 
     def _of(self, line: Line, now_s: float) -> _Seen:
-        kind = (line.event, *(f"{name}={line.fields[name]}" for name in _KIND_FIELDS if name in line.fields))
+        kind = _kind((line.event,), line, _KIND_FIELDS)
+        if kind not in self._seen:
+            self._forget(now_s)
+            of_event, together = self._kinds_of[line.event, False], self._kinds_of[line.event, True]
+            if len(self._seen) >= KINDS_MAX or of_event >= KINDS_OF_EVENT_MAX:
+                kind = _kind((line.event, _OTHERS), line, _OWN_FIELDS)
+                if kind not in self._seen and together >= REASONS_OF_EVENT_MAX:
+                    kind = (line.event, _OTHERS)
         seen = self._seen.get(kind)
         if seen is None:
-            self._forget(now_s)
-            if len(self._seen) >= KINDS_MAX or self._kinds_of.get(line.event, 0) >= KINDS_OF_EVENT_MAX:
-                kind = (line.event, "others")
-                seen = self._seen.get(kind)
-        if seen is None:
             seen = self._seen[kind] = _Seen(now_s, now_s, now_s)
-            self._kinds_of[line.event] = self._kinds_of.get(line.event, 0) + 1
+            self._kinds_of[_group(kind)] += 1
         return seen
 
     def _forget(self, now_s: float) -> None:
@@ -159,7 +166,15 @@ class Sampler:
             kind for kind, seen in self._seen.items() if not seen.suppressed and now_s - seen.last_s >= HOUR_S
         ]:
             del self._seen[kind]
-            self._kinds_of[kind[0]] -= 1
+            self._kinds_of[_group(kind)] -= 1
+
+
+def _kind(begin: Kind, line: Line, names: Sequence[str]) -> Kind:
+    return (*begin, *(f"{name}={line.fields[name]}" for name in names if name in line.fields))
+
+
+def _group(kind: Kind) -> tuple[str, bool]:
+    return kind[0], kind[1:2] == (_OTHERS,)
 
 
 def is_sampled(level: str, event: str) -> bool:

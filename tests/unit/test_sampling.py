@@ -101,6 +101,24 @@ def test_who_makes_new_kinds_without_end_makes_no_gigabytes() -> None:
     assert len(found) < KINDS_OF_EVENT_MAX * 2 + 50
 
 
+@pytest.mark.parametrize("events", [1, 30])
+def test_who_floods_an_event_under_ever_new_names_hides_none_of_its_other_reasons(events: int) -> None:
+    flood = [
+        (number / 30, Line("warning", f"rejected_{number % events}", {"calling": f"AE{number}", "reason": "unknown"}))
+        for number in range(20_000)
+    ]
+    rare = [
+        (at_s + 0.01, Line("warning", "rejected_0", {"calling": "CT1", "reason": reason}))
+        for at_s in range(100, 600, 60)
+        for reason in ("busy", "protocol")
+    ]
+    found = written(sorted([*flood, *rare], key=lambda each: each[0]))
+    mine = [line for _, line in found if line.fields["calling"] == "CT1"]
+    assert len(mine) == len(rare) and not any("suppressed" in line.fields for line in mine)
+    assert counted(found) == len(flood) + len(rare)
+    assert len(found) < 500 + 120 * events  # and it is no gigabytes
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 4000), st.sampled_from(["pacs", "dr"]), st.sampled_from(["a", "b"])), max_size=200)
 )
