@@ -210,7 +210,7 @@ class Running:
             return False
 
     def wait_ready(self) -> None:
-        wait_until(self.is_ready, 30, lambda: f"{self.command.name}:\n{self.process.output()[-3000:]}", 0.05)
+        wait_until(self.is_ready, 60, lambda: f"{self.command.name}:\n{self.process.output()[-3000:]}", 0.05)
 
     def run(self, argv: Sequence[str]) -> Completed:
         """Run a command beside it, in its environment, with its metrics' port in the place of 9464."""
