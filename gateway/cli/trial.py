@@ -51,7 +51,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     path = Path(f"/dev/fd/{arguments.file}")
     try:
         now_ms = clock_ms()
-        found = explain_file(book, path, supposed.facts(config), now_ms if received is None else received, now_ms, NAME)
+        when = now_ms if received is None else received
+        found = explain_file(book, path, supposed.facts(config), when, now_ms, NAME, config.state_dir)
     except GatewayError as error:
         answer: dict[str, object] = {"refused": str(error)}
     else:

@@ -18,6 +18,7 @@ from gateway.console.services.explained import Explained, explain_file, sentence
 from gateway.console.services.trial import Supposed, Upload, UploadTooLarge, explain
 from gateway.errors import UsageError
 from gateway.ledger.base import RuleSet
+from gateway.model import AssociationFacts
 from gateway.transform import load
 from gateway.transform.deidentify.pseudonyms import NO_KEYS, Keys
 from tests.harness.console import Console, console
@@ -76,6 +77,23 @@ def test_pseudonyms_that_are_shown_are_made_up_and_chains_are_called_as_they_are
         assert not isinstance(changed, str), changed
         patients |= {after for attribute, _, after in changed if attribute == "PatientID"}
     assert len(patients) == 3, "the real one, and two others"
+
+
+def test_no_file_is_taken_where_it_would_take_the_room_that_images_need(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with console(tmp_path, spool={"min_free": "1000000 GB"}) as site:
+            with pytest.raises(UsageError, match="no room"):
+                Upload(site.context)
+
+    asyncio.run(scenario())
+
+
+def test_copies_are_made_on_the_disk_that_is_said(tmp_path: Path) -> None:
+    a_file(tmp_path)
+    book, facts = load(WITH_A_COPY, None), AssociationFacts("", "", "", "", "", "")
+    assert explain_file(book, tmp_path / "a.dcm", facts, 1_000, 1_000, "", tmp_path).copies
+    with pytest.raises(UsageError, match="cannot be read"):
+        explain_file(book, tmp_path / "a.dcm", facts, 1_000, 1_000, "", tmp_path / "nowhere")
 
 
 def test_one_that_takes_longer_than_a_worker_may_is_told_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
@@ -23,13 +24,16 @@ _PIECE_BYTES = 1 << 20
 Change = tuple[str, str, str]  # attribute, before, after
 
 
-def changes(transforms: Sequence[Transform], source: ByteSource, origin: Origin, system: str) -> list[Change]:
+def changes(
+    transforms: Sequence[Transform], source: ByteSource, origin: Origin, system: str, folder: Path | None = None
+) -> list[Change]:
     """Every attribute that a copy has differently, by its path; the transfer syntax first where it is another.
 
     :param source: the data set's bytes.
+    :param folder: on whose disk both are for the while, without a name; None: that of the system.
     :raises TransformError, HeaderError: the copy cannot be made.
     """
-    with tempfile.TemporaryFile() as before, tempfile.TemporaryFile() as after:
+    with tempfile.TemporaryFile(dir=folder) as before, tempfile.TemporaryFile(dir=folder) as after:
         _begin(before, origin.transfer_syntax_uid)
         at = 0
         while piece := source.read(at, _PIECE_BYTES):

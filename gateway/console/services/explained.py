@@ -57,9 +57,18 @@ class FileData:
 
 
 def explain_file(
-    book: Rulebook, path: Path, facts: AssociationFacts, received: Received, now_ms: int, name: str = ""
+    book: Rulebook,
+    path: Path,
+    facts: AssociationFacts,
+    received: Received,
+    now_ms: int,
+    name: str = "",
+    folder: Path | None = None,
 ) -> Explained:
-    """Decide about a file as if it came so. :raises UsageError: it cannot be read; it is called `name` there."""
+    """Decide about a file as if it came so. Copies are on the disk of `folder` for the while.
+
+    :raises UsageError: it cannot be read; it is called `name` there.
+    """
     plan = book.plan
     try:
         file = look_at(path)
@@ -69,7 +78,7 @@ def explain_file(
         way = (facts, part10.transfer_syntax_uid, part10.sop_class_uid, received)
         decision = plan.decide(header, *way)
         copies = {
-            chain: _copy(book, file, facts, received, now_ms, chain)
+            chain: _copy(book, file, facts, received, now_ms, chain, folder)
             for chain in dict.fromkeys(decision.chains)
             if chain
         }
@@ -82,7 +91,13 @@ def explain_file(
 
 
 def _copy(
-    book: Rulebook, file: FileToSend, facts: AssociationFacts, received: Received, now_ms: int, chain: str
+    book: Rulebook,
+    file: FileToSend,
+    facts: AssociationFacts,
+    received: Received,
+    now_ms: int,
+    chain: str,
+    folder: Path | None,
 ) -> Changed:
     """What a chain of transforms changes, or why it cannot."""
     part10 = file.part10
@@ -90,7 +105,7 @@ def _copy(
     origin = Origin(facts, *uids, received if isinstance(received, int) else now_ms, received)
     try:
         with closing(FileData(file)) as source:
-            return changes(book.chain(chain) or (), source, origin, IMPLEMENTATION_VERSION_NAME)
+            return changes(book.chain(chain) or (), source, origin, IMPLEMENTATION_VERSION_NAME, folder)
     except TransformError as error:
         return str(error)
 

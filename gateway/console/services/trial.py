@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -65,10 +66,18 @@ class Supposed:
 
 
 class Upload:
-    """A file on its way in: without a name, on the disk of the state folder. Close it."""
+    """A file on its way in: without a name, on the disk of the state folder. Close it.
+
+    :raises UsageError: the disk has no room for it, and for two copies, beside what the spool is to have.
+    """
 
     def __init__(self, context: Context) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=context.config().state_dir)  # noqa: SIM115 - closed by close
+        config = context.config()
+        if shutil.disk_usage(config.state_dir).free < config.spool.min_free_bytes + 3 * UPLOAD_MAX_BYTES:
+            raise UsageError(
+                "the disk of state_dir has no room to try a file: make some, or use `gateway rules explain`"
+            )
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=config.state_dir)  # noqa: SIM115 - closed by close
         self._size = 0
 
     async def write(self, piece: bytes) -> None:
