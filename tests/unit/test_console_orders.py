@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlencode
@@ -130,5 +131,16 @@ def test_the_rehearsal_of_a_resend_counts_the_instances_that_it_means(tmp_path: 
         order = {"order": "resend", "which": {"destination": "pacs"}, "to": ["dr"], "reason": "again", "dry_run": True}
         done = (await operator.post("/api/v1/orders", json=order)).json()
         assert (done["instances"], done["moved"], done["at_least"]) == (1, 1, False)
+
+    run(tmp_path, scenario)
+
+
+def test_a_resend_says_what_it_does_as_ticked(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        way = "/orders/resend?instance=s1"
+        assert "as ticked" not in (await operator.get(way)).text
+        again = await operator.post(way, data={"to": ["dr", "nowhere"], "reason": ""})
+        assert again.status_code == 400, "there is no reason"
+        assert re.search(r"as ticked\W.*1 delivery", again.text, re.DOTALL)
 
     run(tmp_path, scenario)

@@ -138,18 +138,19 @@ async def _ask(
     site: Site, request: Request, kind: Kind, target: Target, to: Sequence[str], reason: str, mistake: str
 ) -> Response:
     words = _WORDS[kind]
-    rehearsed = await service.give(site.context, Order(kind, target.which, reason, ()), "", dry_run=True)
+    names = site.context.config().destinations
+    ticked = tuple(name for name in to if name in names)
+    rehearsed = await service.give(site.context, Order(kind, target.which, reason, ticked), "", dry_run=True)
     warning = " ".join(text for text in (target.warning, words.warning) if text)
     values: dict[str, Any] = {
         "about": target.about,
-        "counts": _counts(rehearsed),
+        "counts": _counts(rehearsed, ticked),
         "warning": warning,
         "choices": [],
         "choices_hint": "Nothing ticked: where each was delivered before.",
         "nothing": not rehearsed.moved and kind is not Kind.RESEND,
     }
     if kind is Kind.RESEND:
-        names = site.context.config().destinations
         values["choices"] = [{"name": name, "chosen": name in to} for name in names]
     action = href(f"/orders/{kind}", **target.fields)
     return await _form(site, request, words, action, target.back, values, reason, mistake)
@@ -189,13 +190,15 @@ async def _form(
     )
 
 
-def _counts(rehearsed: Done) -> list[tuple[str, str]]:
+def _counts(rehearsed: Done, ticked: Sequence[str]) -> list[tuple[str, str]]:
     least = "more than " if rehearsed.at_least else ""
     counts = []
     if rehearsed.instances is not None:
         counts.append(("it means", least + counted(rehearsed.instances, "instance")))
-    if rehearsed.kind is not Kind.RESEND or rehearsed.moved:
+    if rehearsed.kind is not Kind.RESEND:
         counts.append(("it touches", least + of_deliveries(rehearsed.moved)))
+    elif rehearsed.moved:
+        counts.append(("as ticked" if ticked else "with nothing ticked", least + of_deliveries(rehearsed.moved)))
     if rehearsed.left and rehearsed.left_because is not None:
         counts.append(("it leaves", f"{of_deliveries(rehearsed.left)}, which {_LEFT[rehearsed.left_because]}"))
     return counts
