@@ -102,3 +102,24 @@ def test_an_archive_says_why_something_is_not_in_it(tmp_path: Path) -> None:
         "a: its file in the spool cannot be read\n",
         "a: the ledger did not answer; download it again\n",
     ]
+
+
+def test_a_search_by_the_api_needs_no_patient_in_its_address(tmp_path: Path) -> None:
+    async def whole() -> list[Note]:
+        async with console(tmp_path) as site:
+            await site.context.ledger.call(one_study)
+            script = site.with_token("viewer")
+            for search, found in (
+                ({"patient_id": "P1"}, ["1.2.1"]),
+                ({"patient_name": "jane", "state": ["ready"], "limit": 1}, ["1.2.1"]),
+                ({"patient_id": "P2"}, []),
+            ):
+                answer = await script.post("/api/v1/studies/search", json=search)
+                assert [each["study_instance_uid"] for each in answer.json()["items"]] == found, search
+            assert (await script.post("/api/v1/studies/search", json={"patient": "P1"})).status_code == 422
+            assert (await site.with_token("observer").post("/api/v1/studies/search", json={})).status_code == 403
+            assert await site.context.notes.flush()
+            return await site.context.ledger.call(untold(site.clock.now_ms()))
+
+    notes = [each for each in asyncio.run(whole()) if each.kind is NoteKind.QUERY]
+    assert [dict(each.which).get("patient_id") for each in notes] == ["P1", None, "P2"]
