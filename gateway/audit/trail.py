@@ -109,9 +109,12 @@ class Trail:
             self._lock_fd = -1
 
     def _append(self, entries: Sequence[Entry]) -> None:
-        head, lines = self._head, bytearray()
         if self._size >= self._segment_bytes:
-            self._begin(head.seq + 1)
+            self._begin(self._head.seq + 1)
+        self._append_here(entries)
+
+    def _append_here(self, entries: Sequence[Entry]) -> None:
+        head, lines = self._head, bytearray()
         for entry in entries:
             line, head = line_of(entry, head, self._key)
             lines += line
@@ -161,7 +164,7 @@ class Trail:
         if fault:
             notes.append(Entry(self._clock_ms(), BROKEN, {"text": fault, "file": paths[-1].name}))
         if notes:
-            self._append(notes)
+            self._append_here(notes)  # in the file that they are about
 
     def _begin(self, first_seq: int) -> None:
         path = self.folder / name_of(first_seq)

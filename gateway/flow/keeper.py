@@ -130,9 +130,14 @@ class Keeper:
 
     def _open_files(self, known: Head | None) -> TrailHead | None:
         """Open the files. What is wrong with them is told; then they end there."""
-        if self._trail is None:
-            self._trail = self._open_trail(known)
-        return self._alarm(self._trail)
+        trail = self._open_trail(known)
+        try:
+            head = self._alarm(trail)
+        except BaseException:
+            trail.close()
+            raise
+        self._trail = trail
+        return head
 
     def _alarm(self, trail: Trail) -> TrailHead | None:
         if not trail.fault:

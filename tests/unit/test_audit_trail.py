@@ -159,6 +159,15 @@ def test_what_a_power_cut_left_is_told_before_and_after_the_next_start(tmp_path:
     assert after.last.seq == 4
 
 
+def test_what_a_power_cut_left_at_the_end_of_a_full_file_is_told_in_that_file(tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    (path,) = files_in(tmp_path)
+    path.write_bytes(path.read_bytes() + b'{"seq": 3, "ti')
+    written(tmp_path, 1, segment_bytes=10, from_=3)
+    verdict = verify(files_in(tmp_path))
+    assert (verdict.fault, verdict.last.seq, len(files_in(tmp_path))) == (None, 4, 2)
+
+
 def test_a_power_cut_between_a_new_file_and_its_first_record_loses_nothing(tmp_path: Path) -> None:
     head = written(tmp_path, 2)
     (tmp_path / "trail-000000000003.jsonl").touch(0o600)
