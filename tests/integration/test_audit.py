@@ -192,7 +192,7 @@ def test_a_stop_is_told_behind_all_that_moved_and_a_start_finds_what_was_changed
 def test_a_transfer_is_told_once_whoever_is_killed_right_after(tmp_path: Path) -> None:
     with running_site(tmp_path, audit=QUICK) as site:
         sent = 0
-        for role in ("console", "worker", "forwarder", "receiver", "console"):
+        for role in ("console", "worker", "forwarder"):
             instances = list(make_instances(4, seed=40 + sent))
             site.send(instances).check()
             sent += len(instances)
