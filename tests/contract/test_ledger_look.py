@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import LookRefused
 from gateway.ledger.base import InstanceFilter, RuleSet
+from gateway.ledger.logic.look import timeline
 from gateway.ledger.look import (
     NO_RULE,
     AuditFilter,
@@ -341,6 +342,24 @@ def test_a_studys_timeline_tells_as_one_what_happened_to_its_instances_alike(sce
     assert told[Happening.STOPPED, "dead"] == (1, 0, "given up")
     assert told[Happening.SETTLED, ""] == (5, 40, "")
     assert seen(scene.ledger, lambda look: look.timeline(row.study_key + 1000)) == []
+
+
+def test_a_timeline_has_the_orders_that_name_it_among_the_newest(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    route(scene, DOE._replace(patient_id="pacs"), "a", what=decision("pacs"))
+    scene.ledger.hold(InstanceFilter(destination="pacs"), "another thing", "ann", 2)
+    scene.ledger.hold(InstanceFilter(patient_id="PACS"), "another patient", "ann", 3)
+    scene.ledger.hold(InstanceFilter(patient_id="pacs"), "the patient", "bob", 4)
+    scene.ledger.hold(InstanceFilter(instance_ids=("b", "a")), "the instance", "bob", 5)
+    row = seen(scene.ledger, lambda look: look.studies(StudyFilter(), 1)).rows[0]
+
+    def orders(of: str | int) -> list[str]:
+        moments = seen(scene.ledger, lambda look: look.timeline(of))
+        return [each.reason for each in moments if each.what is Happening.ORDERED]
+
+    assert orders("a") == ["the patient", "the instance"]
+    assert orders(row.study_key) == ["the patient"]
+    monkeypatch.setattr(timeline, "ORDERS_LOOKED_AT", 1)
+    assert orders("a") == ["the instance"] and orders(row.study_key) == []
 
 
 # ── trouble ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -381,6 +381,15 @@ SELECT revision, files, stored_at_ms, current FROM rule_set ORDER BY stored_at_m
 SELECT audit_key, at_ms, actor, action, filter, reason, count FROM audit
 WHERE audit_key < :before_key AND {where} ORDER BY audit_key DESC LIMIT :limit
 
+-- name: orders_that_name
+SELECT at_ms, actor, action, filter, reason, count FROM (
+    SELECT audit_key, at_ms, actor, action, filter, reason, count FROM audit ORDER BY audit_key DESC LIMIT :looked_at
+) newest
+WHERE {where} ORDER BY audit_key DESC LIMIT :limit
+
+-- name: names
+lower(filter) LIKE :name_{letter} ESCAPE '!'
+
 -- name: by_actor
 actor = :actor
 
