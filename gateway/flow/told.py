@@ -43,6 +43,7 @@ ALERTS: Mapping[str, Code] = {
 """What an alert may be about, and which of the standard's types it is of; others are a restricted function."""
 
 REIDENTIFY, DOWNLOAD = "reidentify", "download"  # orders that are no orders
+LISTED_MAX, WORDS_MAX = 20, 1000  # of a filter, in a record: readers take no line of a megabyte
 _UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 _ORDERED = {"cancel": Action.DELETE, "discard": Action.DELETE, "resend": Action.READ, REIDENTIFY: Action.READ}
 _ENDS: Mapping[Movement, tuple[Result, str]] = {
@@ -118,7 +119,7 @@ def noted(told: NoteTold, names: Names, ref: str = "") -> Entry:
     who, process = names.person(note.actor, note.address), names.process
     fields: dict[str, Any] = {"what": note.what} if note.what else {}
     if note.which:
-        fields["which"] = dict(note.which)
+        fields["which"] = bounded(note.which)
     is_export = note.kind is NoteKind.EXPORTED or (note.kind is NoteKind.ORDER and note.what == DOWNLOAD)
     if told.study is not None and is_export:
         message = messages.exported(note.at_ms, who, process, study, told.instances)
@@ -157,7 +158,7 @@ def _of_the_gateway(note: Note, who: Party, names: Names) -> Message:
         is_login = note.kind is NoteKind.LOGIN
         return messages.authentication(note.at_ms, who, process, login=is_login, result=result, text=note.text)
     if note.kind is NoteKind.QUERY:
-        return messages.query(note.at_ms, who, process, json.dumps(dict(note.which), sort_keys=True))
+        return messages.query(note.at_ms, who, process, json.dumps(bounded(note.which), sort_keys=True))
     if note.kind is NoteKind.TRAIL_READ:
         return messages.trail_read(note.at_ms, who, process, f"file://{names.trail_dir}")
     which = note.which
@@ -172,6 +173,17 @@ def _of_the_gateway(note: Note, who: Party, names: Names) -> Message:
         text=text or note.what,
         result=Result.SERIOUS_FAILURE if note.failed else Result.SUCCESS,
     )
+
+
+def bounded(value: Any) -> Any:
+    """What an order or a search was about, short enough for a record of each study: of a long list its beginning and
+    how many there were. The order itself stands in the ledger, whole."""
+    if isinstance(value, Mapping):
+        return {str(name)[:WORDS_MAX]: bounded(each) for name, each in [*value.items()][:LISTED_MAX]}
+    if isinstance(value, list | tuple):
+        listed = [bounded(each) for each in value[:LISTED_MAX]]
+        return listed if len(value) <= LISTED_MAX else [*listed, f"… {len(value)} in all"]
+    return value[:WORDS_MAX] if isinstance(value, str) else value
 
 
 def _behind(pseudonym: str) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -199,6 +200,25 @@ def test_notes_are_kept_in_order_and_wait_while_the_ledger_is_busy(tmp_path: Pat
     assert untold is not None
     times = [told.note.at_ms for told in untold.told]  # type: ignore[union-attr]
     assert times == [*range(250), 999]
+    place.scene.close()
+
+
+def test_an_order_about_many_instances_makes_records_that_can_be_read(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    ids = [f"{number:032x}" for number in range(40_000)]
+    place.scene.ledger.tell(
+        [
+            Note(NoteKind.ORDER, 1, "cli:root", what="hold", which={"instance_ids": ids, "reason": "x" * 2_000_000}),
+            Note(NoteKind.QUERY, 2, "console:anna", which={"uids": ids}),
+        ]
+    )
+    asyncio.run(keep(place))
+    assert sorted(place.kinds()) == ["alert", "query"]
+    (path,) = files_in(place.folder)
+    for line in path.read_bytes().splitlines():
+        assert len(line) < 8_000
+    which = json.loads(path.read_bytes().splitlines()[0])["which"]
+    assert which["instance_ids"] == [*ids[:20], "… 40000 in all"]
     place.scene.close()
 
 
