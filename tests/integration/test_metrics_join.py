@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -453,23 +452,10 @@ def test_an_idle_console_sleeps() -> None:
     assert asyncio.run(scenario()) <= 6
 
 
-def test_a_scrape_of_a_whole_host_is_cheap(processes: Processes) -> None:
-    """Six processes, 20 destinations: what a scrape takes from the asking to the last byte, and what it burns."""
+def test_a_scrape_of_a_whole_host_stays_small(processes: Processes) -> None:
+    """Six processes, 20 destinations. What it takes is measured by `python -m bench scrape`."""
     for name in ("receiver-0", "receiver-1", "worker-0", "worker-1"):
         processes.start(name, destinations=0)
     processes.start("forwarder-0", destinations=20, instances=1)
     processes.start("console-0", destinations=0)
-
-    async def scenario() -> tuple[list[float], int]:
-        metrics = host(processes.folder)
-        times = []
-        size = 0
-        for _ in range(31):
-            began = time.perf_counter()
-            size = len(await metrics.exposition())
-            times.append((time.perf_counter() - began) * 1000)
-        return times[1:], size
-
-    times, size = asyncio.run(scenario())
-    print(f"scrape of 6 processes: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms, {size} bytes")
-    assert statistics.median(times) <= 20
+    assert len(asyncio.run(host(processes.folder).exposition())) <= 80_000
