@@ -1,16 +1,12 @@
-"""Workloads `pages` and `watched`: the console of a gateway whose ledger has 10^6 instances in 10^5 studies.
+"""Workload `watched`: receiving while people look at the console, with 10^6 instances in 10^5 studies in the ledger.
 
-`pages`: each page and each list of the API, asked of a running gateway by one who may see all, one after the other over
-one connection, 20 times a round. Medians; what a page takes is told by its slowest.
-
-`watched`: instances are received while WATCHERS people look, each with the live figures open and a page every two
-seconds; beside it the same gateway, at which nobody looks. Received is discarded by a rule, so that receiving is what
-is measured, and routing.
+Instances are received while WATCHERS people look, each with the live figures open and a page every two seconds; beside
+it the same gateway, at which nobody looks. Received is discarded by a rule, so that receiving is what is measured, and
+routing. What a page takes is told by `console`.
 """
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -34,11 +30,8 @@ from tests.harness.tools import free_port, wait_until
 from tests.load.year import DESTINATIONS, Year, fill_year
 
 WATCHERS = 3
-TIMES = 20
-GOAL_MS = 200.0
 MOST = 1.03
 LOADS = {"small": (4000, SMALL_BYTES), "ct": (1000, CT_BYTES)}
-DISCARD = 'rules: [{name: everything, discard: "measured"}]\n'
 
 
 class WatchedSide(GatewaySide):
@@ -77,16 +70,6 @@ class WatchedSide(GatewaySide):
         return httpx.Client(base_url=url, headers=self._headers, timeout=30)
 
 
-def pages(scale: Scale) -> list[Verdict]:
-    """What a page takes."""
-    with ExitStack() as stack:
-        side = stack.enter_context(WatchedSide(folder_of(stack) / "gateway", _studies(scale)))
-        client = stack.enter_context(side.client())
-        places = _places(client)
-        found = in_turn({path: partial(_asked, client, path) for path in places}, scale.rounds)
-    return tell("pages", found, [Goal(path, "ms", GOAL_MS) for path in places])
-
-
 def watched(scale: Scale) -> list[Verdict]:
     """Receiving, with people who look and without."""
     with ExitStack() as stack:
@@ -106,29 +89,6 @@ def watched(scale: Scale) -> list[Verdict]:
 
 def _studies(scale: Scale) -> int:
     return max(300, 100_000 // scale.divisor**2)
-
-
-def _places(client: httpx.Client) -> list[str]:
-    """What can be asked for without changing anything; a study and an instance of it stand for all."""
-    (study,) = client.get("/api/v1/studies", params={"limit": 1}).raise_for_status().json()["items"]
-    key = study["study_key"]
-    (instance,) = client.get(f"/api/v1/studies/{key}/instances", params={"limit": 1}).raise_for_status().json()["items"]
-    looked_for = ("patient_name=müller", "patient_name=*q*", "patient_id=*99", "state=held", "source=mg1")
-    pages = ["/", "/queue", "/attention", "/rules", "/system", "/audit", f"/studies/{key}"]
-    pages += [f"/instances/{instance['instance_id']}", "/studies", *(f"/studies?{each}" for each in looked_for)]
-    lists = ("overview", "live", "destinations", "attention", "studies", "rules", "rules/matches", "hosts", "audit")
-    return [*pages, *(f"/api/v1/{each}" for each in lists)]
-
-
-def _asked(client: httpx.Client, path: str) -> Figures:
-    took_ms, size = [], 0
-    for _ in range(TIMES):
-        began_s = time.perf_counter()
-        answer = client.get(path)
-        took_ms.append((time.perf_counter() - began_s) * 1000)
-        answer.raise_for_status()
-        size = len(answer.content)
-    return {"ms": statistics.median(took_ms), "slowest ms": max(took_ms), "KiB": size / 1024}
 
 
 def _received(side: WatchedSide, files: Files, watchers: int) -> Figures:

@@ -22,7 +22,6 @@ workload      what                                                              
               defaults, and with Redis and PostgreSQL
 `database`    `ct` and `small` with a ledger in PostgreSQL                            the gateway, with SQLite
 `console`     what the console reads of 10^6 instances in 10^5 studies               PostgreSQL beside SQLite
-`pages`       every page of the console over the same ledger, from a running gateway
 `watched`     receiving while three people look at the console                        the gateway, unwatched
 `deidentify`  files de-identified, and the memory that 1 GiB takes                    dicom-anonymizer, dicognito
 ============  ======================================================================  =================================
@@ -51,12 +50,12 @@ from bench.queues import queue
 from bench.receiving import churn, receive, stock
 from bench.report import heading, keep, rounded, save, show, spread
 from bench.scaling import database, scale
-from bench.watched import pages, watched
+from bench.watched import watched
 
 Workload = Callable[[Scale], list[Verdict]]
 
 _BESIDE_PEERS = (ct, small, stock, receive, churn, fanout, parallel, large, latency, backlog, cpu, idle, deidentify)
-_ALL = (*_BESIDE_PEERS, queue, scale, database, console, pages, watched)
+_ALL = (*_BESIDE_PEERS, queue, scale, database, console, watched)
 WORKLOADS: Mapping[str, Workload] = {each.__name__: each for each in _ALL}
 
 
