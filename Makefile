@@ -49,7 +49,7 @@ run: $(VENV)/.installed  ## start the gateway with deploy/gateway.yaml
 	$(BIN)/gateway run --config deploy/gateway.yaml
 
 test: install-tests  ## every test, with real peers; what CI runs
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-tests  ## formatting, lint, types, floors
 	$(BIN)/ruff format --check .

@@ -153,8 +153,10 @@ def program(name: str) -> str:
 
 
 # Below what the kernel gives to connections (ip_local_port_range), or one of them may take a port before its server
-# does. Each process goes round from a place of its own, so that two hardly ever meet.
-_FIRST_PORT, _PORTS = 15_000, 17_000
+# does. Each process of a test run goes round in a range of its own; a process by itself begins anywhere in the last.
+_RANGES, _PORTS = 8, 2_100
+_RANGE = min(int(os.environ.get("PYTEST_XDIST_WORKER", f"gw{_RANGES}")[2:]), _RANGES - 1)
+_FIRST_PORT = 15_000 + _RANGE * _PORTS
 _places = itertools.count(os.getpid() * 61)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import struct
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -96,26 +95,26 @@ def test_copies_are_made_on_the_disk_that_is_said(tmp_path: Path) -> None:
         explain_file(book, tmp_path / "a.dcm", facts, 1_000, 1_000, "", tmp_path / "nowhere")
 
 
-def test_one_that_takes_longer_than_a_worker_may_is_told_so(tmp_path: Path) -> None:
-    whole = a_file(tmp_path)
-    elements = [
-        struct.pack("<HH2sH", group, each, b"LO", 0) for group in range(9, 39, 2) for each in range(0x1000, 0xFFFF)
-    ]
-    bomb = whole[: -len(make_instance(seed=5).data)] + b"".join(elements)
+def readers() -> list[int]:
+    """The children of this process that explain a file."""
+    mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in mine if b"_explain" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
+
+def test_one_that_takes_longer_than_a_worker_may_is_told_so(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with console(tmp_path, worker={"time": "1 s"}) as site:
-            with pytest.raises(UsageError, match="it takes too much time or memory"):
-                await tried(site, bomb, WITH_A_COPY)
+            trying = asyncio.create_task(tried(site, a_file(tmp_path)))
+            (pid,) = await asyncio.to_thread(wait_until, readers, 30, "the child")
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(UsageError, match="reading it takes too long"):
+                await trying
+            assert readers() == []
 
     asyncio.run(scenario())
 
 
 def test_a_reader_that_is_killed_is_told_of_and_one_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
-    def readers() -> list[int]:
-        mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        return [int(pid) for pid in mine if b"_explain" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
     async def scenario() -> None:
         async with console(tmp_path) as site:
             for end in (signal.SIGKILL, None):

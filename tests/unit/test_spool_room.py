@@ -21,6 +21,7 @@ from tests.unit.spool_kit import (
     make_meta,
     make_spool,
     store,
+    store_many,
 )
 
 MIB = 1024 * 1024
@@ -223,10 +224,10 @@ def test_without_inodes_the_pool_is_what_could_be_made(small_disk: Path) -> None
 
 def test_empty_files_are_given_up_when_inodes_are_scarce(small_disk: Path) -> None:
     spool = make_spool(small_disk / "spool")
-    intake = make_intake(spool, pool_size=1500)
-    paths = [store(intake, b"content").path for _ in range(1500)]
+    intake = make_intake(spool, pool_size=1200)
+    paths = [arrival.path for _ in range(12) for arrival in store_many(intake, b"content", 100)]
     assert spool.try_unlink(paths, keep=True) == {}
-    assert len(os.listdir(small_disk / "spool" / "free")) == 1500
+    assert len(os.listdir(small_disk / "spool" / "free")) == 1200
     others = small_disk / "others"
     others.mkdir()
     for number in range(5000):
