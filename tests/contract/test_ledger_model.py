@@ -645,7 +645,9 @@ class LedgerModel(RuleBasedStateMachine):
 
 
 # What one finds in the logic, the other would too; each step of PostgreSQL's takes some ten times as long.
-EXAMPLES = {"sqlite": 80, "postgres": 400 if os.environ.get("GATEWAY_CHAOS") == "long" else 15}
+EXAMPLES = (
+    {"sqlite": 400, "postgres": 400} if os.environ.get("GATEWAY_CHAOS") == "long" else {"sqlite": 50, "postgres": 15}
+)
 
 
 @pytest.mark.timeout(600)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.faults.crash_kit import scaled
 from tests.faults.scale_kit import Host, Site
 from tests.harness.gatewayprocess import GatewayProcess
 from tests.harness.postgres import PostgresServer
 from tests.harness.tools import wait_until
 
-ROUNDS = 5
+ROUNDS = scaled(2, 10)
 
 
 def one_that_ends(gateways: list[GatewayProcess]) -> GatewayProcess | None:
@@ -17,6 +20,8 @@ def one_that_ends(gateways: list[GatewayProcess]) -> GatewayProcess | None:
     return next((each for each in gateways if each.process is not None and not each.process.running), None)
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(scaled(120, 600))
 def test_of_two_copies_that_start_at_once_one_runs_and_the_other_says_why(tmp_path: Path) -> None:
     with PostgresServer() as postgres, Site(tmp_path, {"a": Host(), "b": Host()}, postgres=postgres) as site:
         for gateway in site.hosts.values():
