@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import UID
 
+from tests.faults.crash_kit import LONG
 from tests.harness.data import dataset_sha256, make_instance, sample_files, sendable_sample_files, write_part10
 from tests.harness.dcmtk import NODELAY, dcmsend, storescu
 from tests.harness.pynet import PynetdicomScu
@@ -170,7 +171,9 @@ def _assert_kinds(copies: Counter[Copy], syntaxes: set[str]) -> None:
     assert not {kind: wanted - classes for kind, wanted in KINDS.items() if wanted - classes}
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(300)
+@pytest.mark.skipif(not LONG, reason="takes half a minute; storescu and gateway send do the same below")
 def test_what_dcmsend_sends_is_at_two_storescp_and_an_orthanc_unaltered(scene: Stage, made: dict[str, Path]) -> None:
     def send(files: list[Path], port: int, direct: bool) -> None:
         dcmsend(files, port, env=NODELAY if direct else None)
