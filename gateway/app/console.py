@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ from gateway.flow.reload import RuleWatcher
 from gateway.flow.sweep import Sweeper
 from gateway.ledger.base import Ledger, OpenSession, Voided
 from gateway.ledger.thread import LedgerThread
-from gateway.model import Role
+from gateway.model import Role, Session
 from gateway.rules.plan import Plan
 from gateway.spool import Spool
 from gateway.work.base import Stage
@@ -75,90 +76,114 @@ def host_watcher(config: Config, ledger: LedgerThread, spool: Spool) -> HostWatc
     return HostWatcher(ledger, silences, void, adopt_from)
 
 
-async def _serve(process: Process) -> None:
-    config = process.config
-    ledger = LedgerThread(partial(open_ledger_of, config, create=False))
-    session = await open_session(process, ledger, Role.CONSOLE)
-    look = open_look_of(config)
-    spool = open_spool(config)
-    queue = work_queue(config)
-    rules = config.rules
-    sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms, rules.history_s, rules.history_size_bytes)
+class _Console:
+    """What the role is made of, by name, until it stops."""
 
-    def loaded(plan: Plan) -> None:
-        queue.notify(Stage.ROUTE)
+    def __init__(self, process: Process, ledger: LedgerThread, session: Session) -> None:
+        self.process, self.ledger, self.session = process, ledger, session
+        config = process.config
+        self.look = open_look_of(config)
+        self.spool = open_spool(config)
+        self.queue = work_queue(config)
+        self.keys = keys_at_hand(config)
+        self.watcher = self._rule_watcher(config)
+        self.signals = Signals(self._reload)
+        self.trail = HostTrail(lambda: process.config, ledger, session)
+        figures = partial(spool_figures, self.spool)
+        self.host = HostMetrics(run_dir(config), self.look.gauges, figures, clock_ms, look_at_jobs(config))
+        self.live = Live(self.look.totals, self.host, clock_ms)
+        self.certificate = certificate_of(config)
 
-    at_hand = keys_at_hand(config)
-    keys = dict(at_hand)  # new rules must have theirs
-    home = home_of(config.state_dir)
-    watcher = RuleWatcher(
-        ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, keys, home, config.host
-    )
+    def _rule_watcher(self, config: Config) -> RuleWatcher:
+        def loaded(plan: Plan) -> None:
+            self.queue.notify(Stage.ROUTE)
 
-    def reload() -> None:
-        changed = reload_config(process)
+        keys = dict(self.keys)  # new rules must have theirs
+        home = home_of(config.state_dir)
+        return RuleWatcher(
+            self.ledger, config.rules.dir, tuple(config.destinations), clock_ms, loaded, keys, home, config.host
+        )
+
+    def _reload(self) -> None:
+        changed = reload_config(self.process)
         if changed is not None:
-            watcher.destinations = tuple(changed.destinations)
-            watcher.look_again()
+            self.watcher.destinations = tuple(changed.destinations)
+            self.watcher.look_again()
 
-    telemetry.watching()
-    signals = Signals(reload)
-    trail = HostTrail(lambda: process.config, ledger, session)
-    host = HostMetrics(run_dir(config), look.gauges, partial(spool_figures, spool), clock_ms, look_at_jobs(config))
-    sockets = process.control.sockets()
-    live = Live(look.totals, host, clock_ms)
-    context = Context(
-        config=lambda: process.config,
-        look=look,
-        ledger=ledger,
-        spool=spool,
-        host=host,
-        clock_ms=clock_ms,
-        wake=queue.notify,
-        keys=at_hand,
-        config_path=process.config_path,
-        door=open_door(config, trail.access),
-        notes=trail.notes,
-        live=live,
-        stopping=signals.stop,
-        verify_trail=lambda: verified(process.config),
-        checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
-        provider=provider_of(config),
-    )
-    certificate = certificate_of(config)
-    tls = certificate.context if certificate is not None else None
-    apps = [
-        Served(site(context), sockets["http-console"], tls),
-        Served(metrics_app(host.exposition, host.reasons_not_ready), sockets["http-metrics"]),
-    ]
-    async with asyncio.TaskGroup() as tasks:
-        serving = [
-            tasks.create_task(serve(apps, signals.stop), name="http"),
-            tasks.create_task(sweeper.run(), name="sweeper"),
-            tasks.create_task(watcher.run(), name="rule watcher"),
-            tasks.create_task(host_watcher(config, ledger, spool).run(), name="host watcher"),
-            tasks.create_task(trail.notes.run(), name="audit notes"),
-            tasks.create_task(trail.keeper.run(), name="audit trail"),
-            tasks.create_task(LedgerBeat(ledger, session).run(signals.stop.set), name="ledger beat"),
-            tasks.create_task(live.run(), name="live figures"),
-            process.control.start_beating(tasks, telemetry.loop_late),
+    def context(self) -> Context:
+        """What the pages and the API work with."""
+        process = self.process
+        return Context(
+            config=lambda: process.config,
+            look=self.look,
+            ledger=self.ledger,
+            spool=self.spool,
+            host=self.host,
+            clock_ms=clock_ms,
+            wake=self.queue.notify,
+            keys=self.keys,
+            config_path=process.config_path,
+            door=open_door(process.config, self.trail.access),
+            notes=self.trail.notes,
+            live=self.live,
+            stopping=self.signals.stop,
+            verify_trail=lambda: verified(process.config),
+            checker=Checker(lambda echo: findings(process.config_path, echo=echo), clock_ms),
+            provider=provider_of(process.config),
+        )
+
+    def apps(self) -> list[Served]:
+        """What is served on which socket."""
+        sockets = self.process.control.sockets()
+        tls = self.certificate.context if self.certificate is not None else None
+        return [
+            Served(site(self.context()), sockets["http-console"], tls),
+            Served(metrics_app(self.host.exposition, self.host.reasons_not_ready), sockets["http-metrics"]),
         ]
-        if certificate is not None:
-            serving.append(tasks.create_task(certificate.watch(), name="certificate"))
+
+    def duties(self) -> Iterator[tuple[str, Coroutine[object, object, None]]]:
+        """What runs beside the serving, each by the name of its task."""
+        config, ledger, spool, trail = self.process.config, self.ledger, self.spool, self.trail
+        rules = config.rules
+        sweeper = Sweeper(ledger, spool, config.spool.keep_s, clock_ms, rules.history_s, rules.history_size_bytes)
+        yield "sweeper", sweeper.run()
+        yield "rule watcher", self.watcher.run()
+        yield "host watcher", host_watcher(config, ledger, spool).run()
+        yield "audit notes", trail.notes.run()
+        yield "audit trail", trail.keeper.run()
+        yield "ledger beat", LedgerBeat(ledger, self.session).run(self.signals.stop.set)
+        yield "live figures", self.live.run()
+        if self.certificate is not None:
+            yield "certificate", self.certificate.watch()
         if is_redis(config.queue.url):
-            serving.append(tasks.create_task(watch_broker(config), name="broker"))
+            yield "broker", watch_broker(config)
         if shares_ledger(config):
-            serving.append(tasks.create_task(adopt_leftovers(config, spool), name="leftovers"))
-            serving.append(tasks.create_task(keep_configured(ledger), name="own destinations"))
+            yield "leftovers", adopt_leftovers(config, spool)
+            yield "own destinations", keep_configured(ledger)
+
+    async def close(self) -> None:
+        """Tell the trail of the end, give up the session, and let go of everything."""
+        self.host.close()
+        await self.look.close()
+        await self.trail.finish()
+        await self.ledger.call(lambda opened: opened.void_session(self.session.session_id, clock_ms()))
+        await self.ledger.close()
+        self.queue.close()
+        self.process.metrics.close()
+
+
+async def _serve(process: Process) -> None:
+    ledger = LedgerThread(partial(open_ledger_of, process.config, create=False))
+    console = _Console(process, ledger, await open_session(process, ledger, Role.CONSOLE))
+    telemetry.watching()
+    stop = console.signals.stop
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(serve(console.apps(), stop), name="http")
+        duties = [tasks.create_task(duty, name=name) for name, duty in console.duties()]
+        duties.append(process.control.start_beating(tasks, telemetry.loop_late))
         process.ready()
-        await signals.stop.wait()
-        await serving[0]
-        for task in serving[1:]:
-            task.cancel()
-    host.close()
-    await look.close()
-    await trail.finish()
-    await ledger.call(lambda opened: opened.void_session(session.session_id, clock_ms()))
-    await ledger.close()
-    queue.close()
-    process.metrics.close()
+        await stop.wait()
+        await serving
+        for duty in duties:
+            duty.cancel()
+    await console.close()
