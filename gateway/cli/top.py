@@ -130,6 +130,8 @@ def _frame(looked: Mapping[str, Any]) -> RenderableType:
         Text(),
         _destinations(overview),
     ]
+    if overview["notices"]:
+        parts += [Text(), *(Text(plain(each["text"]), "yellow") for each in overview["notices"])]
     if overview["trouble"]:
         parts += [Text(), _attention(overview)]
     return Group(*parts)

@@ -21,6 +21,7 @@ from pathlib import Path
 from gateway import telemetry
 from gateway.console.figures import HostFigures, JobFigures, SpoolFigures, text_of
 from gateway.console.lane import Lane, LaneFull
+from gateway.console.notices import Notice, notices
 from gateway.model import LedgerGauges
 from gateway.runfolder import METRICS_SUFFIX, RunFolder
 
@@ -39,6 +40,18 @@ class Gathered:
     texts: tuple[bytes, ...]
     silent: int
     silent_names: tuple[str, ...] = ()  # `receiver-0`: of those, the ones that live
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a host is.
+
+    :ivar not_ready: why it should get no work, in words of /readyz; () where it is ready.
+    :ivar notices: what is wrong all the same.
+    """
+
+    not_ready: tuple[str, ...]
+    notices: tuple[Notice, ...]
 
 
 class HostMetrics:
@@ -73,6 +86,12 @@ class HostMetrics:
     async def reasons_not_ready(self) -> list[str]:
         """Why the host should get no work now; empty when it is ready."""
         return _reasons(*await self._look())
+
+    async def health(self) -> Health:
+        """How the host is, for people."""
+        gathered, gauges, spool = await self._look()
+        reasons = _reasons(gathered, gauges, spool)
+        return Health(tuple(reasons), tuple(notices(gathered.texts, self._clock_ms())))
 
     async def _look(self) -> tuple[Gathered, LedgerGauges | None, SpoolFigures | None]:
         return await asyncio.gather(self.gather(), self._read_ledger(), self._look_at_spool())

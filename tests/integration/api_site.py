@@ -28,7 +28,7 @@ class ApiSite:
         self.url = f"http://127.0.0.1:{site.gateway.config.console_port}"
         users = site.gateway.config.state_dir / "users.yaml"
         add_users(users)
-        self.tokens = {role: _token(UsersFile(users), role) for role in Role}
+        self.tokens = {role: token_of(UsersFile(users), role) for role in Role}
         self._clients = {role: self._client(self.tokens[role]) for role in Role}
         self.nobody = self._client("")
 
@@ -88,7 +88,8 @@ def running_api(folder: Path) -> Iterator[ApiSite]:
             api.close()
 
 
-def _token(file: UsersFile, role: Role) -> str:
+def token_of(file: UsersFile, role: Role) -> str:
+    """A new API token of the user who is called as the role is."""
     shown: list[str] = []
 
     def add(users: Any) -> Any:

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from gateway.console.access.roles import Role
+from gateway.console.access.users import UsersFile
 from tests.harness import wire
 from tests.harness.archive import OurArchive
 from tests.harness.archivescript import Behaviour
 from tests.harness.certificates import CertificateAuthority
-from tests.harness.console import console
+from tests.harness.console import PASSWORD, add_users, console
 from tests.harness.data import make_instance
 from tests.harness.gatewayprocess import GatewayConfig, GatewayProcess, replace
 from tests.harness.machine import Tmpfs
@@ -30,6 +34,7 @@ from tests.harness.rawpeer import RawScu, Rejected
 from tests.harness.redis import RedisServer
 from tests.harness.sender import Journal, JournalSender
 from tests.harness.tools import require, wait_until
+from tests.integration.api_site import token_of
 from tests.unit.promql import named
 from tests.unit.test_dashboards import ALL
 from tests.unit.test_dashboards import expressions as of_boards
@@ -62,7 +67,9 @@ class Scene:
         self.archives = {name: stack.enter_context(OurArchive()) for name in ("pacs", "refusing", "dead", "research")}
         self.archives["dead"].on_store = lambda facts: Behaviour(respond=False, end="abort")
         self.archives["refusing"].on_store = lambda facts: Behaviour(status=0x0110, store=False)
-        issued = CertificateAuthority(folder / "ca").issue("console")
+        authority = CertificateAuthority(folder / "ca")
+        issued = authority.issue("console")
+        self.trusted = ssl.create_default_context(cafile=str(authority.path))
         self.config = GatewayConfig(
             folder / "gateway",
             {name: {"port": archive.port, "attempts": 1} for name, archive in self.archives.items()},
@@ -190,6 +197,19 @@ def test_trouble_comes_as_alerts_that_say_what_it_is_and_where_it_is_written_wha
         said = " ".join(each["annotations"].values())
         assert "{{" not in said and "<no value>" not in said and "error" not in said, said
     assert not {"GatewayNotScraped", "GatewayDestinationUnserved", "GatewayDead"} & set(alerts)
+
+
+def test_the_console_says_by_itself_what_needs_no_prometheus_to_be_seen(scene: Scene) -> None:
+    users = UsersFile(scene.config.state_dir / "users.yaml")
+    add_users(users.path)
+    address, token = f"https://127.0.0.1:{scene.config.console_port}", token_of(users, Role.OBSERVER)
+    with httpx.Client(base_url=address, verify=scene.trusted, timeout=30) as client:
+        found = client.get("/api/v1/overview", headers={"authorization": f"Bearer {token}"}).json()
+        assert [(each["kind"], each["name"]) for each in found["notices"]] == [("certificate_expires", "console")]
+        client.post("/login", data={"name": "observer", "password": PASSWORD})
+        page = client.get("/").text
+    for words in (found["notices"][0]["text"], "dead is down", "held without a route", "Whoever issues certificates"):
+        assert words in page, words
 
 
 def test_nothing_of_a_patient_is_in_what_prometheus_keeps(scene: Scene) -> None:

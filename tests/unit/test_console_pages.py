@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.console.access.roles import How, Person, Role
+from gateway.console.notices import Notice, NoticeKind
 from gateway.console.pages.filters import bins, grouped, short
 from gateway.console.pages.help import anchor, handbook, rendered
 from gateway.console.pages.highlight import LIMIT, highlighted
@@ -217,7 +218,8 @@ def every_advice() -> list[advice.Advice]:
         Queued(breaker=Breaker.DOWN, last_error="association rejected: calling AE title not recognized"),
         Queued(age_s=7200),
     ]
-    return advice.advise(reasons, queues, [*held, *whole, *dead], NOW_MS)
+    notices = [Notice(kind, "ct", seconds) for kind in NoticeKind for seconds in (-5.0, 1e5, 1e6)]
+    return advice.advise(reasons, notices, queues, [*held, *whole, *dead], NOW_MS)
 
 
 def test_every_sentence_says_whose_what_and_what_to_do_and_leads_to_a_section() -> None:
@@ -236,7 +238,7 @@ def test_what_stands_still_comes_first() -> None:
 
 
 def test_a_destination_that_is_well_is_no_matter() -> None:
-    assert advice.advise((), [Queued(), Queued(waiting=0, age_s=7200)], (), NOW_MS) == []
+    assert advice.advise((), (), [Queued(), Queued(waiting=0, age_s=7200)], (), NOW_MS) == []
 
 
 def test_each_code_of_a_held_delivery_in_the_handbook_has_advice() -> None:

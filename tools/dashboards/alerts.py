@@ -10,10 +10,10 @@ runs. Summary and description name destinations, sources, hosts and processes: n
 
 from __future__ import annotations
 
+from gateway.console.notices import CERTIFICATE_LEFT_S, CERTIFICATE_URGENT_S, SYSLOG_BEHIND_S
 from tools.dashboards.rulefile import CRITICAL, WARNING, Alert, Group
 
 JOB = "gateway"
-DAY_S = 86400
 
 _WHERE = "on {{ $labels.instance }}"
 _TO = "{{ $labels.destination }}"
@@ -291,7 +291,7 @@ STORES = Group(
         Alert(
             "GatewayCertificateExpiring",
             "min by (job, certificate) (gateway_certificate_expiry_timestamp_seconds) - time()",
-            f"< {21 * DAY_S}",
+            f"< {CERTIFICATE_LEFT_S}",
             "1h",
             WARNING,
             f"The certificate {{{{ $labels.certificate }}}} expires in {_AGE}",
@@ -301,7 +301,7 @@ STORES = Group(
         Alert(
             "GatewayCertificateExpires",
             "min by (job, certificate) (gateway_certificate_expiry_timestamp_seconds) - time()",
-            f"< {3 * DAY_S}",
+            f"< {CERTIFICATE_URGENT_S}",
             "1m",
             CRITICAL,
             f"The certificate {{{{ $labels.certificate }}}} expires in {_AGE}, or has",
@@ -322,7 +322,7 @@ STORES = Group(
         Alert(
             "GatewayAuditBehind",
             "max by (job, instance) (gateway_audit_syslog_behind_seconds)",
-            "> 600",
+            f"> {SYSLOG_BEHIND_S}",
             "5m",
             WARNING,
             f"The audit repository is {_AGE} behind {_WHERE}",

@@ -15,11 +15,21 @@ from gateway.console.api.attention import Trouble, trouble_model
 from gateway.console.api.problems import COMMON
 from gateway.console.api.queue import Destination, destination_model
 from gateway.console.live import SAMPLE_S
+from gateway.console.notices import NoticeKind
 from gateway.console.services import overview as service
 from gateway.model import InstanceState
 from gateway.model import Role as ProcessRole
 
 router = api_router(tags=["overview"], responses=COMMON)
+
+
+class Notice(Model):
+    """Something that is wrong without keeping the host from being ready."""
+
+    kind: NoticeKind
+    name: str = Field(description="of the source or the certificate; empty where there is but one")
+    seconds: float = Field(description="silent for so long; expires in so long (below 0: it has); so far behind")
+    text: str = Field(description="in a sentence")
 
 
 class ProcessCount(Model):
@@ -38,6 +48,7 @@ class Overview(Model):
     host: str
     version: str
     not_ready: list[str] = Field(description="why this host should get no work; empty where it is ready")
+    notices: list[Notice]
     instances: dict[InstanceState, int]
     waiting: int = Field(description="deliveries that are open")
     destinations: list[Destination]
@@ -92,6 +103,7 @@ async def overview(request: Request) -> Response:
         host=found.host,
         version=found.version,
         not_ready=list(found.not_ready),
+        notices=[Notice.model_validate(each) for each in found.notices],
         instances=dict(found.instances),
         waiting=found.waiting,
         destinations=[destination_model(each) for each in found.destinations],

@@ -47,7 +47,7 @@ def routes(site: Site) -> list[Route]:
         except LedgerError:
             return await _without_ledger(site, request)
         troubles = [view.trouble for view in seen.trouble]
-        advice = advise(seen.not_ready, seen.destinations, troubles, seen.at_ms)
+        advice = advise(seen.not_ready, seen.notices, seen.destinations, troubles, seen.at_ms)
         if not person_of(request).may(Right.PATIENTS):  # which instances they are is not for him
             advice = [replace(each, href="/attention") if each.href.startswith(ITEMS) else each for each in advice]
         return await site.renderer.page(
@@ -68,11 +68,12 @@ def routes(site: Site) -> list[Route]:
 
 async def _without_ledger(site: Site, request: Request) -> Response:
     """What there is to say while the ledger does not answer: why, and what to do."""
-    reasons = {*await site.context.host.reasons_not_ready(), "ledger_unreachable"}
+    health = await site.context.host.health()
+    reasons = sorted({*health.not_ready, "ledger_unreachable"})
     return await site.renderer.page(
         request,
         "overview.html",
-        advice=advise(sorted(reasons), (), (), site.context.clock_ms()),
+        advice=advise(reasons, health.notices, (), (), site.context.clock_ms()),
         figures=None,
         queues=(),
         bins=(),

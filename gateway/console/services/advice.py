@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Protocol
 from urllib.parse import urlencode
 
+from gateway.console.notices import CERTIFICATE_URGENT_S, Notice, NoticeKind
 from gateway.ledger.look import Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState
 from gateway.words import age, counted
@@ -55,10 +56,17 @@ class Queued(Protocol):
     def oldest_ms(self) -> int | None: ...
 
 
-def advise(reasons: Sequence[str], queues: Iterable[Queued], troubles: Iterable[Trouble], now_ms: int) -> list[Advice]:
+def advise(
+    reasons: Sequence[str],
+    notices: Iterable[Notice],
+    queues: Iterable[Queued],
+    troubles: Iterable[Trouble],
+    now_ms: int,
+) -> list[Advice]:
     """All there is to look after, the worst first."""
     found = [
         *map(of_host, reasons),
+        *map(of_notice, notices),
         *(each for each in (of_destination(queue, now_ms) for queue in queues) if each is not None),
         *map(of_trouble, troubles),
     ]
@@ -158,6 +166,42 @@ def of_host(reason: str) -> Advice:
     return Advice(tone, what, whose, risk, do, section, href="/system")
 
 
+# kind → (whose, risk, do, section)
+_NOTICES = {
+    NoticeKind.SOURCE_SILENT: (
+        "Whoever runs it, or the network to it; or it is turned away here",
+        "What it made and did not send. Nothing that is here.",
+        "See in the log whether it is turned away; if not, ask whether it is on and sends to this address.",
+        "a-source-is-silent",
+    ),
+    NoticeKind.CERTIFICATE_EXPIRES: (
+        "Whoever issues certificates here",
+        "Nothing that was acknowledged. Whoever checks it refuses the connection from then on.",
+        "Have it renewed, and put certificate and key in the place of the old files, both at once.",
+        "a-certificate-expires",
+    ),
+    NoticeKind.TRAIL_STOPPED: (
+        "This gateway: the trail's folder, or its disk",
+        "Nothing: what is to be told waits in the ledger.",
+        "See in the log's `audit_trail_waits` what is wrong with the folder: room, rights, a process that holds it.",
+        "the-audit-trail-is-not-written",
+    ),
+    NoticeKind.SYSLOG_BEHIND: (
+        "The syslog server, or the network to it",
+        "Nothing: all is in the trail's files, and is sent when the server is back.",
+        "See whether the server takes messages, and whether the certificates of both sides hold.",
+        "the-audit-repository-is-behind",
+    ),
+}
+
+
+def of_notice(notice: Notice) -> Advice:
+    """What is wrong with a host that is ready."""
+    whose, risk, do, section = _NOTICES[notice.kind]
+    urgent = notice.kind is NoticeKind.CERTIFICATE_EXPIRES and notice.seconds < CERTIFICATE_URGENT_S
+    return Advice("bad" if urgent else "warn", notice.text, whose, risk, do, section, href="/system")
+
+
 # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -167,55 +211,70 @@ def of_destination(queue: Queued, now_ms: int) -> Advice | None:
     waits_s = (now_ms - queue.oldest_ms) / 1000 if queue.oldest_ms is not None else 0.0
     wait = f"{_deliveries(waiting)} wait{'s' if waiting == 1 else ''} in the spool, the oldest for {age(waits_s)}."
     at_risk = wait if waiting else "Nothing waits for it now."
-    href = f"/queue#{state.name}"
     if not state.configured:
-        if not waiting:
-            return None
-        return Advice(
-            "warn",
-            f"{state.name} was taken out of the configuration",
-            "Whoever changed the configuration",
-            at_risk,
-            "Put it back, and they go by themselves; or cancel them.",
-            "deliveries-are-held",
-            href=href,
-        )
+        return _unconfigured(state, at_risk) if waiting else None
     if state.paused:
-        return Advice(
-            "warn",
-            f"{state.name} is paused",
-            "Somebody's order",
-            at_risk,
-            "Resume it when the work on it is done.",
-            "a-destination-is-paused",
-            href=href,
-        )
+        return _paused(state, at_risk)
     if state.breaker is Breaker.DOWN:
-        rejected = "reject" in state.last_error
-        return Advice(
-            "bad",
-            f"{state.name} is down",
-            "The archive, or the network to it",
-            at_risk + (" Nothing is lost: it goes when the archive is back." if waiting else ""),
-            "Ask whoever runs the archive: it rejects us by name or address."
-            if rejected
-            else "Ask whoever runs the archive whether it is up and can be reached. Sending goes on by itself.",
-            "a-destination-rejects-the-association" if rejected else "a-destination-is-down",
-            detail=state.last_error,
-            href=href,
-        )
-    if waiting and waits_s >= OLD_S:
-        return Advice(
-            "warn",
-            f"{state.name} is slow",
-            "The archive, or more images than it takes",
-            at_risk,
-            "Compare what goes in with what goes out; ask whoever runs the archive. Resend nothing: it would wait too.",
-            "something-waits-too-long",
-            detail=state.last_error,
-            href=href,
-        )
-    return None
+        return _down(state, at_risk + (" Nothing is lost: it goes when the archive is back." if waiting else ""))
+    return _slow(state, at_risk) if waiting and waits_s >= OLD_S else None
+
+
+def _unconfigured(state: DestinationState, at_risk: str) -> Advice:
+    return Advice(
+        "warn",
+        f"{state.name} was taken out of the configuration",
+        "Whoever changed the configuration",
+        at_risk,
+        "Put it back, and they go by themselves; or cancel them.",
+        "deliveries-are-held",
+        href=_queue_href(state),
+    )
+
+
+def _paused(state: DestinationState, at_risk: str) -> Advice:
+    return Advice(
+        "warn",
+        f"{state.name} is paused",
+        "Somebody's order",
+        at_risk,
+        "Resume it when the work on it is done.",
+        "a-destination-is-paused",
+        href=_queue_href(state),
+    )
+
+
+def _down(state: DestinationState, at_risk: str) -> Advice:
+    rejected = "reject" in state.last_error
+    return Advice(
+        "bad",
+        f"{state.name} is down",
+        "The archive, or the network to it",
+        at_risk,
+        "Ask whoever runs the archive: it rejects us by name or address."
+        if rejected
+        else "Ask whoever runs the archive whether it is up and can be reached. Sending goes on by itself.",
+        "a-destination-rejects-the-association" if rejected else "a-destination-is-down",
+        detail=state.last_error,
+        href=_queue_href(state),
+    )
+
+
+def _slow(state: DestinationState, at_risk: str) -> Advice:
+    return Advice(
+        "warn",
+        f"{state.name} is slow",
+        "The archive, or more images than it takes",
+        at_risk,
+        "Compare what goes in with what goes out; ask whoever runs the archive. Resend nothing: it would wait too.",
+        "something-waits-too-long",
+        detail=state.last_error,
+        href=_queue_href(state),
+    )
+
+
+def _queue_href(state: DestinationState) -> str:
+    return f"/queue#{state.name}"
 
 
 # ── what stopped ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,6 +282,13 @@ def of_destination(queue: Queued, now_ms: int) -> Advice | None:
 _ALONE = "This image or the archive: it failed alone, again and again"
 _READ_LOG = "Read the archive's log of that moment, then release."
 _KEPT = "The files are kept in the spool; nothing goes by itself."
+# each (whose, what to do)
+_DEAD = ("The archive: it took nothing for too long", "Mend the destination, then release them: they begin anew.")
+_SEND_AGAIN = "Have the modality send them again, compare, then discard these."
+_CORRUPT = ("This gateway's disk", f"Check the disk. {_SEND_AGAIN}")
+_UNTRUSTED = ("The sender: what it sent cannot be trusted", _SEND_AGAIN)
+_UNMATCHED = ("The rules: none matches", "Write a rule, wait a few seconds, release.")
+_HELD_WHOLE = ("A rule or a person held them", "Do what the reason says; then release or cancel.")
 # code of a held delivery → (whose, what to do)
 HELD = {
     "refused": (
@@ -267,48 +333,21 @@ def of_trouble(trouble: Trouble) -> Advice:
     """What stopped for one reason."""
     number = counted(trouble.count, "image") + (" or more" if trouble.more else "")
     where = f" for {trouble.destination}" if trouble.destination else ""
-    href = items_href(trouble)
+    tone, risk = "bad", _KEPT
     if trouble.kind is TroubleKind.DEAD:
-        return Advice(
-            "bad",
-            f"{number}{where} given up: dead",
-            "The archive: it took nothing for too long",
-            _KEPT,
-            "Mend the destination, then release them: they begin anew.",
-            "deliveries-are-dead",
-            detail=trouble.reason,
-            href=href,
-        )
-    if trouble.kind is TroubleKind.QUARANTINED:
-        disk = "spool" in trouble.reason or "checksum" in trouble.reason
-        return Advice(
-            "bad",
-            f"{number} quarantined",
-            "This gateway's disk" if disk else "The sender: what it sent cannot be trusted",
-            "These images: they are sent nowhere, and never repaired.",
-            ("Check the disk. " if disk else "") + "Have the modality send them again, compare, then discard these.",
-            "instances-are-quarantined",
-            detail=trouble.reason,
-            href=href,
-        )
-    if trouble.of is TroubleOf.INSTANCE:
-        unmatched = trouble.reason == "no rule matches"
-        return Advice(
-            "warn",
-            f"{number} held without a route",
-            "The rules: none matches" if unmatched else "A rule or a person held them",
-            _KEPT,
-            "Write a rule, wait a few seconds, release."
-            if unmatched
-            else "Do what the reason says; then release or cancel.",
-            "instances-are-held-without-a-route",
-            detail=trouble.reason,
-            href=href,
-        )
-    whose, do = HELD.get(trouble.code, ("See the reason", "Read the reason; then release or cancel."))
-    return Advice(
-        "warn", f"{number}{where} held", whose, _KEPT, do, "deliveries-are-held", detail=trouble.reason, href=href
-    )
+        what, section = f"{number}{where} given up: dead", "deliveries-are-dead"
+        whose, do = _DEAD
+    elif trouble.kind is TroubleKind.QUARANTINED:
+        what, section = f"{number} quarantined", "instances-are-quarantined"
+        whose, do = _CORRUPT if "spool" in trouble.reason or "checksum" in trouble.reason else _UNTRUSTED
+        risk = "These images: they are sent nowhere, and never repaired."
+    elif trouble.of is TroubleOf.INSTANCE:
+        tone, what, section = "warn", f"{number} held without a route", "instances-are-held-without-a-route"
+        whose, do = _UNMATCHED if trouble.reason == "no rule matches" else _HELD_WHOLE
+    else:
+        tone, what, section = "warn", f"{number}{where} held", "deliveries-are-held"
+        whose, do = HELD.get(trouble.code, ("See the reason", "Read the reason; then release or cancel."))
+    return Advice(tone, what, whose, risk, do, section, detail=trouble.reason, href=items_href(trouble))
 
 
 def items_href(trouble: Trouble) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.console.access.roles import Person
+from gateway.console.notices import Notice
 from gateway.console.services.attention import TroubleView, attention
 from gateway.console.services.queue import DestinationView, destinations
 from gateway.model import InstanceState, ProcessCount
@@ -22,6 +23,7 @@ class Overview:
     """See the module's docstring. Holds no patient data.
 
     :ivar not_ready: why this host should get no work, in words of /readyz; () where it is ready.
+    :ivar notices: what is wrong with this host all the same.
     :ivar spool_bytes: data sets that the spool holds; `spool_free_bytes` None where the file system does not answer.
     :ivar processes: those that live, of all hosts.
     """
@@ -30,6 +32,7 @@ class Overview:
     host: str
     version: str
     not_ready: tuple[str, ...]
+    notices: tuple[Notice, ...]
     instances: Mapping[InstanceState, int]
     destinations: tuple[DestinationView, ...]
     trouble: tuple[TroubleView, ...]
@@ -43,18 +46,19 @@ class Overview:
 
 async def overview(context: Context, person: Person) -> Overview:
     """All of it, as it is now, for the eyes of who asks. :raises LedgerError."""
-    gauges, queues, troubles, reasons, figures = await asyncio.gather(
+    gauges, queues, troubles, health, figures = await asyncio.gather(
         context.look.gauges(),
         destinations(context),
         attention(context, person),
-        context.host.reasons_not_ready(),
+        context.host.health(),
         context.host.spool_figures(),
     )
     return Overview(
         at_ms=context.clock_ms(),
         host=context.config().host,
         version=__version__,
-        not_ready=tuple(reasons),
+        not_ready=health.not_ready,
+        notices=health.notices,
         instances=gauges.instances,
         destinations=tuple(queues),
         trouble=tuple(troubles),

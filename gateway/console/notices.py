@@ -1,0 +1,97 @@
+"""What is wrong without keeping the host from being ready: a source that is silent, a certificate that expires, an
+audit trail that is not written or not sent. Read out of the metrics of this host's processes, as alerts read them, so
+that the console says by itself what an alert says where there is Prometheus.
+
+Called by `gateway.console.metrics`. Names are those of the configuration, never a peer's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.words import age
+
+CERTIFICATE_LEFT_S, CERTIFICATE_URGENT_S = 21 * 86_400, 3 * 86_400
+SYSLOG_BEHIND_S = 600
+_GAUGE = re.compile(
+    rb"^gateway_(source_last_received_timestamp_seconds|source_silent_after_seconds"
+    rb"|certificate_expiry_timestamp_seconds|audit_trail_up|audit_syslog_behind_seconds)"
+    rb'\{process="[^"]*"(?:,(?:source|certificate)="([^"]*)")?\} (\S+)$',
+    re.MULTILINE,
+)
+_Found = dict[tuple[bytes, bytes], list[float]]  # (which, name) → what each process says
+
+
+class NoticeKind(StrEnum):
+    """What it is about."""
+
+    SOURCE_SILENT = "source_silent"
+    CERTIFICATE_EXPIRES = "certificate_expires"
+    TRAIL_STOPPED = "trail_stopped"
+    SYSLOG_BEHIND = "syslog_behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One of them. Holds no patient data.
+
+    :ivar name: of the source or the certificate; "" where there is but one.
+    :ivar seconds: silent for so long; expires in so long (below 0: it has); the syslog server is so far behind.
+    """
+
+    kind: NoticeKind
+    name: str = ""
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """In a sentence."""
+        match self.kind:
+            case NoticeKind.SOURCE_SILENT:
+                return f"Nothing has come from {self.name} for {age(self.seconds)}"
+            case NoticeKind.CERTIFICATE_EXPIRES:
+                until = f"expires in {age(self.seconds)}" if self.seconds > 0 else "has expired"
+                return f"The certificate {self.name} {until}"
+            case NoticeKind.TRAIL_STOPPED:
+                return "The audit trail is not written"
+            case NoticeKind.SYSLOG_BEHIND:
+                return f"The audit repository is {age(self.seconds)} behind"
+
+
+def notices(texts: Iterable[bytes], now_ms: int) -> list[Notice]:
+    """What the processes' metrics say now, in the order of `NoticeKind` and of names."""
+    found: _Found = {}
+    for text in texts:
+        for which, name, value in _GAUGE.findall(text):
+            found.setdefault((which, name), []).append(float(value))
+    return [*_sources(found, now_ms / 1000), *_certificates(found, now_ms / 1000), *_trail(found)]
+
+
+def _of(found: _Found, which: bytes, one: Callable[[list[float]], float]) -> dict[str, float]:
+    """name → the one of all processes' values that counts."""
+    return {name.decode(): one(values) for (each, name), values in sorted(found.items()) if each == which}
+
+
+def _sources(found: _Found, now_s: float) -> Iterator[Notice]:
+    last_s = _of(found, b"source_last_received_timestamp_seconds", max)
+    for name, after_s in _of(found, b"source_silent_after_seconds", max).items():
+        silent_s = now_s - last_s.get(name, now_s)
+        if silent_s > after_s:
+            yield Notice(NoticeKind.SOURCE_SILENT, name, silent_s)
+
+
+def _certificates(found: _Found, now_s: float) -> Iterator[Notice]:
+    for name, at_s in _of(found, b"certificate_expiry_timestamp_seconds", min).items():
+        if at_s - now_s < CERTIFICATE_LEFT_S:
+            yield Notice(NoticeKind.CERTIFICATE_EXPIRES, name, at_s - now_s)
+
+
+def _trail(found: _Found) -> Iterator[Notice]:
+    if not max(found.get((b"audit_trail_up", b""), ()), default=1.0):  # 0 of all but the process that writes it
+        yield Notice(NoticeKind.TRAIL_STOPPED)
+    behind_s = max(found.get((b"audit_syslog_behind_seconds", b""), ()), default=0.0)
+    if behind_s > SYSLOG_BEHIND_S:
+        yield Notice(NoticeKind.SYSLOG_BEHIND, seconds=behind_s)

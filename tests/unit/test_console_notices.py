@@ -1,0 +1,90 @@
+"""What is wrong with a host that is ready, read out of what its processes tell Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import telemetry
+from gateway.console.notices import (
+    CERTIFICATE_LEFT_S,
+    CERTIFICATE_URGENT_S,
+    SYSLOG_BEHIND_S,
+    Notice,
+    NoticeKind,
+    notices,
+)
+from gateway.console.services import advice
+from gateway.telemetry import registry
+from gateway.telemetry.exposition import exposition
+from tests.harness.certificates import CertificateAuthority
+
+DAY_S = 86_400
+
+
+@pytest.fixture(autouse=True)
+def configured() -> Iterator[None]:
+    telemetry.declare(sources=["ct1", "mr1"], destinations=[], rules=[])
+    yield
+    telemetry.listening(silent_after_s={})
+    telemetry.declare(sources=[], destinations=[], rules=[])
+    registry.drop_series(["listener-main"], registry.certificate_expiry)
+
+
+def told(now_s: float, *others: bytes) -> list[Notice]:
+    """Of this process, and of others' texts."""
+    return notices([exposition(registry.REGISTRY, "receiver-0"), *others], round(now_s * 1000))
+
+
+def of_kind(kind: NoticeKind, found: list[Notice]) -> list[Notice]:
+    return [each for each in found if each.kind is kind]
+
+
+def test_a_source_that_always_sends_is_silent_when_no_process_had_anything_from_it_for_so_long() -> None:
+    telemetry.listening(silent_after_s={"ct1": 3600, "mr1": None})
+    now_s = time.time()
+    assert of_kind(NoticeKind.SOURCE_SILENT, told(now_s + 3590)) == []
+    (silent,) = of_kind(NoticeKind.SOURCE_SILENT, told(now_s + 3700))
+    assert silent.name == "ct1" and silent.seconds == pytest.approx(3700, abs=60)
+    assert silent.text == "Nothing has come from ct1 for 1 h 1 min"
+    other = b'gateway_source_last_received_timestamp_seconds{process="receiver-1",source="ct1"} %f\n' % (now_s + 3000)
+    assert of_kind(NoticeKind.SOURCE_SILENT, told(now_s + 3700, other)) == [], "another receiver had something"
+
+
+@pytest.mark.parametrize(
+    ("left_s", "tone", "said"),
+    [
+        (CERTIFICATE_LEFT_S + 60, None, ""),
+        (CERTIFICATE_LEFT_S - 60, "warn", "The certificate listener-main expires in 20 d 23 h"),
+        (CERTIFICATE_URGENT_S - 60, "bad", "The certificate listener-main expires in 2 d 23 h"),
+        (-60, "bad", "The certificate listener-main has expired"),
+    ],
+)
+def test_a_certificate_is_told_of_in_good_time(tmp_path: Path, left_s: float, tone: str | None, said: str) -> None:
+    issued = CertificateAuthority(tmp_path).issue("listener")
+    telemetry.certificate(name="listener-main", file=issued.certificate)
+    expires_s = registry.REGISTRY.get_sample_value(
+        "gateway_certificate_expiry_timestamp_seconds", {"certificate": "listener-main"}
+    )
+    assert expires_s is not None and expires_s == pytest.approx(time.time() + DAY_S, abs=60)
+    found = of_kind(NoticeKind.CERTIFICATE_EXPIRES, told(expires_s - left_s))
+    advised = [advice.of_notice(each) for each in found]
+    assert [(each.tone, each.what) for each in advised] == ([] if tone is None else [(tone, said)])
+
+
+def test_the_audit_trail_is_told_of_when_the_one_process_that_writes_it_cannot() -> None:
+    elsewhere = b'gateway_audit_trail_up{process="receiver-0"} 0.0\n'
+    writes = b'gateway_audit_trail_up{process="console-0"} 1.0\n'
+    assert notices([elsewhere, writes], 0) == []
+    assert notices([elsewhere, elsewhere], 0) == [Notice(NoticeKind.TRAIL_STOPPED)]
+    assert notices([], 0) == [], "a host that does not say is not one whose trail stands still"
+
+
+def test_a_syslog_server_that_is_behind_is_told_of_when_it_does_not_catch_up_by_itself() -> None:
+    text = 'gateway_audit_syslog_behind_seconds{process="console-0"} %r\n'
+    assert notices([(text % (SYSLOG_BEHIND_S - 1.0)).encode()], 0) == []
+    (behind,) = notices([(text % (SYSLOG_BEHIND_S + 60.0)).encode()], 0)
+    assert (behind.kind, behind.text) == (NoticeKind.SYSLOG_BEHIND, "The audit repository is 11 min behind")
