@@ -11,7 +11,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ PRIORITY = 10 * 8 + 5  # PS3.15 A.6: security/authorization messages; normal but
 MSGID = "DICOM+RFC3881"
 CONNECT_S = 10.0
 UDP_MAX = 65_507
+_SAYS_MORE = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
 
 
 class Transport(StrEnum):
@@ -89,7 +90,7 @@ def connect(server: Server) -> Link:
         if server.transport is Transport.TCP:
             return _Stream(connection)
         context = tls_context(server.ca, server.certificate, server.key)
-        return _Tls(context.wrap_socket(connection, server_hostname=server.server_name or server.host))
+        return _Tls(connection, context, server.server_name or server.host)
     except BaseException:
         connection.close()
         raise
@@ -138,22 +139,61 @@ class _Stream:
 
 
 class _Tls(_Stream):
-    def __init__(self, connection: ssl.SSLSocket) -> None:
+    """TLS over memory buffers: only so is there a way to learn whether the server ended with a close_notify or with a
+    fatal alert, which `SSL_shutdown` takes for an end as well. A server of TLS 1.3 that refuses our certificate does so
+    after all was sent."""
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(connection)
-        self._tls = connection
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._answered(self._tls.do_handshake, CONNECT_S)
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """See `Link`."""
+        self._tls.write(b"".join(map(framed, messages)))
+        self._flush(time.monotonic() + CONNECT_S)
 
     def end(self, patience_s: float) -> End:
         """See `Link`."""
-        self._tls.settimeout(patience_s)
         try:
-            self._tls.unwrap().close()
-        except (ConnectionResetError, BrokenPipeError, TimeoutError):
-            return End.BROKEN
-        except OSError:  # it closed without a word
+            self._answered(self._tls.unwrap, patience_s)
+            self._tls.read(1)  # there is nothing: but why?
+        except ssl.SSLZeroReturnError:  # it said that this is the end
+            return End.READ
+        except ssl.SSLEOFError:  # it closed without a word
             return End.UNSAID
+        except ssl.SSLError as error:
+            return End.UNSAID if error.reason == _SAYS_MORE else End.BROKEN
+        except OSError:  # a time-out is one
+            return End.BROKEN
         finally:
             self.close()
-        return End.READ
+        return End.BROKEN
+
+    def _answered(self, step: Callable[[], object], patience_s: float) -> None:
+        """Do a step that may take words of both sides. :raises OSError: it failed, or took longer than that."""
+        over_s = time.monotonic() + patience_s
+        while True:
+            try:
+                step()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                self._flush(over_s)  # it may be told why
+                raise
+            else:
+                return self._flush(over_s)
+            self._flush(over_s)
+            self._connection.settimeout(max(0.001, over_s - time.monotonic()))
+            if data := self._connection.recv(1 << 14):
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+
+    def _flush(self, over_s: float) -> None:
+        self._connection.settimeout(max(0.001, over_s - time.monotonic()))
+        self._connection.sendall(self._outgoing.read())
 
 
 class _Datagrams:

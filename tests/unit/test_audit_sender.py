@@ -251,6 +251,72 @@ def test_a_server_that_never_ends_as_it_should_is_believed_at_last(
         assert made.unsaid == 1
 
 
+def refuse_at_last(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Serve one connection of TLS 1.3, and look at the client's certificate only after all that it has to say."""
+    connection, _ = listener.accept()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    served = context.wrap_bio(incoming, outgoing, server_side=True)
+    with connection:
+        incoming.write(connection.recv(1 << 16))
+        with suppress(ssl.SSLWantReadError):
+            served.do_handshake()
+        connection.sendall(outgoing.read())
+        said = b""
+        while close_notify_ends_at(said) is None:
+            said += connection.recv(1 << 16)
+        incoming.write(said)
+        with pytest.raises(ssl.SSLError):
+            served.do_handshake()
+        connection.sendall(outgoing.read())
+
+
+def close_notify_ends_at(said: bytes) -> int | None:
+    """The end of the first encrypted record that has the length of an alert (RFC 8446 5.2), if it is there."""
+    at = 0
+    while len(said) >= at + 5:
+        length = int.from_bytes(said[at + 3 : at + 5])
+        at += 5 + length
+        if length == 2 + 1 + 16 and len(said) >= at:
+            return at
+    return None
+
+
+@pytest.mark.parametrize("has_certificate", [False, True])
+def test_a_server_that_refuses_our_certificate_has_read_nothing(
+    tmp_path: Path, authority: CertificateAuthority, has_certificate: bool
+) -> None:
+    stranger = CertificateAuthority(tmp_path / "other").issue("stranger")
+    server = authority.issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(server.certificate, server.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.path)
+    files = {"certificate": stranger.certificate, "key": stranger.key} if has_certificate else {}
+    with socket.create_server((HOST, 0)) as listener:
+        serving = Thread(target=refuse_at_last, args=(listener, context), daemon=True)
+        serving.start()
+        link = connect(tls(authority, listener.getsockname()[1], **files))
+        link.send([message_of(0, "h", "p", "<?xml")])
+        assert link.end(10) is End.BROKEN
+        serving.join(10)
+
+
+def test_records_wait_until_the_server_takes_our_certificate(tmp_path: Path, authority: CertificateAuthority) -> None:
+    stranger, known = CertificateAuthority(tmp_path / "other").issue("stranger"), authority.issue("known")
+    with SyslogServer(authority.issue("server"), authority) as server:
+        refused = tls(authority, server.port, certificate=stranger.certificate, key=stranger.key)
+        with site(tmp_path / "audit", refused) as made:
+            made.write(30)
+            wait_until(lambda: made.up, 20)
+            assert (made.up, read_position(made.folder).seq, server.messages) == ([(False, made.up[0][1])], 0, [])
+        taken = tls(authority, server.port, certificate=known.certificate, key=known.key)
+        with site(tmp_path / "audit", taken) as again:
+            again.written = 30
+            acknowledged(again)
+            assert again.numbers(server.messages) == list(range(30))
+
+
 @pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
 def test_a_server_that_hangs_is_never_believed(
     tmp_path: Path, authority: CertificateAuthority, transport: Transport
