@@ -24,6 +24,7 @@ from gateway.app.home import known_home
 from gateway.app.keys import read_keys
 from gateway.app.others import OtherHosts, look_at_others
 from gateway.app.reidentification import read_public_key
+from gateway.app.repository import look_at_repository, server_of
 from gateway.config import Config, load
 from gateway.console.services.system import Finding, Level
 from gateway.errors import ConfigurationError, GatewayError, LedgerError, Problem, QueueError, SpoolError
@@ -44,6 +45,7 @@ class Checked:
     plan: Plan
     broker: Broker | None
     echoes: Mapping[str, tuple[bool, str]]  # by destination: whether it can be reached, and a sentence
+    repository: tuple[bool, str] | None  # the same of the syslog server of the audit trail, where there is one
     ledger: ExaminedLedger
     others: OtherHosts
 
@@ -51,6 +53,7 @@ class Checked:
     def is_well(self) -> bool:
         """Nothing is wrong that keeps the gateway from doing all it should."""
         silent = any(not reachable for reachable, _ in self.echoes.values())
+        silent = silent or (self.repository is not None and not self.repository[0])
         broken = self.broker is not None and (self.broker.away or self.broker.errors)
         return not (silent or broken or self.ledger.errors or self.others.errors)
 
@@ -66,7 +69,9 @@ def check(path: Path, *, echo: bool) -> Checked:
     files = read_rules(config.rules.dir)
     plan = load_rules(files, config.destinations, read_keys(config)).plan
     echoes = asyncio.run(echo_all(config.destinations)) if echo else {}
-    return Checked(config, files, plan, broker, echoes, examine_ledger(config), _others(config))
+    server = server_of(config) if echo else None
+    repository = look_at_repository(server) if server is not None else None
+    return Checked(config, files, plan, broker, echoes, repository, examine_ledger(config), _others(config))
 
 
 def findings(path: Path, *, echo: bool) -> list[Finding]:
@@ -102,6 +107,9 @@ def _told(path: Path, checked: Checked) -> list[Finding]:
     told += _of("hosts", checked.others.errors, checked.others.warnings)
     for name, (reachable, text) in checked.echoes.items():
         told.append(Finding("destination", name, Level.GOOD if reachable else Level.ERROR, text))
+    if checked.repository is not None:
+        reachable, text = checked.repository
+        told.append(Finding("audit", "", Level.GOOD if reachable else Level.ERROR, f"the syslog server {text}"))
     return told
 
 

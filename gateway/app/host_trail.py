@@ -12,8 +12,8 @@ from gateway import telemetry
 from gateway.app.audit_trail import names_of, open_trail
 from gateway.app.common import clock_ms
 from gateway.app.home import home_of
+from gateway.app.repository import server_of
 from gateway.audit.sender import Sender, Tell
-from gateway.audit.syslog import Server, Transport
 from gateway.config import Config
 from gateway.console.access.told import Access, AccessEvent
 from gateway.errors import LedgerError
@@ -77,20 +77,11 @@ class HostTrail:
 
 def sender_of(config: Config) -> Sender | None:
     """What sends the messages on, where that is configured."""
-    target = config.audit.syslog
-    if target is None:
+    server = server_of(config)
+    if server is None:
         return None
-    if target.certificate is not None:
-        telemetry.certificate(name="audit", file=target.certificate)
-    server = Server(
-        target.host,
-        target.port,
-        Transport(target.transport.value),
-        target.ca,
-        target.server_name or "",
-        target.certificate,
-        target.key,
-    )
+    if server.certificate is not None:
+        telemetry.certificate(name="audit", file=server.certificate)
     tell = Tell(
         lambda up, reason: telemetry.audit_syslog(up=up, reason=reason),
         telemetry.audit_syslog_behind,

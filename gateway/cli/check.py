@@ -30,14 +30,17 @@ def add_commands(commands: Commands) -> None:
         "validate configuration, rules and their tests; echo every destination",
         "gateway check --config deploy/gateway.yaml",
         "Says everything that is wrong at once, each with file:line:column, looks at Redis where queue.url names one, "
-        "and at PostgreSQL where ledger.url does, then sends a C-ECHO to every destination. Where the spool is shared "
-        "it says which of the hosts that run have another one, and whose clock differs. Exit code 2: the gateway would "
-        "not start; 1: a destination, Redis or PostgreSQL does not answer, one of these cannot do all that is needed, "
-        "or a host has another spool.",
+        "and at PostgreSQL where ledger.url does, then sends a C-ECHO to every destination, and connects "
+        "to the syslog server of the audit trail. Where the spool is shared it says which of the hosts that run have "
+        "another one, and whose clock differs. Exit code 2: the gateway would not start; 1: a destination, the syslog "
+        "server, Redis or PostgreSQL does not answer, one of these cannot do all that is needed, or a host has another "
+        "spool.",
     )
     add_config(command)
     add_json(command)
-    command.add_argument("--no-echo", action="store_true", help="do not contact the destinations")
+    command.add_argument(
+        "--no-echo", action="store_true", help="contact neither the destinations nor the syslog server"
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -58,7 +61,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _show_as_json(name: str, checked: Checked) -> None:
     broker, ledger, others = checked.broker, checked.ledger, checked.others
-    plan, echoes = checked.plan, checked.echoes
+    plan, echoes, heard = checked.plan, checked.echoes, checked.repository
     show_json(
         {
             "configuration": name,
@@ -66,6 +69,7 @@ def _show_as_json(name: str, checked: Checked) -> None:
             "rules": {"files": list(checked.files), "rules": len(plan.rules), "revision": plan.revision},
             "redis": None if broker is None else dataclasses.asdict(broker),
             "destinations": {name: {"reachable": ok, "text": text} for name, (ok, text) in echoes.items()},
+            "audit": None if heard is None else {"reachable": heard[0], "text": heard[1]},
             "ledger": {"errors": ledger.errors, "warnings": ledger.warnings},
             "hosts": {"errors": others.errors, "warnings": others.warnings},
         }
@@ -82,6 +86,9 @@ def _show(name: str, checked: Checked) -> None:
         _show_broker(broker)
     _show_ledger(checked.ledger)
     _show_echoes(checked)
+    if checked.repository is not None:
+        ok, text = checked.repository
+        print(f"\naudit          {'' if ok else 'error: '}the syslog server {text}")
     for what, texts in (("error", checked.others.errors), ("warning", checked.others.warnings)):
         for text in texts:
             print(f"\nhosts          {what}: {text}")

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gateway.app.checked import findings
 from gateway.cli import main
+from gateway.console.services.system import Level
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.model import Role
 from gateway.spool import shared
 from tests.harness.archive import ACCEPT, Admission, Behaviour, OurArchive, by_uid
 from tests.harness.archivescript import StoreFacts
+from tests.harness.certificates import CertificateAuthority
 from tests.harness.data import make_instance, make_instances, write_part10
 from tests.harness.gatewayprocess import GatewayConfig
+from tests.harness.syslogserver import SyslogServer
 from tests.harness.tools import Completed, free_port
 from tests.integration.cli_site import RULES, command
 
@@ -67,6 +71,29 @@ def test_a_destination_that_does_not_answer_is_exit_code_1_and_named(config: Gat
     assert report["rules"]["files"] == ["10-site.yaml"]
     unasked = on(config, "check", "--no-echo").check()
     assert "not contacted" in unasked.stdout
+
+
+def test_the_syslog_server_of_the_audit_trail_is_asked_for_and_gets_nothing(
+    config: GatewayConfig, tmp_path: Path
+) -> None:
+    authority = CertificateAuthority(tmp_path / "ca")
+    stranger = CertificateAuthority(tmp_path / "other").issue("stranger")
+    with SyslogServer(authority.issue("server"), authority) as server:
+        syslog: dict[str, object] = {"host": "127.0.0.1", "port": server.port, "ca": str(authority.path)}
+        config.document["audit"] = {"syslog": syslog}
+        for issued, answers in ((authority.issue("gateway"), True), (stranger, False)):
+            syslog |= {"certificate": str(issued.certificate), "key": str(issued.key)}
+            config.write()
+            report = on(config, "check", "--json")
+            assert report.returncode == int(not answers)
+            assert json.loads(report.stdout)["audit"]["reachable"] is answers, report.stdout
+            assert json.loads(on(config, "check", "--json", "--no-echo").check().stdout)["audit"] is None
+        assert server.messages == []
+    said = on(config, "check")
+    assert said.returncode == 1
+    assert "\naudit          error: the syslog server cannot be reached: Connection refused" in said.stdout
+    (finding,) = [each for each in findings(config.path, echo=True) if each.about == "audit"]
+    assert finding.level is Level.ERROR and "cannot be reached" in finding.text
 
 
 def test_a_ledger_on_a_server_that_does_not_fit_is_exit_code_1_and_named(config: GatewayConfig) -> None:

@@ -36,7 +36,7 @@ class Level(StrEnum):
 class Finding:
     """One thing that `gateway check` says. Holds no patient data."""
 
-    about: str  # configuration, rules, queue, ledger, hosts, destination
+    about: str  # configuration, rules, queue, ledger, hosts, destination, audit
     name: str  # of the destination; else ""
     level: Level
     text: str

@@ -1,0 +1,40 @@
+"""The audit repository of the configuration: the syslog server that the trail is sent to, and whether it answers."""
+
+from __future__ import annotations
+
+from gateway.audit.syslog import End, Server, Transport, connect
+from gateway.config import Config
+
+ANSWER_S = 5.0
+
+
+def server_of(config: Config) -> Server | None:
+    """Where the audit trail is sent; None where it is not."""
+    target = config.audit.syslog
+    if target is None:
+        return None
+    return Server(
+        target.host,
+        target.port,
+        Transport(target.transport.value),
+        target.ca,
+        target.server_name or "",
+        target.certificate,
+        target.key,
+    )
+
+
+def look_at_repository(server: Server) -> tuple[bool, str]:
+    """Whether it takes a connection, and ends it in order, with a sentence. Nothing is sent. Blocks, ANSWER_S or so."""
+    try:
+        ended = connect(server).end(ANSWER_S)
+    except OSError as error:
+        return False, f"cannot be reached: {error.strerror or error}"
+    if ended is End.BROKEN:
+        whose = ", or does not trust the gateway's certificate" if server.transport is Transport.TLS else ""
+        return False, f"takes the connection and does not end it in order: it hangs{whose}"
+    if server.transport is Transport.UDP:
+        return True, "whether it is there cannot be known over UDP"
+    if ended is End.UNSAID:
+        return True, "answers, but ends a connection without a close_notify (RFC 5425 4.4): what it read is not known"
+    return True, "answers"
