@@ -39,10 +39,10 @@ from gateway.app.leftovers import adopt_leftovers
 from gateway.config import Config
 from gateway.console.app import Served, metrics_app, serve
 from gateway.console.context import Context
+from gateway.console.late import late_site
 from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics
 from gateway.console.services.system import Checker
-from gateway.console.site import site
 from gateway.flow import adopt
 from gateway.flow.hosts import HostWatcher, Silences
 from gateway.flow.reload import RuleWatcher
@@ -137,7 +137,7 @@ class _Console:
         sockets = self.process.control.sockets()
         tls = self.certificate.context if self.certificate is not None else None
         return [
-            Served(site(self.context()), sockets["http-console"], tls),
+            Served(late_site(self.context()), sockets["http-console"], tls),
             Served(metrics_app(self.host.exposition, self.host.reasons_not_ready), sockets["http-metrics"]),
         ]
 

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from gateway import __version__, telemetry
-from gateway.console.access.guard import public
+from gateway.console.access.asks import public
 from gateway.console.access.throttle import network_of
 from gateway.console.headers import AnswerHeaders, of_numbers
 

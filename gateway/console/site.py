@@ -6,9 +6,9 @@
     /api/v1                    `gateway.console.api`
     everything else            `gateway.console.pages`
 
-A request passes, in this order: security headers (`Guard`), proxies and the host's name (`Front`), who asks
-(`Identity`), the route with its right (`gateway.console.access.guard`). A route that does not say what it asks for has
-the application not built.
+A request passes, in this order: security headers (`Guard`), this being built (`gateway.console.late`), proxies and the
+host's name (`Front`), who asks (`Identity`), the route with its right (`gateway.console.access.guard`). A route that
+does not say what it asks for has the application not built.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from gateway.console.access.account import account_routes
+from gateway.console.access.asks import public
 from gateway.console.access.entrance import entrance_routes
 from gateway.console.access.front import Front
-from gateway.console.access.guard import Guarded, guarded, public
+from gateway.console.access.guard import Guarded, guarded
 from gateway.console.access.identity import Identity
 from gateway.console.access.sign_on import sign_on_routes
 from gateway.console.api import api_app
-from gateway.console.app import Guard, health_routes
-from gateway.console.headers import of_pages
+from gateway.console.app import health_routes
 from gateway.console.pages import page_routes, renderer_of
 from gateway.console.pages.errors import handlers
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from gateway.console.context import Context
 
 STATIC = Path(__file__).parent / "static"
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def site(context: Context) -> ASGIApp:
@@ -48,10 +47,10 @@ def site(context: Context) -> ASGIApp:
 
 
 def fronted(app: ASGIApp, context: Context) -> ASGIApp:
-    """The application behind what every request passes first."""
+    """The application behind who asks, and by which name."""
     settings = context.config().console
     named = (settings.host, *settings.host_names)
-    return Guard(Front(Identity(app, context.door), named, settings.proxies, context.door.tell), METHODS, of_pages)
+    return Front(Identity(app, context.door), named, settings.proxies, context.door.tell)
 
 
 def built(context: Context) -> tuple[Starlette, list[Guarded]]:

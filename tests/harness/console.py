@@ -41,6 +41,7 @@ from gateway.console.access.told import Access
 from gateway.console.access.userfile import User
 from gateway.console.access.users import UsersFile, with_token, with_user
 from gateway.console.context import Context
+from gateway.console.late import guarded_site
 from gateway.console.live import Live
 from gateway.console.metrics import HostMetrics, SpoolFigures
 from gateway.console.services.system import Checker
@@ -169,7 +170,7 @@ async def console(folder: Path, *, users: bool = True, **sections: Any) -> Async
         provider=None if config.console.oidc is None else Provider(config.console.oidc, clock.now_s, time.time),
     )
     app, routes = built(context)
-    made = Console(fronted(app, context), routes, context, clock, told, passwords, woken)
+    made = Console(guarded_site(fronted(app, context)), routes, context, clock, told, passwords, woken)
     try:
         yield made
     finally:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,11 @@ def test_top_on_a_terminal_goes_on_until_ctrl_c(api: ApiSite) -> None:
     leader, follower = os.openpty()
     env = {"GATEWAY_TOKEN": api.tokens[Role.OBSERVER], "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
     argv = [sys.executable, "-m", "gateway", "top", "--url", api.url]
-    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env) as top_shown:
+    # Who runs the tests in the background may ignore Ctrl-C, and children with him.
+    heeds = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(
+        argv, stdin=follower, stdout=follower, stderr=follower, env=env, preexec_fn=heeds
+    ) as top_shown:
         os.close(follower)
         seen = b""
         while seen.count(b"destination") < 2:  # two frames

@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.console.access import body, guard
-from gateway.console.access.guard import Asks, UndeclaredRoute, api_router, guarded, needs, public
+from gateway.console.access.asks import Asks, UndeclaredRoute, needs, public
+from gateway.console.access.guard import api_router, guarded
 from gateway.console.access.roles import How, Person, Right, Role
 
 

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway.console.access.asks import needs
 from gateway.console.access.door import Door, NotLoggedIn
 from gateway.console.access.entrance import SMALL_BYTES, sentence, text_of_field
-from gateway.console.access.guard import needs
 from gateway.console.access.identity import session_cookie, set_session_cookie
 from gateway.console.access.passwords import SHORTEST
 from gateway.console.access.roles import How, Person, Right

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway.console.access.asks import Endpoint, public
 from gateway.console.access.door import Door, NotLoggedIn
-from gateway.console.access.guard import Endpoint, public
 from gateway.console.access.identity import drop_session_cookie, session_cookie, set_session_cookie
 from gateway.console.access.passwords import SHORTEST
 

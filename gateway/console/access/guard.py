@@ -1,10 +1,4 @@
-"""The guard: every route says what it asks for, and gets nobody who has not got it.
-
-    @needs(Right.STATE)                     # on an endpoint of a page, or of the API
-    async def overview(request): …
-
-    @public                                 # health, log-in, static files: anybody
-    async def login(request): …
+"""The guard: every route says what it asks for (`gateway.console.access.asks`), and gets nobody who has not got it.
 
 Pages are Starlette routes, which `guarded` wraps when the application is built. The API's are those of an `api_router`,
 whose route class asks before FastAPI looks at parameters or body. A route that says nothing, or that is neither, makes
@@ -23,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI
@@ -34,9 +28,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from gateway.console.access.asks import BODY_BYTES, Asks, UndeclaredRoute, declared
 from gateway.console.access.body import NO_FORM, bounded, read_body, read_form, replayed
 from gateway.console.access.csrf import FIELD, HEADER, SAFE, comes_from_elsewhere
-from gateway.console.access.roles import How, Person, Right
+from gateway.console.access.roles import How, Person
 from gateway.console.access.told import Access, AccessEvent
 
 if TYPE_CHECKING:
@@ -44,18 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.console.access.sessions import Session
 
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-BODY_BYTES = 1 << 20
 TURN_TIMEOUT_S = 30.0
-_MARK = "__asks_for__"
-
-
-@dataclass(frozen=True, slots=True)
-class Asks:
-    """What a route asks for; no right: anybody may have it. `body_bytes` is how large a body it takes."""
-
-    right: Right | None
-    body_bytes: int = BODY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +49,6 @@ class Guarded:
     path: str
     methods: tuple[str, ...]
     asks: Asks
-
-
-class UndeclaredRoute(TypeError):
-    """A route that does not say what it asks for: a bug, found when the application is built."""
-
-
-def needs(right: Right, body_bytes: int = BODY_BYTES) -> Callable[[Endpoint], Endpoint]:
-    """Declare that an endpoint asks for a right, and how large a body it takes."""
-
-    def declare(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _MARK, Asks(right, body_bytes))
-        return endpoint
-
-    return declare
-
-
-def public(endpoint: Endpoint, body_bytes: int = BODY_BYTES) -> Endpoint:
-    """Declare that an endpoint, or a mounted application, is for anybody."""
-    setattr(endpoint, _MARK, Asks(None, body_bytes))
-    return endpoint
-
-
-def declared(endpoint: object, path: str) -> Asks:
-    """What an endpoint asks for. :raises UndeclaredRoute: it does not say."""
-    asks = getattr(endpoint, _MARK, None)
-    if not isinstance(asks, Asks):
-        raise UndeclaredRoute(f"{path}: say what it asks for, with @needs(Right.…) or @public")
-    return asks
 
 
 def api_router(**options: Any) -> APIRouter:

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway.console.access.asks import public
 from gateway.console.access.claims import SignOnRefused
 from gateway.console.access.door import Door
 from gateway.console.access.entrance import inside
-from gateway.console.access.guard import public
 from gateway.console.access.identity import cookie_name, session_cookie, set_session_cookie
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from gateway import __version__
-from gateway.console.access.guard import api_router, needs
+from gateway.console.access.asks import needs
+from gateway.console.access.guard import api_router
 from gateway.console.access.roles import Right
 from gateway.console.api import attention, audit, events, orders, overview, queue, rules, studies, system
 from gateway.console.api.problems import MEDIA_TYPE, add_handlers

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from gateway.audit.read import TrailFilter
-from gateway.console.access.guard import api_router, needs
+from gateway.console.access.asks import needs
+from gateway.console.access.guard import api_router
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import (
     LIMIT_DEFAULT,

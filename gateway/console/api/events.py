@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from gateway.console.access.guard import api_router, needs
+from gateway.console.access.asks import needs
+from gateway.console.access.guard import api_router
 from gateway.console.access.identity import session_cookie, shown_token
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import actor_of, context_of

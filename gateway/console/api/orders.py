@@ -9,7 +9,8 @@ from fastapi import Path, Request
 from fastapi.responses import Response
 from pydantic import Field, model_validator
 
-from gateway.console.access.guard import api_router, needs
+from gateway.console.access.asks import needs
+from gateway.console.access.guard import api_router
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import PRINTED, Asked, Model, actor_of, answer, context_of
 from gateway.console.api.problems import COMMON, also

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 
-from gateway.console.access.guard import api_router, needs
+from gateway.console.access.asks import needs
+from gateway.console.access.guard import api_router
 from gateway.console.access.roles import Person, Right
 from gateway.console.api.answers import LIMIT_DEFAULT, PRINTED, Limit, Model, Page, answer, context_of, listed
 from gateway.console.api.problems import COMMON, also, not_there, problem

@@ -8,7 +8,8 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from gateway.console.access.guard import api_router, needs
+from gateway.console.access.asks import needs
+from gateway.console.access.guard import api_router
 from gateway.console.access.roles import Right
 from gateway.console.api.answers import Asked, Model, Page, answer, context_of, listed
 from gateway.console.api.problems import COMMON

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from gateway.audit.codes import KINDS
 from gateway.audit.read import TrailFilter
 from gateway.audit.verify import Verdict
-from gateway.console.access.guard import needs
+from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.searches import Searches
 from gateway.console.pages.site import LIMIT, Site, asked, href, person_of, sent, viewer_of

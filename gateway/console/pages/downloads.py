@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.console.access.guard import needs
+from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.site import Site, sent, viewer_of, whole
 from gateway.console.services import studies as service

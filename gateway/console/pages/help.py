@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.access.guard import public
+from gateway.console.access.asks import public
 from gateway.console.pages.site import Site
 
 _PACKAGED = Path(__file__).parents[1] / "help" / "operations.md"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.access.guard import needs
+from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.filters import bins_of_all
 from gateway.console.pages.site import Site, person_of

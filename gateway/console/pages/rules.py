@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.access.guard import needs
+from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.highlight import highlighted
 from gateway.console.pages.site import Site, asked, person_of

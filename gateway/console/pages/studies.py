@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.console.access.guard import needs
+from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.filters import dicom_date
 from gateway.console.pages.searches import Searches
@@ -170,11 +171,14 @@ def _typed(which: StudyFilter) -> dict[str, str]:
 
 async def _study(site: Site, request: Request) -> Response:
     key = whole(request.path_params["key"])
-    detail = await service.study(site.context, key)
+    detail, matrix, moments = await asyncio.gather(
+        service.study(site.context, key),
+        service.matrix(site.context, key, LIMIT, asked(request, "after")),
+        service.timeline(site.context, key),
+    )
     if detail is None:
         raise HTTPException(404, "there is no such study in the ledger")
     seen.viewed(site.context, viewer_of(request), key, detail.study.instances)
-    matrix = await service.matrix(site.context, key, LIMIT, asked(request, "after"))
     return await site.renderer.page(
         request,
         "study.html",
@@ -183,7 +187,7 @@ async def _study(site: Site, request: Request) -> Response:
         destinations=matrix.destinations,
         matrix=matrix.cells,
         series_numbers={series.series_key: series.series_number for series in detail.series},
-        moments=await service.timeline(site.context, key),
+        moments=moments,
         next_href=href(f"/studies/{key}", after=matrix.page.next) + "#instances" if matrix.page.next else "",
         order_href=_orders(study=str(key)),
         download_href=f"/studies/{key}/download",
