@@ -48,7 +48,9 @@ demo: $(VENV)/.installed  ## the main job on sample data: two archives, the gate
 run: $(VENV)/.installed  ## start the gateway with deploy/gateway.yaml
 	$(BIN)/gateway run --config deploy/gateway.yaml
 
+# Each of the gateways that the tests start, some hundreds, would compile what is not: where Python is told to write none.
 test: install-tests  ## every test, with real peers; what CI runs
+	$(BIN)/python -m compileall -q gateway
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-tests  ## formatting, lint, types, floors

@@ -268,8 +268,8 @@ class GatewayProcess:
         return "https" if port is None and "tls" in self.config.document["console"] else "http"
 
     def readiness(self) -> tuple[int, str]:
-        """Status and body of `/readyz`."""
-        return self.page("/readyz")
+        """Status and body of `/readyz`, where probes ask for it."""
+        return self.page("/readyz", self.config.metrics_port)
 
     def metrics(self) -> str:
         """The text of `/metrics`; it is added to `sinks`."""
