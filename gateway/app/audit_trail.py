@@ -14,10 +14,10 @@ from gateway.app.common import clock_ms, open_ledger_of
 from gateway.app.home import home_of
 from gateway.audit.chain import Head
 from gateway.audit.files import files_in
+from gateway.audit.server import Transport
 from gateway.audit.trail import Trail
 from gateway.audit.verify import Verdict, verify
 from gateway.config import Config
-from gateway.config.values import SyslogTransport
 from gateway.errors import ConfigurationError, GatewayError, Problem, TrailError
 from gateway.flow.told import Names, noted, raise_alarm
 from gateway.ledger.trail import Note, NoteKind, NoteTold, TrailHead
@@ -49,7 +49,7 @@ def require_trail(config: Config) -> None:
     except ConfigurationError as error:
         problems += error.problems
     server = config.audit.syslog
-    if server is not None and server.transport is SyslogTransport.TLS:
+    if server is not None and server.transport is Transport.TLS:
         from gateway.audit.syslog import tls_context  # with ssl, which nobody else here needs
 
         try:

@@ -24,7 +24,7 @@ from gateway.app.home import known_home
 from gateway.app.keys import read_keys
 from gateway.app.others import OtherHosts, look_at_others
 from gateway.app.reidentification import read_public_key
-from gateway.app.repository import look_at_repository, server_of
+from gateway.app.repository import look_at_repository
 from gateway.config import Config, load
 from gateway.console.services.system import Finding, Level
 from gateway.errors import ConfigurationError, GatewayError, LedgerError, Problem, QueueError, SpoolError
@@ -69,7 +69,7 @@ def check(path: Path, *, echo: bool) -> Checked:
     files = read_rules(config.rules.dir)
     plan = load_rules(files, config.destinations, read_keys(config)).plan
     echoes = asyncio.run(echo_all(config.destinations)) if echo else {}
-    server = server_of(config) if echo else None
+    server = config.audit.syslog if echo else None
     repository = look_at_repository(server) if server is not None else None
     return Checked(config, files, plan, broker, echoes, repository, examine_ledger(config), _others(config))
 

@@ -12,7 +12,6 @@ from gateway import telemetry
 from gateway.app.audit_trail import names_of, open_trail
 from gateway.app.common import clock_ms
 from gateway.app.home import home_of
-from gateway.app.repository import server_of
 from gateway.audit.sender import Sender, Tell
 from gateway.config import Config
 from gateway.console.access.told import Access, AccessEvent
@@ -77,7 +76,7 @@ class HostTrail:
 
 def sender_of(config: Config) -> Sender | None:
     """What sends the messages on, where that is configured."""
-    server = server_of(config)
+    server = config.audit.syslog
     if server is None:
         return None
     if server.certificate is not None:

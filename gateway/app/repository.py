@@ -1,30 +1,14 @@
-"""The audit repository of the configuration: the syslog server that the trail is sent to, and whether it answers."""
+"""Whether the audit repository, the syslog server that the trail is sent to, answers."""
 
 from __future__ import annotations
 
-from gateway.audit.syslog import End, Server, Transport, connect
-from gateway.config import Config
+from gateway.audit.server import AuditRepository, Transport
+from gateway.audit.syslog import End, connect
 
 ANSWER_S = 5.0
 
 
-def server_of(config: Config) -> Server | None:
-    """Where the audit trail is sent; None where it is not."""
-    target = config.audit.syslog
-    if target is None:
-        return None
-    return Server(
-        target.host,
-        target.port,
-        Transport(target.transport.value),
-        target.ca,
-        target.server_name or "",
-        target.certificate,
-        target.key,
-    )
-
-
-def look_at_repository(server: Server) -> tuple[bool, str]:
+def look_at_repository(server: AuditRepository) -> tuple[bool, str]:
     """Whether it takes a connection, and ends it in order, with a sentence. Nothing is sent. Blocks, ANSWER_S or so."""
     try:
         ended = connect(server).end(ANSWER_S)

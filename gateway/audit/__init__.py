@@ -9,6 +9,7 @@
     trail.py      the files, as the one process writes that has the lock
     verify.py     whether files are as they were written
     read.py       records for people: the newest first, filtered, a page at a time
+    server.py     where they are sent
     syslog.py     records as syslog messages (RFC 5424, 5425, 5426)
     sender.py     a thread that sends them, and remembers how far it has got
 

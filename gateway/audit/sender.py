@@ -25,7 +25,8 @@ from pathlib import Path
 from gateway.audit.chain import read_line
 from gateway.audit.files import files_in, first_seq_of, lines_of
 from gateway.audit.read import milliseconds
-from gateway.audit.syslog import End, Link, Server, connect, message_of
+from gateway.audit.server import AuditRepository
+from gateway.audit.syslog import End, Link, connect, message_of
 
 POSITION = "syslog.position"
 READ_MAX = 200  # messages sent at once
@@ -92,7 +93,7 @@ class Sender:
     def __init__(
         self,
         folder: Path,
-        server: Server,
+        server: AuditRepository,
         host: str,
         process: str,
         tell: Tell,

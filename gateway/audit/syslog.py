@@ -12,11 +12,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from gateway.audit.server import AuditRepository, Transport
 from gateway.audit.xml import timestamp
 
 PRIORITY = 10 * 8 + 5  # PS3.15 A.6: security/authorization messages; normal but significant
@@ -24,27 +24,6 @@ MSGID = "DICOM+RFC3881"
 CONNECT_S = 10.0
 UDP_MAX = 65_507
 _SAYS_MORE = "APPLICATION_DATA_AFTER_CLOSE_NOTIFY"
-
-
-class Transport(StrEnum):
-    """How messages travel."""
-
-    TLS = "tls"
-    TCP = "tcp"
-    UDP = "udp"
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where messages go. `ca` None: what the machine trusts; `server_name` "": the certificate has to bear `host`."""
-
-    host: str
-    port: int
-    transport: Transport = Transport.TLS
-    ca: Path | None = None
-    server_name: str = ""
-    certificate: Path | None = None
-    key: Path | None = None
 
 
 class End(StrEnum):
@@ -80,7 +59,7 @@ def framed(message: bytes) -> bytes:
     return b"%d " % len(message) + message
 
 
-def connect(server: Server) -> Link:
+def connect(server: AuditRepository) -> Link:
     """Open a way to the server. :raises OSError: it cannot be reached, or is not who it should be."""
     if server.transport is Transport.UDP:
         return _Datagrams(server)
@@ -197,7 +176,7 @@ class _Tls(_Stream):
 
 
 class _Datagrams:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: AuditRepository) -> None:
         family, kind, protocol, _, address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)[0]
         self._socket = socket.socket(family, kind, protocol)
         with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.audit.server import AuditRepository, Transport
 from gateway.config import values as v
 from gateway.config.dicom_kinds import HOST
 from gateway.config.kinds import PATH, Text, choice, duration, number, size
@@ -18,13 +19,13 @@ _IDENTIFIER = Text("text", _identifier)
 
 SYSLOG = Section(
     "audit.syslog",
-    v.SyslogServer,
+    AuditRepository,
     (
         Key("host", HOST, "The audit repository's address."),
         Key("port", number(1, 65535), "Its port: 6514 for `tls`, and what the receiver says for the others."),
         Key(
             "transport",
-            choice(v.SyslogTransport),
+            choice(Transport),
             "`tls`: RFC 5425. `tcp` and `udp` (RFC 5426) send patient data in the clear, and `udp` loses messages.",
         ),
         Key(

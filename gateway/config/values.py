@@ -19,6 +19,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.audit.server import AuditRepository
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -101,14 +103,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class SyslogTransport(StrEnum):
-    """How audit messages travel."""
-
-    TLS = "tls"
-    TCP = "tcp"
-    UDP = "udp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,19 +275,6 @@ class ConsoleConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SyslogServer:
-    """Where audit messages are sent. `ca` None: what the machine trusts; `server_name` None: it is `host`."""
-
-    host: str
-    port: int = 6514
-    transport: SyslogTransport = SyslogTransport.TLS
-    ca: Path | None = None
-    server_name: str | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class AuditConfig:
     """The audit trail: where its files are, what chains them, when a transfer is told, who hears of it besides."""
 
@@ -304,7 +285,7 @@ class AuditConfig:
     quiet_s: float = 10.0
     latest_s: float = 5 * MINUTE_S
     site_id: str | None = None
-    syslog: SyslogServer | None = None
+    syslog: AuditRepository | None = None
 
 
 @dataclass(frozen=True, slots=True)

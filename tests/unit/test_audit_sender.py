@@ -17,7 +17,8 @@ from gateway.app.audit_trail import require_trail
 from gateway.audit.chain import Entry
 from gateway.audit.files import files_in
 from gateway.audit.sender import STRIKES, Pace, Sender, Tell, read_position
-from gateway.audit.syslog import End, Server, Transport, connect, framed, message_of, tls_context
+from gateway.audit.server import AuditRepository, Transport
+from gateway.audit.syslog import End, connect, framed, message_of, tls_context
 from gateway.audit.trail import Trail
 from gateway.config import load
 from gateway.errors import ConfigurationError
@@ -38,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 class Site:
     """A trail, and what its sender tells."""
 
-    def __init__(self, folder: Path, server: Server, pace: Pace = QUICK) -> None:
+    def __init__(self, folder: Path, server: AuditRepository, pace: Pace = QUICK) -> None:
         self.folder, self.server, self.pace = folder, server, pace
         self.unsaid = 0
         self.trail = Trail(folder, lambda: 0, segment_bytes=3_000)
@@ -73,7 +74,7 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, server: Server, pace: Pace = QUICK) -> Iterator[Site]:
+def site(folder: Path, server: AuditRepository, pace: Pace = QUICK) -> Iterator[Site]:
     made = Site(folder, server, pace)
     made.sender.start()
     try:
@@ -82,8 +83,8 @@ def site(folder: Path, server: Server, pace: Pace = QUICK) -> Iterator[Site]:
         made.close()
 
 
-def tls(authority: CertificateAuthority, port: int, **other: object) -> Server:
-    return Server(HOST, port, Transport.TLS, authority.path, **other)  # type: ignore[arg-type]
+def tls(authority: CertificateAuthority, port: int, **other: object) -> AuditRepository:
+    return AuditRepository(HOST, port, Transport.TLS, authority.path, **other)  # type: ignore[arg-type]
 
 
 def acknowledged(site: Site) -> None:
@@ -118,14 +119,14 @@ def test_every_record_arrives_in_order_over_tls(tmp_path: Path, authority: Certi
 
 
 def test_over_tcp_and_udp_too(tmp_path: Path) -> None:
-    with SyslogServer() as server, site(tmp_path / "tcp", Server(HOST, server.port, Transport.TCP)) as made:
+    with SyslogServer() as server, site(tmp_path / "tcp", AuditRepository(HOST, server.port, Transport.TCP)) as made:
         made.write(30)
         acknowledged(made)
         assert made.numbers(server.messages) == list(range(30))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((HOST, 0))
         receiver.settimeout(10)
-        with site(tmp_path / "udp", Server(HOST, receiver.getsockname()[1], Transport.UDP)) as made:
+        with site(tmp_path / "udp", AuditRepository(HOST, receiver.getsockname()[1], Transport.UDP)) as made:
             made.write(5)
             got = [MESSAGE.fullmatch(receiver.recv(1 << 16)) for _ in range(5)]
             assert made.numbers([match[5].decode() for match in got if match]) == list(range(5))
@@ -174,7 +175,7 @@ def test_a_server_that_dies_again_and_again_gets_everything_in_order(
     certificate = authority.issue("server") if transport is Transport.TLS else None
     with (
         SyslogServer(certificate, end_after=dies) as server,
-        site(tmp_path, Server(HOST, server.port, transport, authority.path)) as made,
+        site(tmp_path, AuditRepository(HOST, server.port, transport, authority.path)) as made,
     ):
         for _ in range(6):
             made.write(15)
@@ -326,7 +327,7 @@ def test_a_server_that_hangs_is_never_believed(
         SyslogServer(certificate, hangs=True) as server,
         site(
             tmp_path / "audit",
-            Server(HOST, server.port, transport, authority.path),
+            AuditRepository(HOST, server.port, transport, authority.path),
             replace(QUICK, end_s=0.1, again_max_s=0.05),
         ) as made,
     ):
@@ -339,7 +340,7 @@ def test_a_server_that_hangs_is_never_believed(
 def test_a_server_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
     with (
         socket.create_server((HOST, 0)) as deaf,
-        site(tmp_path, Server(HOST, deaf.getsockname()[1], Transport.TCP)) as made,
+        site(tmp_path, AuditRepository(HOST, deaf.getsockname()[1], Transport.TCP)) as made,
     ):
         made.write(20)
         made.sender.stop(0.2)
@@ -347,7 +348,7 @@ def test_a_server_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
 
 
 def test_records_that_were_tampered_with_stop_nothing(tmp_path: Path) -> None:
-    with SyslogServer() as server, site(tmp_path, Server(HOST, server.port, Transport.TCP)) as made:
+    with SyslogServer() as server, site(tmp_path, AuditRepository(HOST, server.port, Transport.TCP)) as made:
         made.write(1)
         acknowledged(made)
         (path,) = files_in(tmp_path)
@@ -361,7 +362,7 @@ def test_records_that_were_tampered_with_stop_nothing(tmp_path: Path) -> None:
 
 
 def test_a_server_whose_name_is_none_is_told_of_and_tried_again(tmp_path: Path) -> None:
-    with site(tmp_path, Server("x" * 70 + ".example", 6514, Transport.TCP)) as made:
+    with site(tmp_path, AuditRepository("x" * 70 + ".example", 6514, Transport.TCP)) as made:
         made.write(1)
         wait_until(lambda: made.up, 20)
         wait_until(lambda: len(made.behind) > 6, 20)  # it goes on trying
@@ -370,7 +371,7 @@ def test_a_server_whose_name_is_none_is_told_of_and_tried_again(tmp_path: Path) 
 
 def test_a_server_that_writes_without_an_end_is_given_up(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as listener:
-        link = connect(Server(HOST, listener.getsockname()[1], Transport.TCP))
+        link = connect(AuditRepository(HOST, listener.getsockname()[1], Transport.TCP))
         peer, _ = listener.accept()
         with peer:
             writer = Thread(target=write_for_ever, args=(peer,))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.audit.server import AuditRepository, Transport
 from gateway.config import (
     Config,
     ConsoleConfig,
@@ -45,7 +46,6 @@ from gateway.config.units import (
     parse_duration,
     parse_size,
 )
-from gateway.config.values import SyslogServer, SyslogTransport
 from gateway.errors import ConfigurationError
 
 MINIMAL = """\
@@ -198,7 +198,7 @@ OTHER_VALUES: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "latest": ("1 min", 60.0),
         "source_id": ("gw-1", "gw-1"),
         "site_id": ("North", "North"),
-        "syslog": ("{host: arr, transport: udp, port: 514}", SyslogServer("arr", 514, SyslogTransport.UDP)),
+        "syslog": ("{host: arr, transport: udp, port: 514}", AuditRepository("arr", 514, Transport.UDP)),
     },
     "processes": {"receiver": ("2", 2), "worker": ("3", 3), "forwarder": ("4", 4)},
     "worker": {"memory": ("512 MiB", 512 * 1024**2), "time": ("1 min", 60.0)},
