@@ -36,14 +36,18 @@ class OidcProvider:
     """See the module's docstring."""
 
     def __init__(
-        self, client_id: str = "gateway", client_secret: str = "", certificate: Certificate | None = None
+        self,
+        client_id: str = "gateway",
+        client_secret: str = "",
+        certificate: Certificate | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.client_id, self.client_secret = client_id, client_secret
         self.port = free_port()
         self._tls: dict[str, Any] = {}
         if certificate is not None:
             self._tls = {"ssl_certfile": certificate.certificate, "ssl_keyfile": certificate.key}
-        self.issuer = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
+        self.issuer = f"{'https' if certificate else 'http'}://{host}:{self.port}"
         self._codes: dict[str, dict[str, str]] = {}
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

@@ -51,9 +51,10 @@ tests:
 
 
 class ConsoleSite:
-    """See the module's docstring. Started by `with`; the users are those of `tests.harness.console`."""
+    """See the module's docstring. Started by `with`; the users are those of `tests.harness.console`, and `console` are
+    further keys of the configuration's section."""
 
-    def __init__(self, folder: Path, rules: str = RULES, *, users: bool = True) -> None:
+    def __init__(self, folder: Path, rules: str = RULES, *, users: bool = True, **console: object) -> None:
         self._stack, self._users = ExitStack(), users
         self.pacs = OurArchive()
         self.dr = OurArchive(on_store=_takes_ct_alone)
@@ -64,7 +65,7 @@ class ConsoleSite:
             {name: archive.port for name, archive in destinations.items()},
             rules={"10-radiology.yaml": rules},
             audit={"quiet": "1 s"},
-            console={"users": str(folder / "users.yaml")},
+            console={"users": str(folder / "users.yaml"), **console},
             spool={"keep": "1 h"},
             destination_defaults={"attempts": 2},
         )

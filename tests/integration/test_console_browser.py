@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydicom import dcmread
@@ -17,6 +18,7 @@ from pydicom import dcmread
 from tests.harness.browser import PHONE, Browser, Tab
 from tests.harness.console import PASSWORD, console
 from tests.harness.data import write_part10
+from tests.harness.oidc import OidcProvider
 from tests.harness.tools import wait_until
 from tests.integration.console_site import ConsoleSite, image
 
@@ -492,6 +494,40 @@ def test_nobody_gets_in_by_a_wrong_password_and_out_is_out(site: ConsoleSite, br
         tab.page.wait_for_url("**/login")
         tab.open("/queue")
         assert "/login" in tab.page.url
+
+
+SECRET = "known to the provider and the console"  # noqa: S105
+
+
+def test_single_sign_on_comes_back_to_the_page_that_was_asked_for(tmp_path: Path, browser: Browser) -> None:
+    with OidcProvider(client_secret=SECRET, host="localhost") as provider:  # for a browser, another site
+        provider.claims = {"preferred_username": "mia", "groups": ["night shift"]}
+        sign_on = {
+            "issuer": provider.issuer,
+            "client_id": provider.client_id,
+            "client_secret": provider.client_secret,
+            "roles": {"night shift": "operator"},
+        }
+        with ConsoleSite(tmp_path, users=False, oidc=sign_on) as fresh, browser.visit(fresh.address) as tab:
+            tab.open("/studies")
+            assert "/login" in tab.page.url and not tab.findings() and not tab.overflows()
+            tab.page.get_by_role("link", name="Single sign-on").click()
+            tab.page.wait_for_url("**/studies")
+            assert "mia" in tab.page.locator("header.top").inner_text()
+            tab.open("/queue")
+            card = tab.page.locator("section.card", has=tab.page.locator("#name-pacs"))
+            card.get_by_role("link", name="Pause").click()
+            tab.page.locator("dialog[open]").get_by_role("button", name="Pause").click()
+            tab.page.get_by_role("status").wait_for()
+            assert "paused" in card.inner_text()
+            tab.page.get_by_role("button", name="Log out").click()
+            tab.page.wait_for_url("**/login")
+            provider.refuse_with = "access_denied"
+            tab.page.get_by_role("link", name="Single sign-on").click()
+            tab.page.wait_for_load_state()
+            assert "/studies" not in tab.page.url and "mia" not in tab.page.locator("body").inner_text()
+            assert "(access_denied)" in tab.page.locator("main").inner_text()
+            tab.hosts.remove(urlsplit(provider.issuer).netloc)  # asked by links alone, never by a page
 
 
 def test_a_host_is_drained_and_taken_back(site: ConsoleSite, visit: Visit) -> None:
