@@ -23,10 +23,12 @@ from typing import Any
 from gateway.audit.xml import timestamp
 
 FIRST = "0" * 64  # `prev` of the first record
+LINE_MAX = 1 << 20  # bytes: no record is as long as that, and no reader takes more
 PLAIN, KEYED = "sha256", "hmac-sha256"
 TORN = "torn"  # the kind of a record that says what a power cut has left before it
 _HASH = b', "hash": "'
 _TAIL_BYTES = len(_HASH) + 64 + len(b'"}')
+_SHORT_FIELDS, _SHORT_TEXT = 30, 1000  # what is left of an entry that is too long for a line
 _MUST = {"seq": int, "time": str, "prev": str, "alg": str, "kind": str, "ref": str}
 
 
@@ -74,7 +76,16 @@ class Record:
 
 
 def line_of(entry: Entry, before: Head, key: bytes) -> tuple[bytes, Head]:
-    """The record that follows `before`, as a line, and the head that it is then."""
+    """The record that follows `before`, as a line, and the head that it is then. An entry that is too long for a line
+    is shortened, and its record says so."""
+    body = _body_of(entry, before, key)
+    if len(body) + _TAIL_BYTES + 1 >= LINE_MAX:
+        body = _body_of(_shortened(entry), before, key)
+    digest = digest_of(body, key)
+    return body + _HASH + digest.encode("ascii") + b'"}\n', Head(before.seq + 1, digest)
+
+
+def _body_of(entry: Entry, before: Head, key: bytes) -> bytes:
     fields = {
         "seq": before.seq + 1,
         "time": timestamp(entry.at_ms),
@@ -85,9 +96,19 @@ def line_of(entry: Entry, before: Head, key: bytes) -> tuple[bytes, Head]:
         **entry.fields,
         **({"xml": entry.xml} if entry.xml else {}),
     }
-    body = json.dumps(fields).encode("ascii")[:-1]
-    digest = digest_of(body, key)
-    return body + _HASH + digest.encode("ascii") + b'"}\n', Head(before.seq + 1, digest)
+    return json.dumps(fields).encode("ascii")[:-1]
+
+
+def _shortened(entry: Entry) -> Entry:
+    """The beginning of each field, and the message where that is not what is too long."""
+
+    def short(value: Any) -> Any:
+        text = value if isinstance(value, str) else json.dumps(value)
+        return value if len(text) <= _SHORT_TEXT else text[:_SHORT_TEXT]
+
+    fields = {name[:_SHORT_TEXT]: short(value) for name, value in [*entry.fields.items()][:_SHORT_FIELDS]}
+    xml = entry.xml if len(json.dumps(entry.xml)) < LINE_MAX // 4 else ""
+    return Entry(entry.at_ms, entry.kind, fields | {"shortened": True}, xml, entry.ref[:_SHORT_TEXT])
 
 
 def digest_of(body: bytes, key: bytes) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.audit.chain import LINE_MAX
+
 PREFIX, SUFFIX = "trail-", ".jsonl"
-LINE_MAX = 1 << 20  # no record is as long as that
 
 
 class Line(NamedTuple):

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.audit.chain import read_line
-from gateway.audit.files import LINE_MAX, files_in, first_seq_of
+from gateway.audit.chain import LINE_MAX, read_line
+from gateway.audit.files import files_in, first_seq_of
 from gateway.errors import TrailError
 
 SCAN_BYTES = 64 << 20

@@ -25,7 +25,7 @@ from gateway.audit.chain import Entry
 from gateway.audit.codes import KINDS, Action, Code, Result
 from gateway.audit.messages import Message, Party, Study
 from gateway.audit.trail import Trail
-from gateway.audit.xml import document
+from gateway.audit.xml import TEXT_MAX, document
 from gateway.ledger.trail import Movement, Note, NoteKind, NoteTold, StudyTold, TransferTold, Untold
 
 ALERTS: Mapping[str, Code] = {
@@ -230,6 +230,8 @@ def _entry(
         "instances": instances,
         **more,
     }
-    fields = {name: value for name, value in fields.items() if value != ""}
+    fields = {
+        name: value[:TEXT_MAX] if isinstance(value, str) else value for name, value in fields.items() if value != ""
+    }
     xml = document(message, names.source_id, names.site_id)
     return Entry(message.at_ms, KINDS[message.event], fields, xml, ref)

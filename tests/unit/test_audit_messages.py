@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom.sr._concepts_dict import concepts
 
 from gateway.audit import codes
+from gateway.audit.chain import Head, line_of, read_line
 from gateway.audit.codes import KINDS, Code
 from gateway.audit.messages import CLASSES_MAX
 from gateway.flow.told import ALERTS, Names, entries
@@ -246,3 +247,12 @@ def test_the_checker_finds_what_is_not_as_it_should_be() -> None:
         assert old in entry.xml
         changed = entry.xml.replace(old, new, 1)
         assert violations(changed) != [], old
+
+
+def test_values_that_no_standard_allows_are_cut_and_the_record_is_still_one() -> None:
+    far_too_long = "\u00e9" * 65_000
+    study = StudyTold("1.2.3", far_too_long, far_too_long, "", far_too_long)
+    (entry,) = entries(Untold("b", (transfer(study=study),)), NAMES)
+    record = read_line(line_of(entry, Head(), b"")[0])
+    assert record is not None and record.fields["patient"] == far_too_long[:1024]
+    assert len(record.body) < 40_000 and violations(entry.xml) == []

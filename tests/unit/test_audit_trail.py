@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.audit.chain import Entry, Head, line_of, read_line
+from gateway.audit.chain import LINE_MAX, Entry, Head, line_of, read_line
 from gateway.audit.files import files_in, name_of
 from gateway.audit.read import TrailFilter, page
 from gateway.audit.trail import BROKEN, Trail
@@ -103,6 +103,22 @@ def test_records_are_on_the_disk_when_append_returns(tmp_path: Path) -> None:
         disk.replug()
         verdict = verify(files_in(disk.path / "audit"), known=head)
     assert (verdict.fault, verdict.last) == (None, head)
+
+
+@pytest.mark.parametrize(
+    "long",
+    [{"text": "\u00e9" * 400_000}, {"which": {"a": ["x" * LINE_MAX]}}, {str(n): "x" * 9_000 for n in range(200)}],
+)
+def test_no_line_is_longer_than_readers_take(tmp_path: Path, long: dict[str, object]) -> None:
+    made = trail(tmp_path)
+    made.append([entry(1), entry(2, **long), Entry(0, "alert", {"who": "x"}, "<m/>" * LINE_MAX, "b/3"), entry(4)])
+    made.close()
+    (path,) = files_in(tmp_path)
+    assert max(map(len, lines(path))) < LINE_MAX
+    verdict = verify([path])
+    assert (verdict.fault, verdict.records, verdict.notes) == (None, 4, [])
+    assert [json.loads(line).get("shortened", False) for line in lines(path)] == [False, True, True, False]
+    assert [row.who for row in page(tmp_path, TrailFilter(), 9).rows] == ["ct1", "x", "ct1", "ct1"]
 
 
 def test_a_full_disk_is_an_error_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
