@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,8 @@ LINE_MAX = 1 << 20  # bytes: no record is as long as that, and no reader takes m
 PLAIN, KEYED = "sha256", "hmac-sha256"
 TORN = "torn"  # the kind of a record that says what a power cut has left before it
 _HASH = b', "hash": "'
-_TAIL_BYTES = len(_HASH) + 64 + len(b'"}')
+_TAIL = re.compile(re.escape(_HASH) + rb'([0-9a-f]{64})"}\n')
+_TAIL_BYTES = len(_HASH) + 64 + len(b'"}\n')
 _SHORT_FIELDS, _SHORT_TEXT = 30, 1000  # what is left of an entry that is too long for a line
 _MUST = {"seq": int, "time": str, "prev": str, "alg": str, "kind": str, "ref": str}
 
@@ -79,7 +81,7 @@ def line_of(entry: Entry, before: Head, key: bytes) -> tuple[bytes, Head]:
     """The record that follows `before`, as a line, and the head that it is then. An entry that is too long for a line
     is shortened, and its record says so."""
     body = _body_of(entry, before, key)
-    if len(body) + _TAIL_BYTES + 1 >= LINE_MAX:
+    if len(body) + _TAIL_BYTES >= LINE_MAX:
         body = _body_of(_shortened(entry), before, key)
     digest = digest_of(body, key)
     return body + _HASH + digest.encode("ascii") + b'"}\n', Head(before.seq + 1, digest)
@@ -120,7 +122,8 @@ def digest_of(body: bytes, key: bytes) -> str:
 
 def read_line(line: bytes) -> Record | None:
     """The record in a line; None where it is none, or only a part of one. Says nothing of whether its hash holds."""
-    if not line.endswith(b'"}\n') or not line.startswith(b"{") or line[-_TAIL_BYTES - 1 :][: len(_HASH)] != _HASH:
+    tail = _TAIL.fullmatch(line[-_TAIL_BYTES:])
+    if tail is None or not line.startswith(b"{"):
         return None
     try:
         fields = json.loads(line)
@@ -128,8 +131,8 @@ def read_line(line: bytes) -> Record | None:
         return None
     if not isinstance(fields, dict) or any(not isinstance(fields.get(name), kind) for name, kind in _MUST.items()):
         return None
-    body = line[: -_TAIL_BYTES - 1]
-    return Record(fields["seq"], fields["prev"], fields.pop("hash"), fields, body)
+    del fields["hash"]
+    return Record(fields["seq"], fields["prev"], tail[1].decode("ascii"), fields, line[:-_TAIL_BYTES])
 
 
 def fault_of(record: Record, before: Head | None, key: bytes) -> str:

@@ -224,6 +224,22 @@ def test_the_first_record_that_was_changed_is_found(
     assert (verdict.fault.line, words in verdict.fault.text) == (line, True), verdict.fault
 
 
+@pytest.mark.parametrize(
+    "digest", [b"\\u00e9" * 2 + b"0" * 52, b"\xc3\xa9" * 32, b"AB" * 32, b"\\u0030" * 10 + b"0000"]
+)
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_hash_that_is_none_is_found_and_stops_nobody(tmp_path: Path, digest: bytes, number: int) -> None:
+    head = written(tmp_path, 6)
+    changed(
+        tmp_path,
+        lambda all_: [*all_[:number], all_[number][:-67] + digest + b'"}\n', *all_[number + 1 :]],
+    )
+    fault = verify(files_in(tmp_path), known=head).fault
+    assert fault is not None
+    assert reopened(tmp_path, head) != ""
+    assert verify(files_in(tmp_path), known=head).fault is not None
+
+
 @given(st.data())
 @settings(max_examples=50, deadline=None)
 def test_no_byte_can_be_changed_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
