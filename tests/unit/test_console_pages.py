@@ -12,6 +12,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from gateway.app.configured import sync_destinations
 from gateway.console.access.roles import How, Person, Role
 from gateway.console.notices import Notice, NoticeKind
 from gateway.console.pages.filters import bins, grouped, short
@@ -22,7 +23,7 @@ from gateway.console.pages.searches import MOST, Searches
 from gateway.console.pages.site import sent
 from gateway.console.services import advice
 from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
-from gateway.model import Breaker, DestinationState
+from gateway.model import Breaker, DestinationState, Owner
 from gateway.telemetry import registry
 from tests.harness.console import console
 
@@ -202,7 +203,7 @@ def trouble(kind: TroubleKind, code: str = "", reason: str = "", destination: st
 
 class Queued:
     def __init__(self, waiting: int = 5, age_s: float = 10, **state: Any) -> None:
-        self.state = DestinationState("pacs", **state)
+        self.state = DestinationState("pacs", **{"owner": Owner(7, "gw1"), **state})
         self.waiting, self.oldest_ms = waiting, NOW_MS - round(age_s * 1000)
 
 
@@ -214,6 +215,7 @@ def every_advice() -> list[advice.Advice]:
     queues = [
         Queued(configured=False),
         Queued(paused=True),
+        Queued(owner=None),
         Queued(breaker=Breaker.DOWN),
         Queued(breaker=Breaker.DOWN, last_error="association rejected: calling AE title not recognized"),
         Queued(age_s=7200),
@@ -239,6 +241,36 @@ def test_what_stands_still_comes_first() -> None:
 
 def test_a_destination_that_is_well_is_no_matter() -> None:
     assert advice.advise((), (), [Queued(), Queued(waiting=0, age_s=7200)], (), NOW_MS) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({}, "Nobody serves pacs"),
+        ({"breaker": Breaker.DOWN}, "Nobody serves pacs"),
+        ({"paused": True}, "pacs is paused"),
+        ({"configured": False}, "pacs was taken out of the configuration"),
+    ],
+)
+@pytest.mark.parametrize("age_s", [10, 7200])
+def test_a_destination_that_nobody_serves_is_told_of_whatever_was_last_known_of_it(
+    state: dict[str, Any], said: str, age_s: float
+) -> None:
+    found = advice.of_destination(Queued(owner=None, age_s=age_s, **state), NOW_MS)
+    assert found is not None and found.what == said
+    unserved = said.startswith("Nobody")
+    assert (found.tone == "bad") == unserved == (found.section == "nobody-serves-a-destination")
+
+
+def test_the_overview_does_not_say_that_all_is_well_with_a_destination_that_nobody_serves(tmp_path: Path) -> None:
+    async def scenario() -> str:
+        async with console(tmp_path) as site:  # nothing runs here: no forwarder
+            await site.context.ledger.call(lambda ledger: sync_destinations(ledger, site.context.config()))
+            return (await (await site.as_("observer")).get("/")).text
+
+    text = asyncio.run(scenario())
+    assert "Nobody serves pacs" in text and "nobody serves it" in text
+    assert "Every destination" not in text and "all is well" not in text
 
 
 def test_each_code_of_a_held_delivery_in_the_handbook_has_advice() -> None:

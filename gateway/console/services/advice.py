@@ -215,6 +215,8 @@ def of_destination(queue: Queued, now_ms: int) -> Advice | None:
         return _unconfigured(state, at_risk) if waiting else None
     if state.paused:
         return _paused(state, at_risk)
+    if state.owner is None:  # then nobody looks whether it is up, either: the breaker is as its last forwarder left it
+        return _unserved(state, at_risk)
     if state.breaker is Breaker.DOWN:
         return _down(state, at_risk + (" Nothing is lost: it goes when the archive is back." if waiting else ""))
     return _slow(state, at_risk) if waiting and waits_s >= OLD_S else None
@@ -240,6 +242,19 @@ def _paused(state: DestinationState, at_risk: str) -> Advice:
         at_risk,
         "Resume it when the work on it is done.",
         "a-destination-is-paused",
+        href=_queue_href(state),
+    )
+
+
+def _unserved(state: DestinationState, at_risk: str) -> Advice:
+    return Advice(
+        "bad",
+        f"Nobody serves {state.name}",
+        "This gateway: no forwarder of any host has it",
+        at_risk,
+        "If it stays so for a minute: start a forwarder on a host whose configuration has it, or take work again on "
+        "one that is drained, which `gateway hosts` shows. Resend nothing: the first forwarder takes all of it.",
+        "nobody-serves-a-destination",
         href=_queue_href(state),
     )
 
