@@ -49,7 +49,9 @@ class Destination(Model):
     oldest_ms: int | None = Field(description="since when the oldest of what waits does")
     by_age: list[AgeCount]
     delivered_per_s: float | None = Field(description="over the last five minutes; null while that is not known")
-    through_in_s: float | None = Field(description="when nothing will wait any more at that rate")
+    through_in_s: float | None = Field(
+        description="when nothing will wait any more at that rate; null where it is not up or nobody serves it"
+    )
 
 
 def destination_model(view: DestinationView) -> Destination:

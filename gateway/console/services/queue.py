@@ -38,7 +38,8 @@ class DestinationView:
     :ivar oldest_ms: since when the oldest of what waits does.
     :ivar cells: what waits by age.
     :ivar delivered_per_s: over the last RATE_OVER_S; None while that is not known.
-    :ivar through_in_s: when nothing will wait any more at that rate; None where that cannot be said.
+    :ivar through_in_s: when nothing will wait any more at that rate; None where that cannot be said: always where it is
+        not up, or nobody serves it.
     """
 
     name: str
@@ -87,10 +88,12 @@ async def destination(context: Context, name: str) -> DestinationView | None:
 
 def _view(context: Context, queue: DestinationQueue) -> DestinationView:
     state = queue.destination
+    condition = condition_of(state)
     rate = context.live.delivered_per_s(state.name, RATE_OVER_S)
+    goes = condition is Condition.UP and state.owner is not None
     return DestinationView(
         name=state.name,
-        condition=condition_of(state),
+        condition=condition,
         configured=context.config().destinations.get(state.name),
         state=state,
         states=queue.states,
@@ -98,5 +101,11 @@ def _view(context: Context, queue: DestinationQueue) -> DestinationView:
         oldest_ms=queue.oldest_ms,
         cells=queue.cells,
         delivered_per_s=rate,
-        through_in_s=queue.waiting / rate if rate else (0.0 if not queue.waiting else None),
+        through_in_s=_through_in_s(queue.waiting, rate) if goes else None,
     )
+
+
+def _through_in_s(waiting: int, rate: float | None) -> float | None:
+    if not waiting:
+        return 0.0
+    return waiting / rate if rate else None
