@@ -359,3 +359,4 @@ class LedgerGauges:
     spool_bytes: int = 0  # data set bytes of all instances that are not purged
     rules_revision: str = ""
     processes: tuple[ProcessCount, ...] = ()
+    routing_since_ms: int | None = None  # when the oldest instance arrived that no worker has routed yet

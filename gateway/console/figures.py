@@ -94,6 +94,10 @@ def _one(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value)
 
 
+def _age_s(since_ms: int | None, now_ms: int) -> float:
+    return 0.0 if since_ms is None else max(0, now_ms - since_ms) / 1000
+
+
 def _spool_families(spool: SpoolFigures) -> list[Metric]:
     families = [
         _one("gateway_spool_free_bytes", "Room for the spool.", spool.free_bytes),
@@ -148,13 +152,13 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         paused.add_metric([destination.name], int(destination.paused))
         owned.add_metric([destination.name], int(destination.owner is not None))
     for name in names:
-        since_ms = gauges.queue_oldest_ms.get(name)
-        oldest.add_metric([name], 0.0 if since_ms is None else max(0, now_ms - since_ms) / 1000)
+        oldest.add_metric([name], _age_s(gauges.queue_oldest_ms.get(name), now_ms))
         for state in _WAITING_STATES:
             depth.add_metric([name, state.value], gauges.queue_depth.get((name, state), 0))
     instances = GaugeMetricFamily("gateway_instances", "Instances in the ledger, by state.", labels=["state"])
     for kind in InstanceState:
         instances.add_metric([kind.value], gauges.instances.get(kind, 0))
+    routing_s = _age_s(gauges.routing_since_ms, now_ms)
     unrouted = gauges.instances.get(InstanceState.HELD, 0)
     quarantined = gauges.instances.get(InstanceState.QUARANTINED, 0)
     return [
@@ -164,6 +168,7 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         owned,
         *_host_families(gauges.processes),
         instances,
+        _one("gateway_routing_oldest_age_seconds", "Age of the oldest instance that is not routed yet.", routing_s),
         GaugeMetricFamily("gateway_spool_bytes", "Data set bytes that the spool holds.", gauges.spool_bytes),
         GaugeMetricFamily("gateway_unrouted_instances", "Instances held that no rule has routed.", unrouted),
         GaugeMetricFamily("gateway_quarantined_instances", "Instances that must not be sent.", quarantined),

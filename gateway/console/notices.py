@@ -1,8 +1,10 @@
 """What is wrong without keeping the host from being ready: a source that is silent, a certificate that expires, an
-audit trail that is not written or not sent. Read out of the metrics of this host's processes, as alerts read them, so
-that the console says by itself what an alert says where there is Prometheus.
+audit trail that is not written or not sent, instances that nobody routes. Read out of the metrics of this host's
+processes, and of the ledger, as alerts read them, so that the console says by itself what an alert says where there is
+Prometheus.
 
-Called by `gateway.console.metrics`. Names are those of the configuration, never a peer's.
+Called by `gateway.console.metrics` and `gateway.console.services.overview`. Names are those of the configuration, never
+a peer's.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from gateway.words import age
 
 CERTIFICATE_LEFT_S, CERTIFICATE_URGENT_S = 21 * 86_400, 3 * 86_400
 SYSLOG_BEHIND_S = 600
+ROUTING_OLD_S = 900
 _GAUGE = re.compile(
     rb"^gateway_(source_last_received_timestamp_seconds|source_silent_after_seconds"
     rb"|certificate_expiry_timestamp_seconds|audit_trail_up|audit_syslog_behind_seconds)"
@@ -32,6 +35,7 @@ class NoticeKind(StrEnum):
     CERTIFICATE_EXPIRES = "certificate_expires"
     TRAIL_STOPPED = "trail_stopped"
     SYSLOG_BEHIND = "syslog_behind"
+    ROUTING_OLD = "routing_old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class Notice:
     """One of them. Holds no patient data.
 
     :ivar name: of the source or the certificate; "" where there is but one.
-    :ivar seconds: silent for so long; expires in so long (below 0: it has); the syslog server is so far behind.
+    :ivar seconds: silent for so long; expires in so long (below 0: it has); the syslog server is so far behind; the
+        oldest instance waits for so long.
     """
 
     kind: NoticeKind
@@ -59,6 +64,8 @@ class Notice:
                 return "The audit trail is not written"
             case NoticeKind.SYSLOG_BEHIND:
                 return f"The audit repository is {age(self.seconds)} behind"
+            case NoticeKind.ROUTING_OLD:
+                return f"Images have waited for {age(self.seconds)} to be routed"
 
 
 def notices(texts: Iterable[bytes], now_ms: int) -> list[Notice]:
@@ -68,6 +75,12 @@ def notices(texts: Iterable[bytes], now_ms: int) -> list[Notice]:
         for which, name, value in _GAUGE.findall(text):
             found.setdefault((which, name), []).append(float(value))
     return [*_sources(found, now_ms / 1000), *_certificates(found, now_ms / 1000), *_trail(found)]
+
+
+def of_routing(since_ms: int | None, now_ms: int) -> list[Notice]:
+    """Whether instances wait to be routed for too long: the oldest of them since `since_ms`, None where none waits."""
+    waits_s = 0.0 if since_ms is None else (now_ms - since_ms) / 1000
+    return [Notice(NoticeKind.ROUTING_OLD, seconds=waits_s)] if waits_s > ROUTING_OLD_S else []
 
 
 def _of(found: _Found, which: bytes, one: Callable[[list[float]], float]) -> dict[str, float]:

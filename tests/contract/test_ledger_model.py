@@ -637,6 +637,7 @@ class LedgerModel(RuleBasedStateMachine):
         assert dict(gauges.instances) == Counter(InstanceState(each.state) for each in self.instances)
         depth = Counter((each.destination, DeliveryState(each.state)) for each in self.deliveries)
         assert dict(gauges.queue_depth) == depth
+        assert (gauges.routing_since_ms is not None) == any(each.state == "received" for each in self.instances)
         assert set(gauges.queue_oldest_ms) == {each.destination for each in self.deliveries if each.state in OPEN}
 
     @invariant()

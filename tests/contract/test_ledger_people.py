@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import LedgerError
 from gateway.ledger.base import AgeBucket, InstanceFilter, Ordered, RuleSet
-from gateway.model import Breaker, DeliveryState, InstanceState, Quarantine, StudyFacts
+from gateway.model import Breaker, DeliveryState, InstanceState, Quarantine, Role, StudyFacts
 from tests.contract.ledger_scene import Scene, arrival, decision
 
 EVERYTHING = InstanceFilter()
@@ -398,3 +398,23 @@ def test_gauges_follow_every_move(scene: Scene) -> None:
     assert gauges.queue_oldest_ms == {"pacs": scene.now_ms, "dr": scene.now_ms}
     assert [state.name for state in gauges.destinations] == ["dr", "pacs"]
     assert gauges.instances == {InstanceState.ROUTED: 3}
+
+
+def test_gauges_say_since_when_the_oldest_instance_waits_to_be_routed(scene: Scene) -> None:
+    def since_ms() -> int | None:
+        return scene.ledger.gauges().routing_since_ms
+
+    assert since_ms() is None
+    scene.arrive("a", received_at_ms=3_000)
+    scene.arrive("b", "c", received_at_ms=4_000)
+    assert since_ms() == 3_000
+    leases = scene.claim_instances(limit=1)
+    assert since_ms() == 3_000, "a worker has it, and has not routed it"
+    scene.record(leases)
+    assert since_ms() == 4_000
+    scene.claim_instances()
+    scene.ledger.void_session(scene.worker.session_id, scene.now_ms)
+    assert since_ms() == 4_000, "the worker died"
+    scene.worker = scene.session(Role.WORKER)
+    scene.route(decision(hold="no rule matches"))
+    assert since_ms() is None

@@ -42,6 +42,7 @@ GAUGES = LedgerGauges(
     destinations=(DestinationState("pacs"), DestinationState("dr", paused=True)),
     instances={InstanceState.HELD: 3, InstanceState.QUARANTINED: 2, InstanceState.ROUTED: 7},
     rules_revision="abc123",
+    routing_since_ms=NOW_MS - 30_000,
 )
 
 
@@ -122,6 +123,7 @@ def test_processes_are_joined_and_prometheus_can_read_it(processes: Processes) -
     assert value(text, "gateway_destination_paused", destination="dr") == 1
     assert value(text, "gateway_unrouted_instances") == 3
     assert value(text, "gateway_quarantined_instances") == 2
+    assert value(text, "gateway_routing_oldest_age_seconds") == 30
     assert value(text, "gateway_rules_info", revision="abc123") == 1
     assert value(text, "gateway_spool_free_bytes") == 10
     assert value(text, "gateway_spool_bytes") == 20

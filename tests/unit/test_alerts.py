@@ -69,6 +69,13 @@ CASES = {
         gauge("child_starts_total", 'process="supervisor-0",child="worker-0"', "1x50 2+1x10"),
         gauge("child_starts_total", 'process="supervisor-0",child="worker-0"', "1x50 2x10"),
     ),
+    "GatewayRoleMissing": Case(
+        gauge("sessions", 'role="worker"', "2x50 0x10") | gauge("sessions", 'role="receiver"', "1x60"),
+        gauge("sessions", 'role="worker"', "0x60")
+        | gauge("sessions", 'role="worker"', "1x60", THERE)  # asked at another moment
+        | gauge("sessions", 'role="forwarder"', "1x57 0x0 1x10")
+        | gauge("sessions", 'role="console"', "0x60"),
+    ),
     "GatewayHostGone": Case(
         gauge("sessions_voided_total", 'process="console-0",role="receiver"', "0x55 1x5"),
         gauge("sessions_voided_total", 'process="console-0",role="receiver"', "0x10 1x50"),
@@ -103,6 +110,10 @@ CASES = {
     "GatewayDead": Case(
         gauge("queue_depth", 'destination="pacs",state="dead"', "0x50 1x10"),
         gauge("queue_depth", 'destination="pacs",state="held"', "5x60"),
+    ),
+    "GatewayRoutingOld": Case(
+        gauge("routing_oldest_age_seconds", "", "0x30 60+60x30"),
+        gauge("routing_oldest_age_seconds", "", "800x60"),
     ),
     "GatewayUnrouted": Case(gauge("unrouted_instances", "", "0x50 1x10"), gauge("unrouted_instances", "", "0x60")),
     "GatewayQuarantined": Case(
@@ -194,7 +205,16 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_names_no_patient(alert: A
     assert alert.description.endswith(".") and len(alert.description) > 40
     labels = set(re.findall(r"\$labels\.(\w+)", alert.summary + alert.description))
     given = named(alert.value).grouped | ({"instance"} if "up{" in alert.value else set())
-    assert labels <= given and labels <= {"instance", "destination", "source", "child", "reason", "link", "certificate"}
+    assert labels <= given and labels <= {
+        "instance",
+        "destination",
+        "source",
+        "child",
+        "reason",
+        "link",
+        "certificate",
+        "role",
+    }
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)

@@ -12,10 +12,12 @@ from gateway import telemetry
 from gateway.console.notices import (
     CERTIFICATE_LEFT_S,
     CERTIFICATE_URGENT_S,
+    ROUTING_OLD_S,
     SYSLOG_BEHIND_S,
     Notice,
     NoticeKind,
     notices,
+    of_routing,
 )
 from gateway.console.services import advice
 from gateway.telemetry import registry
@@ -88,3 +90,12 @@ def test_a_syslog_server_that_is_behind_is_told_of_when_it_does_not_catch_up_by_
     assert notices([(text % (SYSLOG_BEHIND_S - 1.0)).encode()], 0) == []
     (behind,) = notices([(text % (SYSLOG_BEHIND_S + 60.0)).encode()], 0)
     assert (behind.kind, behind.text) == (NoticeKind.SYSLOG_BEHIND, "The audit repository is 11 min behind")
+
+
+def test_instances_that_nobody_routes_are_told_of_as_what_stands_still() -> None:
+    now_ms = 5_000_000
+    assert of_routing(None, now_ms) == [] == of_routing(now_ms - ROUTING_OLD_S * 1000, now_ms)
+    (old,) = of_routing(now_ms - ROUTING_OLD_S * 1000 - 60_000, now_ms)
+    advised = advice.of_notice(old)
+    assert (advised.tone, advised.what) == ("bad", "Images have waited for 16 min to be routed")
+    assert advised.section == "nothing-is-routed"

@@ -25,6 +25,7 @@ from gateway.console.services import advice
 from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState, Owner
 from gateway.telemetry import registry
+from tests.contract.ledger_scene import arrival
 from tests.harness.console import console
 
 LIVE = {"hx-request": "true", "hx-target": "live"}
@@ -121,6 +122,24 @@ def test_the_overview_says_what_to_do_when_the_ledger_does_not_answer(tmp_path: 
     assert "The ledger does not answer" in text and "Look at the database and its disk first" in text
     assert "received, ever" not in text and "all is well" not in text
     assert status in (500, 503)
+
+
+def test_the_overview_says_that_nobody_routes_what_waits(tmp_path: Path) -> None:
+    async def scenario() -> tuple[list[str], dict[str, Any]]:
+        async with console(tmp_path) as site:
+            observer, texts, now_ms = await site.as_("observer"), [], site.clock.now_ms()
+            one = [arrival("a", received_at_ms=now_ms)]
+            await site.context.ledger.call(lambda ledger: ledger.record_arrivals(one, now_ms))
+            for passed_s in (890, 20):
+                site.clock.pass_(passed_s)
+                texts.append((await observer.get("/")).text)
+            found = (await site.with_token("observer").get("/api/v1/overview")).json()
+            return texts, {"waits_ms": found["at_ms"] - found["routing_since_ms"], "notices": found["notices"]}
+
+    (before, after), found = asyncio.run(scenario())
+    assert "to be routed" not in before
+    assert "Images have waited for 15 min 10 s to be routed" in after
+    assert found["waits_ms"] == 910_000 and [each["kind"] for each in found["notices"]] == ["routing_old"]
 
 
 # ── searches ──────────────────────────────────────────────────────────────────────────────────────────────────────────

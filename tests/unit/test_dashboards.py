@@ -175,7 +175,13 @@ def test_every_selector_is_of_the_gateway_that_was_chosen(where: str, expression
 
 def test_every_panel_of_a_metric_of_the_ledger_takes_it_once_however_many_hosts_tell_it() -> None:
     of_the_ledger = {"gateway_queue_depth", "gateway_queue_oldest_age_seconds", "gateway_unrouted_instances"}
-    of_the_ledger |= {"gateway_quarantined_instances", "gateway_spool_bytes", "gateway_hosts", "gateway_sessions"}
+    of_the_ledger |= {
+        "gateway_routing_oldest_age_seconds",
+        "gateway_quarantined_instances",
+        "gateway_spool_bytes",
+        "gateway_hosts",
+        "gateway_sessions",
+    }
     for where, expression in expressions():
         for metric in named(expression).metrics & of_the_ledger:
             if "variable" not in where:

@@ -314,3 +314,17 @@ def test_one_uid_sent_again_and_again_is_compared_with_the_first_and_the_newest_
     kinds = [recorded.duplicate for recorded in scene.ledger.record_arrivals(again, 2)]
     # Looking at all of them made each arrival slower than the one before: 13 ms, under the lock, at the 8,000th.
     assert kinds == [DuplicateKind.EXACT, DuplicateKind.EXACT, DuplicateKind.CHANGED]
+
+
+def test_gauges_cost_the_same_however_much_waits_to_be_routed(scene: Scene) -> None:
+    def steps() -> int:
+        with counted_steps(scene) as counted:
+            assert scene.ledger.gauges().routing_since_ms == 1_000
+        return len(counted)
+
+    scene.arrive("a", "b")
+    scene.claim_instances(1)
+    few = steps()
+    scene.arrive(*(f"i{number}" for number in range(3000)))
+    scene.claim_instances(1000)
+    assert steps() <= few + 2

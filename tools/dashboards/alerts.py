@@ -10,7 +10,7 @@ runs. Summary and description name destinations, sources, hosts and processes: n
 
 from __future__ import annotations
 
-from gateway.console.notices import CERTIFICATE_LEFT_S, CERTIFICATE_URGENT_S, SYSLOG_BEHIND_S
+from gateway.console.notices import CERTIFICATE_LEFT_S, CERTIFICATE_URGENT_S, ROUTING_OLD_S, SYSLOG_BEHIND_S
 from tools.dashboards.rulefile import CRITICAL, WARNING, Alert, Group
 
 JOB = "gateway"
@@ -86,6 +86,17 @@ HOSTS = Group(
             f"{{{{ $labels.child }}}} is started again and again {_WHERE}",
             "It dies or hangs. Nothing is lost: what it held is freed, what it received is adopted; little gets done.",
             "a-role-dies-or-hangs-again-and-again",
+        ),
+        Alert(
+            "GatewayRoleMissing",
+            'max by (job, role) (gateway_sessions{role=~"receiver|worker|forwarder"})',
+            "== 0",
+            "2m",
+            CRITICAL,
+            "No {{ $labels.role }} of the gateway runs on any host",
+            "Without a receiver nothing is taken, without a worker nothing is routed, without a forwarder nothing is "
+            "sent. What was acknowledged is kept until one runs again.",
+            "a-role-runs-nowhere",
         ),
         Alert(
             "GatewayHostGone",
@@ -186,6 +197,17 @@ INSTANCES = Group(
     "instances",
     "Instances, rules and sources: does everything that comes have a way?",
     [
+        Alert(
+            "GatewayRoutingOld",
+            "max by (job) (gateway_routing_oldest_age_seconds)",
+            f"> {ROUTING_OLD_S}",
+            "5m",
+            CRITICAL,
+            f"Images have waited for {_AGE} to be routed",
+            "Nothing routes them: no worker runs, all are drained, or they cannot load the rules. Nothing is lost, and "
+            "nothing of it is sent.",
+            "nothing-is-routed",
+        ),
         Alert(
             "GatewayUnrouted",
             "max by (job) (gateway_unrouted_instances)",

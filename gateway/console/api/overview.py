@@ -29,7 +29,9 @@ class Notice(Model):
 
     kind: NoticeKind
     name: str = Field(description="of the source or the certificate; empty where there is but one")
-    seconds: float = Field(description="silent for so long; expires in so long (below 0: it has); so far behind")
+    seconds: float = Field(
+        description="silent for so long; expires in so long (below 0: it has); so far behind; waits for so long"
+    )
     text: str = Field(description="in a sentence")
 
 
@@ -52,6 +54,9 @@ class Overview(Model):
     notices: list[Notice]
     instances: dict[InstanceState, int]
     waiting: int = Field(description="deliveries that are open")
+    routing_since_ms: int | None = Field(
+        description="when the oldest instance arrived that is not routed yet; null where none waits for that"
+    )
     destinations: list[Destination]
     trouble: list[Trouble]
     spool_bytes: int
@@ -107,6 +112,7 @@ async def overview(request: Request) -> Response:
         notices=[Notice.model_validate(each) for each in found.notices],
         instances=dict(found.instances),
         waiting=found.waiting,
+        routing_since_ms=found.routing_since_ms,
         destinations=[destination_model(each) for each in found.destinations],
         trouble=[trouble_model(each) for each in found.trouble],
         spool_bytes=found.spool_bytes,

@@ -192,13 +192,20 @@ _NOTICES = {
         "See whether the server takes messages, and whether the certificates of both sides hold.",
         "the-audit-repository-is-behind",
     ),
+    NoticeKind.ROUTING_OLD: (
+        "This gateway: no worker runs, all are drained, or they cannot load the rules",
+        "Nothing is lost: what waits is in the spool. None of it is sent meanwhile.",
+        "See under System whether workers run and are not drained; if so, read in the log why they route nothing.",
+        "nothing-is-routed",
+    ),
 }
 
 
 def of_notice(notice: Notice) -> Advice:
-    """What is wrong with a host that is ready."""
+    """What is wrong although the host is ready."""
     whose, risk, do, section = _NOTICES[notice.kind]
     urgent = notice.kind is NoticeKind.CERTIFICATE_EXPIRES and notice.seconds < CERTIFICATE_URGENT_S
+    urgent = urgent or notice.kind is NoticeKind.ROUTING_OLD
     return Advice("bad" if urgent else "warn", notice.text, whose, risk, do, section, href="/system")
 
 

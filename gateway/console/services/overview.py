@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.console.access.roles import Person
-from gateway.console.notices import Notice
+from gateway.console.notices import Notice, of_routing
 from gateway.console.services.attention import TroubleView, attention
 from gateway.console.services.queue import DestinationView, destinations
 from gateway.model import InstanceState, ProcessCount
@@ -23,7 +23,8 @@ class Overview:
     """See the module's docstring. Holds no patient data.
 
     :ivar not_ready: why this host should get no work, in words of /readyz; () where it is ready.
-    :ivar notices: what is wrong with this host all the same.
+    :ivar notices: what is wrong all the same, with this host or with all of them.
+    :ivar routing_since_ms: when the oldest instance arrived that is not routed yet; None where none waits for that.
     :ivar spool_bytes: data sets that the spool holds; `spool_free_bytes` None where the file system does not answer.
     :ivar processes: those that live, of all hosts.
     """
@@ -37,6 +38,7 @@ class Overview:
     destinations: tuple[DestinationView, ...]
     trouble: tuple[TroubleView, ...]
     waiting: int
+    routing_since_ms: int | None
     spool_bytes: int
     spool_free_bytes: int | None
     spool_low: bool
@@ -53,16 +55,18 @@ async def overview(context: Context, person: Person) -> Overview:
         context.host.health(),
         context.host.spool_figures(),
     )
+    now_ms = context.clock_ms()
     return Overview(
-        at_ms=context.clock_ms(),
+        at_ms=now_ms,
         host=context.config().host,
         version=__version__,
         not_ready=health.not_ready,
-        notices=health.notices,
+        notices=(*health.notices, *of_routing(gauges.routing_since_ms, now_ms)),
         instances=gauges.instances,
         destinations=tuple(queues),
         trouble=tuple(troubles),
         waiting=sum(each.waiting for each in queues),
+        routing_since_ms=gauges.routing_since_ms,
         spool_bytes=gauges.spool_bytes,
         spool_free_bytes=None if figures is None else figures.free_bytes,
         spool_low=figures is not None and figures.low,

@@ -8,7 +8,9 @@ from gateway.ledger.logic.transaction import Transaction
 from gateway.model import DeliveryState, InstanceState, LedgerGauges, ProcessCount, Role
 
 _SQL = queries.load("gauges")
-STATEMENTS = tuple(_SQL[name] for name in ("queue_depth", "queue_oldest", "sessions", "instances", "spool_bytes"))
+STATEMENTS = tuple(
+    _SQL[name] for name in ("queue_depth", "queue_oldest", "sessions", "instances", "spool_bytes", "routing_since")
+)
 
 
 def read(tx: Transaction) -> LedgerGauges:
@@ -24,4 +26,5 @@ def read(tx: Transaction) -> LedgerGauges:
         instances={InstanceState(state): n for state, n in tx.execute(_SQL["instances"]).fetchall()},
         spool_bytes=int(tx.value(_SQL["spool_bytes"]) or 0),
         rules_revision=rules.current(tx),
+        routing_since_ms=tx.value(_SQL["routing_since"]),
     )

@@ -19,3 +19,17 @@ SELECT bytes FROM spool_count;
 
 -- name: instances
 SELECT state, n FROM instance_count WHERE n <> 0;
+
+-- The first in each worker's hands and the first in nobody's: as many looks into the index as processes live.
+-- name: routing_since
+SELECT min(at_ms) FROM (
+    SELECT (
+        SELECT i.received_at_ms FROM instance i
+        WHERE i.state = 'received' AND i.session_id IS NULL ORDER BY i.session_id, i.seq LIMIT 1
+    ) AS at_ms
+    UNION ALL
+    SELECT (
+        SELECT i.received_at_ms FROM instance i
+        WHERE i.state = 'received' AND i.session_id = s.session_id ORDER BY i.seq LIMIT 1
+    ) FROM session s WHERE s.voided_at_ms IS NULL
+) AS oldest;
