@@ -72,9 +72,9 @@ def why_unrouted(reason: str) -> Unrouted | None:
 
 
 # Anchors of docs/operations.md.
-# Anchors of docs/operations.md.
 HELD_SECTION, DEAD_SECTION = "deliveries-are-held", "deliveries-are-dead"
 UNROUTED_SECTION, QUARANTINE_SECTION = "instances-are-held-without-a-route", "instances-are-quarantined"
+RECOVER_SECTION = "the-ledger-is-lost-or-damaged"
 
 _PATH = re.compile(r"(?:incoming|derived)/\S+?\.dcm")
 

@@ -24,6 +24,7 @@ from gateway.console.pages.site import sent
 from gateway.console.services import advice
 from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState, Owner
+from gateway.reasons import Distrusted, Unrouted
 from gateway.telemetry import registry
 from tests.contract.ledger_scene import arrival
 from tests.harness.console import console
@@ -228,7 +229,8 @@ class Queued:
 
 def every_advice() -> list[advice.Advice]:
     held = [trouble(TroubleKind.HELD, code, "0xA900", "pacs") for code in (*advice.HELD, "new")]
-    whole = [trouble(kind, "", reason) for kind in TroubleKind for reason in ("no rule matches", "the spool file is …")]
+    whole = [trouble(TroubleKind.HELD, reason=reason) for reason in (*Unrouted, "a phantom")]
+    whole += [trouble(TroubleKind.QUARANTINED, reason=reason) for reason in (*Distrusted, "because I say so")]
     dead = [trouble(TroubleKind.DEAD, "timeout", "", "pacs")]
     reasons = [*registry.NOT_READY_REASONS, "spool_unreachable", "down: worker-0", "silent: console-0", "unheard of"]
     queues = [
@@ -290,6 +292,33 @@ def test_the_overview_does_not_say_that_all_is_well_with_a_destination_that_nobo
     text = asyncio.run(scenario())
     assert "Nobody serves pacs" in text and "nobody serves it" in text
     assert "Every destination" not in text and "all is well" not in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "whose", "do"),
+    [
+        ("the data set cannot be read: it is cut short", "The sender", "send them again"),
+        (Distrusted.OTHER_INSTANCE, "The sender", "the modality's maker"),
+        ("the spool file is missing", "Whoever removed", "is the spool's disk mounted?"),
+        ("the spool file is damaged: the checksum does not hold", "This gateway's disk", "Check the disk"),
+        ("spool: the checksum does not hold", "This gateway's disk", "Check the disk"),
+        ("the original cannot be read: Input/output error", "This gateway's disk", "Check the disk"),
+        ("routing failed 5 times", "This gateway: a worker died", "Raise `worker.memory`, then release"),
+        ("the spool of the other site is wrong", "Whoever ordered it", "what the reason says"),
+    ],
+)
+def test_whose_a_quarantined_image_is_follows_from_how_its_reason_begins(reason: str, whose: str, do: str) -> None:
+    found = advice.of_trouble(trouble(TroubleKind.QUARANTINED, reason=reason))
+    assert whose in found.whose and do in found.do
+    assert found.section == "instances-are-quarantined" and found.tone == "bad"
+
+
+def test_what_was_recovered_may_have_been_delivered_already_and_a_person_decides() -> None:
+    found = advice.of_trouble(trouble(TroubleKind.HELD, reason="recovered"))
+    assert found.section == "the-ledger-is-lost-or-damaged"
+    assert "not known" in found.risk and "A person decides" in found.do and "a second time" in found.do
+    ruled = advice.of_trouble(trouble(TroubleKind.HELD, reason="recovered phantoms stay here"))
+    assert ruled.section == "instances-are-held-without-a-route" and "A rule or a person" in ruled.whose
 
 
 def test_each_code_of_a_held_delivery_in_the_handbook_has_advice() -> None:

@@ -16,6 +16,17 @@ from urllib.parse import urlencode
 from gateway.console.notices import CERTIFICATE_URGENT_S, Notice, NoticeKind
 from gateway.ledger.look import Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState
+from gateway.reasons import (
+    DEAD_SECTION,
+    HELD_SECTION,
+    QUARANTINE_SECTION,
+    RECOVER_SECTION,
+    UNROUTED_SECTION,
+    Distrusted,
+    Unrouted,
+    why_distrusted,
+    why_unrouted,
+)
 from gateway.words import age, counted
 
 OLD_S = 3600.0  # what waits longer than this for a destination that is up is worth a look
@@ -308,8 +319,32 @@ _KEPT = "The files are kept in the spool; nothing goes by itself."
 _DEAD = ("The archive: it took nothing for too long", "Mend the destination, then release them: they begin anew.")
 _SEND_AGAIN = "Have the modality send them again, compare, then discard these."
 _CORRUPT = ("This gateway's disk", f"Check the disk. {_SEND_AGAIN}")
-_UNTRUSTED = ("The sender: what it sent cannot be trusted", _SEND_AGAIN)
+_CONTRADICTION = ("The sender: it contradicts itself", "A matter for the modality's maker. " + _SEND_AGAIN)
+_QUARANTINED = {
+    Distrusted.UNREADABLE: ("The sender: what it sent cannot be read", _SEND_AGAIN),
+    Distrusted.OTHER_INSTANCE: _CONTRADICTION,
+    Distrusted.OTHER_CLASS: _CONTRADICTION,
+    Distrusted.FILE_MISSING: (
+        "Whoever removed files of this gateway's spool",
+        f"Are they many: is the spool's disk mounted? If not, stop the gateway at once. Else: {_SEND_AGAIN}",
+    ),
+    Distrusted.FILE_DAMAGED: _CORRUPT,
+    Distrusted.SPOOL: _CORRUPT,
+    Distrusted.ORIGINAL: _CORRUPT,
+    Distrusted.ROUTING_FAILED: (
+        "This gateway: a worker died over it each time, for want of memory or time, or by an error",
+        "Report it with the log's lines `child_ended` and `crashed` of that time. Raise `worker.memory`, then release.",
+    ),
+}
+_BY_ORDER = ("Whoever ordered it, or a gateway of another version", "Do what the reason says; then release or cancel.")
+_NEVER_SENT = "These images: they are sent nowhere, and never repaired."
+_NOT_SENT = "These images wait: they are sent nowhere until they are released. The files are kept in the spool."
 _UNMATCHED = ("The rules: none matches", "Write a rule, wait a few seconds, release.")
+_RECOVERED = (
+    "Nobody's any more: the ledger was lost, and made anew with `gateway recover`",
+    "A person decides: release what must go, all or by study. Archives get some of it a second time; ask those that "
+    "mind what they have.",
+)
 _HELD_WHOLE = ("A rule or a person held them", "Do what the reason says; then release or cancel.")
 # code of a held delivery → (whose, what to do)
 HELD = {
@@ -357,19 +392,31 @@ def of_trouble(trouble: Trouble) -> Advice:
     where = f" for {trouble.destination}" if trouble.destination else ""
     tone, risk = "bad", _KEPT
     if trouble.kind is TroubleKind.DEAD:
-        what, section = f"{number}{where} given up: dead", "deliveries-are-dead"
+        what, section = f"{number}{where} given up: dead", DEAD_SECTION
         whose, do = _DEAD
     elif trouble.kind is TroubleKind.QUARANTINED:
-        what, section = f"{number} quarantined", "instances-are-quarantined"
-        whose, do = _CORRUPT if "spool" in trouble.reason or "checksum" in trouble.reason else _UNTRUSTED
-        risk = "These images: they are sent nowhere, and never repaired."
+        why = why_distrusted(trouble.reason)
+        what, section = f"{number} quarantined", QUARANTINE_SECTION
+        whose, do = _BY_ORDER if why is None else _QUARANTINED[why]
+        risk = _NOT_SENT if why in (None, Distrusted.ROUTING_FAILED) else _NEVER_SENT
     elif trouble.of is TroubleOf.INSTANCE:
-        tone, what, section = "warn", f"{number} held without a route", "instances-are-held-without-a-route"
-        whose, do = _UNMATCHED if trouble.reason == "no rule matches" else _HELD_WHOLE
+        tone, what = "warn", f"{number} held without a route"
+        whose, do, risk, section = _unrouted(trouble.reason)
     else:
-        tone, what, section = "warn", f"{number}{where} held", "deliveries-are-held"
+        tone, what, section = "warn", f"{number}{where} held", HELD_SECTION
         whose, do = HELD.get(trouble.code, ("See the reason", "Read the reason; then release or cancel."))
     return Advice(tone, what, whose, risk, do, section, detail=trouble.reason, href=items_href(trouble))
+
+
+def _unrouted(reason: str) -> tuple[str, str, str, str]:
+    """Whose it is that instances have no route, what to do, what is at risk, and where it is written."""
+    match why_unrouted(reason):
+        case Unrouted.NO_RULE_MATCHES:
+            return *_UNMATCHED, _KEPT, UNROUTED_SECTION
+        case Unrouted.RECOVERED:
+            return *_RECOVERED, f"{_KEPT} What of it was delivered already is not known.", RECOVER_SECTION
+        case None:
+            return *_HELD_WHOLE, _KEPT, UNROUTED_SECTION
 
 
 def items_href(trouble: Trouble) -> str:
