@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.app.configured import sync_destinations
+from gateway.cli import build_parser
 from gateway.console.access.roles import How, Person, Role
 from gateway.console.notices import Notice, NoticeKind
 from gateway.console.pages.filters import bins, grouped, short
@@ -28,6 +29,7 @@ from gateway.reasons import Distrusted, Unrouted
 from gateway.telemetry import registry
 from tests.contract.ledger_scene import arrival
 from tests.harness.console import console
+from tests.unit.test_docs_operations import sections
 
 LIVE = {"hx-request": "true", "hx-target": "live"}
 NOW_MS = 1_700_000_000_000
@@ -319,6 +321,20 @@ def test_what_was_recovered_may_have_been_delivered_already_and_a_person_decides
     assert "not known" in found.risk and "A person decides" in found.do and "a second time" in found.do
     ruled = advice.of_trouble(trouble(TroubleKind.HELD, reason="recovered phantoms stay here"))
     assert ruled.section == "instances-are-held-without-a-route" and "A rule or a person" in ruled.whose
+
+
+def test_every_command_that_is_advised_is_one() -> None:
+    said = {" ".join((each.whose, each.risk, each.do)) for each in every_advice()}
+    commands = {words for text in said for words in re.findall(r"`gateway (.+?)`", text)}
+    assert {"check", "hosts", "drain HOST --undo", "recover"} <= commands
+    for words in commands:
+        build_parser().parse_args(words.split())
+
+
+def test_of_a_drained_host_it_is_said_what_stays_and_how_it_takes_work_again() -> None:
+    found = advice.of_host("drained")
+    assert "`gateway drain HOST --undo`" in found.do and "if no other host serves them" in found.risk
+    assert "gateway drain HOST --undo" in sections()[found.section], "the section says so too"
 
 
 def test_each_code_of_a_held_delivery_in_the_handbook_has_advice() -> None:

@@ -142,9 +142,9 @@ _HOST = {
     "drained": (
         "This host is drained: it takes no associations",
         "Somebody's order",
-        "Nothing.",
-        "When the work on it is done: `gateway undrain` of this host.",
-        "senders-are-rejected",
+        "What waits for its destinations stays, if no other host serves them. Senders go to other hosts, or wait.",
+        "When the work on it is done: `gateway drain HOST --undo`, or take it back on the page System.",
+        "a-host-is-not-ready",
     ),
 }
 
