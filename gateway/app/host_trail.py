@@ -85,6 +85,7 @@ def sender_of(config: Config) -> Sender | None:
         lambda up, reason: telemetry.audit_syslog(up=up, reason=reason),
         telemetry.audit_syslog_behind,
         telemetry.audit_syslog_unsaid,
+        telemetry.audit_syslog_again,
     )
     return Sender(config.audit.dir, server, config.host, str(os.getpid()), tell, clock_ms)
 

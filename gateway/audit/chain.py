@@ -29,7 +29,7 @@ PLAIN, KEYED = "sha256", "hmac-sha256"
 TORN = "torn"  # the kind of a record that says what a power cut has left before it
 _HASH = b', "hash": "'
 _TAIL = re.compile(re.escape(_HASH) + rb'([0-9a-f]{64})"}\n')
-_TAIL_BYTES = len(_HASH) + 64 + len(b'"}\n')
+TAIL_BYTES = len(_HASH) + 64 + len(b'"}\n')
 _SHORT_FIELDS, _SHORT_TEXT = 30, 1000  # what is left of an entry that is too long for a line
 _MUST = {"seq": int, "time": str, "prev": str, "alg": str, "kind": str, "ref": str}
 
@@ -81,7 +81,7 @@ def line_of(entry: Entry, before: Head, key: bytes) -> tuple[bytes, Head]:
     """The record that follows `before`, as a line, and the head that it is then. An entry that is too long for a line
     is shortened, and its record says so."""
     body = _body_of(entry, before, key)
-    if len(body) + _TAIL_BYTES >= LINE_MAX:
+    if len(body) + TAIL_BYTES >= LINE_MAX:
         body = _body_of(_shortened(entry), before, key)
     digest = digest_of(body, key)
     return body + _HASH + digest.encode("ascii") + b'"}\n', Head(before.seq + 1, digest)
@@ -122,8 +122,8 @@ def digest_of(body: bytes, key: bytes) -> str:
 
 def read_line(line: bytes) -> Record | None:
     """The record in a line; None where it is none, or only a part of one. Says nothing of whether its hash holds."""
-    tail = _TAIL.fullmatch(line[-_TAIL_BYTES:])
-    if tail is None or not line.startswith(b"{"):
+    digest = digest_said(line[-TAIL_BYTES:])
+    if not digest or not line.startswith(b"{"):
         return None
     try:
         fields = json.loads(line)
@@ -132,7 +132,13 @@ def read_line(line: bytes) -> Record | None:
     if not isinstance(fields, dict) or any(not isinstance(fields.get(name), kind) for name, kind in _MUST.items()):
         return None
     del fields["hash"]
-    return Record(fields["seq"], fields["prev"], tail[1].decode("ascii"), fields, line[:-_TAIL_BYTES])
+    return Record(fields["seq"], fields["prev"], digest, fields, line[:-TAIL_BYTES])
+
+
+def digest_said(tail: bytes) -> str:
+    """What the TAIL_BYTES at the end of a record's line say its hash is; "" where they are no such end."""
+    found = _TAIL.fullmatch(tail)
+    return "" if found is None else found[1].decode("ascii")
 
 
 def fault_of(record: Record, before: Head | None, key: bytes) -> str:

@@ -5,6 +5,8 @@ Rules:
   - how far it has got stands in a file beside them, and moves only when the server has read everything up to there
     (see `gateway.audit.syslog`). Whatever breaks before that is sent again: nothing is lost, the order stays, and what
     comes twice is what was sent since;
+  - a place counts only while the record that ends there is the one that was sent. Where it is another, or is gone, all
+    that is there is sent from its beginning, which is told: twice is allowed, lost is not;
   - a connection is ended after a while (`Pace`), so that this is not much;
   - a server that ends its connections by itself, but never as it should, is believed after STRIKES of them, which is
     told. One that says nothing at all is not: it may hang, and what the kernel took for it is lost with it;
@@ -19,10 +21,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.audit.chain import read_line
+from gateway.audit.chain import TAIL_BYTES, digest_said, read_line
 from gateway.audit.files import files_in, first_seq_of, lines_of
 from gateway.audit.read import milliseconds
 from gateway.audit.server import AuditRepository
@@ -47,11 +49,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the trail: behind record `seq`, which ends at `offset` of a file."""
+    """A place in the trail: behind record `seq` with this hash ("": not known), which ends at `offset` of a file."""
 
     file: str = ""
     offset: int = 0
     seq: int = 0
+    hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +69,45 @@ class Outgoing:
 @dataclass(frozen=True, slots=True)
 class Tell:
     """Whom to tell, from the thread: the server was lost or found; how old the oldest message is that it has not; that
-    it is believed to have read what it never said it had."""
+    it is believed to have read what it never said it had; that all is sent again, as the trail is another."""
 
     up: Callable[[bool, str], None]
     behind: Callable[[float], None]
     unsaid: Callable[[], None] = lambda: None
+    again: Callable[[], None] = lambda: None
+
+
+def holds(folder: Path, position: Position) -> bool:
+    """Whether the record that a place is behind still ends there, or its file was moved away, and what is there follows
+    it. :raises OSError."""
+    if not position.hash:  # the beginning, or written by an older version
+        return True
+    try:
+        return _digest_at(folder, position) == position.hash
+    except FileNotFoundError:
+        lines = (line for path in files_in(folder) for line in lines_of(path))
+        first = next((record for line in lines if (record := read_line(line.raw)) is not None), None)
+        return first is not None and first.prev == position.hash
+
+
+def _digest_at(folder: Path, position: Position) -> str:
+    """The hash of the record that ends at a place; "" where none does."""
+    with (folder / position.file).open("rb") as file:
+        file.seek(max(0, position.offset - TAIL_BYTES))
+        return digest_said(file.read(TAIL_BYTES))
 
 
 def after(folder: Path, position: Position) -> Iterator[Outgoing]:
-    """The records behind a place, as far as they are there."""
+    """The records behind a place, which has to hold, as far as they are there."""
     for path in files_in(folder):
         if first_seq_of(path) <= position.seq and path.name < position.file:
             continue
         offset = position.offset if path.name == position.file else 0
         for line in lines_of(path, offset):
             record = read_line(line.raw)
-            if record is None or record.seq <= position.seq:
+            if record is None:
                 continue
-            behind = Position(path.name, line.offset + len(line.raw), record.seq)
+            behind = Position(path.name, line.offset + len(line.raw), record.seq, record.digest)
             yield Outgoing(milliseconds(str(record.fields["time"])), str(record.fields.get("xml", "")), behind)
 
 
@@ -137,6 +161,7 @@ class Sender:
         again_s = self._pace.again_min_s
         while True:
             try:
+                self._require_place()
                 if not self._turn() and self._stopping.is_set():
                     self._end()
                     return
@@ -146,6 +171,30 @@ class Sender:
                 if self._stopping.wait(again_s):
                     return
                 again_s = min(again_s * 2, self._pace.again_max_s)
+
+    def _require_place(self) -> None:
+        """Go back where the trail is no more what it was when it was sent."""
+        if self._position.file and not self._position.hash:  # of an older version, which is believed once
+            self._believe()
+        if holds(self._folder, self._reached):
+            return
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        if not holds(self._folder, self._position):
+            self._position = Position()
+            self._tell.again()
+            write_position(self._folder, self._position)
+        self._reached, self._sent = self._position, 0
+
+    def _believe(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # moved away
+            self._position = replace(self._position, hash=_digest_at(self._folder, self._position))
+            if not self._position.hash:  # nothing ends there
+                self._position = Position()
+                self._tell.again()
+            write_position(self._folder, self._position)
+            self._reached = self._position
 
     def _turn(self) -> bool:
         """Send what there is, or wait. False: there was nothing."""
@@ -227,14 +276,15 @@ def read_position(folder: Path) -> Position:
     """How far the server has got; the beginning where nothing says so."""
     try:
         found = json.loads((folder / POSITION).read_text(encoding="ascii"))
-        return Position(str(found["file"]), int(found["offset"]), int(found["seq"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        position = Position(str(found["file"]), int(found["offset"]), int(found["seq"]), str(found.get("hash", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Position()
+    return position if 0 <= position.offset < 1 << 62 else Position()
 
 
 def write_position(folder: Path, position: Position) -> None:
     """Remember how far the server has got: after a power cut it is this place or the one before."""
-    text = json.dumps({"file": position.file, "offset": position.offset, "seq": position.seq})
+    text = json.dumps({"file": position.file, "offset": position.offset, "seq": position.seq, "hash": position.hash})
     fresh = folder / f"{POSITION}.new"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

@@ -60,7 +60,13 @@ from gateway.telemetry.routing import (
     quarantined,
     rules_reloaded,
 )
-from gateway.telemetry.trail import audit_syslog, audit_syslog_behind, audit_syslog_unsaid, audit_written
+from gateway.telemetry.trail import (
+    audit_syslog,
+    audit_syslog_again,
+    audit_syslog_behind,
+    audit_syslog_unsaid,
+    audit_written,
+)
 
 __all__ = [
     "access",
@@ -70,6 +76,7 @@ __all__ = [
     "association_closed",
     "association_rejected",
     "audit_syslog",
+    "audit_syslog_again",
     "audit_syslog_behind",
     "audit_syslog_unsaid",
     "audit_written",

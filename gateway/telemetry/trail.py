@@ -22,6 +22,11 @@ def audit_syslog_unsaid() -> None:
     problem("audit_syslog_unsaid")
 
 
+def audit_syslog_again() -> None:
+    """The record that was sent last is not where it was: all of the trail is sent again."""
+    problem("audit_syslog_again")
+
+
 def audit_syslog(*, up: bool, reason: str = "") -> None:
     """The syslog server was lost, which loses no message, or takes them again. A line when it changes."""
     registry.audit_syslog_up.set(int(up))

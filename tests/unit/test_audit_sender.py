@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from gateway.app.audit_trail import require_trail
 from gateway.audit.chain import Entry
 from gateway.audit.files import files_in
-from gateway.audit.sender import STRIKES, Pace, Sender, Tell, read_position
+from gateway.audit.sender import POSITION, STRIKES, Pace, Sender, Tell, read_position
 from gateway.audit.server import AuditRepository, Transport
 from gateway.audit.syslog import End, connect, framed, message_of, tls_context
 from gateway.audit.trail import Trail
@@ -41,7 +42,7 @@ class Site:
 
     def __init__(self, folder: Path, server: AuditRepository, pace: Pace = QUICK) -> None:
         self.folder, self.server, self.pace = folder, server, pace
-        self.unsaid = 0
+        self.unsaid = self.again = 0
         self.trail = Trail(folder, lambda: 0, segment_bytes=3_000)
         self.up: list[tuple[bool, str]] = []
         self.behind: list[float] = []
@@ -49,11 +50,16 @@ class Site:
         self.sender = self.another()
 
     def another(self) -> Sender:
-        tell = Tell(lambda up, reason: self.up.append((up, reason)), self.behind.append, self._count_unsaid)
+        tell = Tell(
+            lambda up, reason: self.up.append((up, reason)), self.behind.append, self._count_unsaid, self._count_again
+        )
         return Sender(self.folder, self.server, "rad one", "4711", tell, lambda: 60_000, self.pace)
 
     def _count_unsaid(self) -> None:
         self.unsaid += 1
+
+    def _count_again(self) -> None:
+        self.again += 1
 
     def write(self, count: int) -> None:
         numbers = range(self.written, self.written + count)
@@ -234,6 +240,66 @@ def test_old_files_may_be_moved_away(tmp_path: Path, authority: CertificateAutho
         made.write(50)
         acknowledged(made)
         assert made.numbers(server.messages) == list(range(100))
+
+
+def removed(folder: Path) -> list[bytes]:
+    for path in files_in(folder):
+        path.unlink()
+    return []
+
+
+def cut_off(folder: Path) -> list[bytes]:
+    """All but the first file, and half of that."""
+    first, *others = files_in(folder)
+    for path in others:
+        path.unlink()
+    kept = first.read_bytes().splitlines(keepends=True)[:3]
+    first.write_bytes(b"".join(kept))
+    return kept
+
+
+def made_anew(folder: Path) -> list[bytes]:
+    """Another trail, longer than the one that was sent."""
+    removed(folder)
+    other = Trail(folder, lambda: 0)
+    other.append([Entry(0, "alert", xml='<?xml version="1.0"?><n>1000</n>') for _ in range(60)])
+    other.close()
+    return [line for path in files_in(folder) for line in path.read_bytes().splitlines(keepends=True)]
+
+
+@pytest.mark.parametrize("change", [removed, cut_off, made_anew])
+def test_a_trail_that_is_another_than_was_sent_is_sent_from_its_beginning(
+    tmp_path: Path, change: Callable[[Path], list[bytes]]
+) -> None:
+    with SyslogServer() as server:
+        with site(tmp_path, AuditRepository(HOST, server.port, Transport.TCP)) as made:
+            made.write(50)
+            acknowledged(made)
+        left = len(change(tmp_path))
+        sent = len(server.messages)
+        with site(tmp_path, AuditRepository(HOST, server.port, Transport.TCP)) as made:
+            made.written = 50
+            made.write(30)
+            wait_until(lambda: read_position(tmp_path).hash == made.trail.head.hash, 20)
+            assert made.numbers(server.messages[sent + left :]) == list(range(50, 80))
+            assert made.again == 1
+
+
+def test_a_place_that_an_older_version_wrote_is_believed_once(tmp_path: Path) -> None:
+    with SyslogServer() as server:
+        target = AuditRepository(HOST, server.port, Transport.TCP)
+        with site(tmp_path, target) as made:
+            made.write(20)
+            acknowledged(made)
+        place = json.loads((tmp_path / POSITION).read_text())
+        assert place.pop("hash")
+        (tmp_path / POSITION).write_text(json.dumps(place))
+        with site(tmp_path, target) as made:
+            wait_until(lambda: read_position(tmp_path).hash == made.trail.head.hash, 20)
+        cut_off(tmp_path)
+        with site(tmp_path, target) as made:
+            wait_until(lambda: len(server.messages) == 23, 20)
+            assert (made.numbers(server.messages), made.again) == ([*range(20), 0, 1, 2], 1)
 
 
 def test_a_server_that_never_ends_as_it_should_is_believed_at_last(
