@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.harness.tools import require
+from tests.harness.tools import program, require, run
 from tests.unit.promql import named
 from tests.unit.test_docs_operations import rows
 from tools.dashboards.board import COLUMNS, SCHEMA_VERSION
 from tools.dashboards.files import BOARDS, GRAFANA, different
+from tools.dashboards.panels import GOOD
 
 UIDS = {"gateway-overview", "gateway-destination", "gateway-receiving", "gateway-rules", "gateway-processes"}
 FILES = sorted((GRAFANA / "dashboards").glob("*"))
@@ -186,6 +188,50 @@ def test_every_panel_of_a_metric_of_the_ledger_takes_it_once_however_many_hosts_
         for metric in named(expression).metrics & of_the_ledger:
             if "variable" not in where:
                 assert re.search(rf"max(?: by \([^)]*\))? \((?:deriv\()?{metric}|max\({metric}", expression), where
+
+
+def panel_of(uid: str, title: str) -> dict[str, Any]:
+    (found,) = [panel for each, panel in PANELS if (each, panel["title"]) == (uid, title)]
+    return found
+
+
+@pytest.mark.parametrize(
+    "title", ["Destinations down", "Oldest that waits", "Held", "Dead", "Quarantined", "Spool is full in"]
+)
+def test_a_panel_that_may_be_bad_does_not_say_none_where_nothing_is_known(title: str) -> None:
+    defaults = panel_of("gateway-overview", title)["fieldConfig"]["defaults"]
+    (of_null,) = [each["options"]["result"] for each in defaults["mappings"] if each["type"] == "special"]
+    assert defaults["noValue"] == of_null["text"] == "unknown" and of_null["color"] != GOOD
+
+
+def test_the_overview_is_not_green_where_no_gateway_answers(tmp_path: Path) -> None:
+    """Two hosts of which one dies after ten minutes, and the other one after twenty."""
+    one, other = 'job="gateway",instance="a"', 'job="gateway",instance="b"'
+    series = {
+        f"up{{{one}}}": "1x10 0x50",
+        f"up{{{other}}}": "1x20 0x40",
+        f"gateway_ready{{{one}}}": "1x10 stale",
+        f"gateway_ready{{{other}}}": "1x20 stale",
+        f'gateway_destination_up{{{one},destination="pacs"}}': "1x10 stale",
+        f'gateway_destination_up{{{other},destination="pacs"}}': "1x20 stale",
+    }
+    expected = {"Hosts not ready": {5: 0, 15: 1, 30: 2}, "Destinations down": {5: 0, 15: 0, 30: None}}
+    tests = [
+        {
+            "expr": panel_of("gateway-overview", title)["targets"][0]["expr"].replace("$job", "gateway"),
+            "eval_time": f"{minute}m",
+            "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+        }
+        for title, values in expected.items()
+        for minute, value in values.items()
+    ]
+    given = [{"series": each, "values": values} for each, values in series.items()]
+    asked = {
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": given, "promql_expr_test": tests}],
+    }
+    (tmp_path / "asked.yaml").write_text(yaml.safe_dump(asked))
+    run([program("promtool"), "test", "rules", tmp_path / "asked.yaml"]).check()
 
 
 # ── as Grafana has it ─────────────────────────────────────────────────────────────────────────────────────────────────

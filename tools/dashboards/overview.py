@@ -36,9 +36,9 @@ _NOW = Section(
     [
         stat(
             "Hosts not ready",
-            "Hosts whose /readyz does not say 200: they take no new work. Any is bad, but one that is drained. "
-            "The dashboard Processes says what they lack.",
-            "count(min by (instance) (gateway_ready) == 0) or vector(0)",
+            "Hosts whose /readyz does not say 200, or that do not answer at all: they take no new work. Any is bad, "
+            "but one that is drained. The dashboard Processes says what they lack.",
+            "count((min by (instance) (gateway_ready) == 0) or (max by (instance) (up) == 0)) or 0 * count(up)",
             thresholds=ANY_IS_BAD,
             links=[to_board("Processes", "gateway-processes"), to_console("System", "/system")],
         ),
@@ -46,7 +46,7 @@ _NOW = Section(
             "Destinations down",
             "Destinations that do not answer. What goes there waits in the spool; others are not affected. "
             "It is their trouble or the network's, until one says otherwise.",
-            "count(min by (destination) (gateway_destination_up) == 0) or vector(0)",
+            "count(min by (destination) (gateway_destination_up) == 0) or 0 * count(gateway_destination_up)",
             thresholds=ANY_IS_BAD,
             links=[to_console("Queue", "/queue")],
         ),

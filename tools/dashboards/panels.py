@@ -1,8 +1,8 @@
 """Panels of Grafana, as the JSON that it keeps them in.
 
 A panel is made of queries and of what its kind shows; `board` gives it a place and a number. Each has a description
-(what it says, and when to worry), a unit and thresholds. Every metric of ours in a query is of the gateway that the
-dashboard's variable `job` names: `of_gateway` puts that in, so that none is forgotten.
+(what it says, and when to worry), a unit and thresholds. Every metric of ours in a query, and `up`, is of the gateway
+that the dashboard's variable `job` names: `of_gateway` puts that in, so that none is forgotten.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GOOD, FAIR, BAD, NEUTRAL = "green", "orange", "red", "blue"
-_OURS = re.compile(r"\b((?:gateway|process)_[a-z_]+)(\{)?")
+_OURS = re.compile(r"\b((?:gateway|process)_[a-z_]+|up\b)(\{)?")
 
 
 def of_gateway(expression: str) -> str:
@@ -150,6 +150,14 @@ def _defaults(
 # ── kinds ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+UNKNOWN = "unknown"
+# Without it what has no data has the colour of the lowest numbers: green.
+_NOTHING_IS_KNOWN: Json = {
+    "type": "special",
+    "options": {"match": "null", "result": {"text": UNKNOWN, "color": FAIR, "index": 0}},
+}
+
+
 def stat(
     title: str,
     description: str,
@@ -163,11 +171,14 @@ def stat(
     legend: str = "",
     names: bool = False,
     curve: bool = False,
-    none: str = "none",
+    none: str = "",
     decimals: int | None = None,
     links: Sequence[Json] = (),
 ) -> Panel:
-    """One number, coloured. `names`: the series' names are what is shown; `none`: what is said without data."""
+    """One number, coloured. `names`: the series' names are what is shown; `none`: what is said without data, which is
+    that nothing is known where a number may be bad."""
+    if not none and thresholds is not PLAIN:
+        none, mappings = UNKNOWN, [*mappings, _NOTHING_IS_KNOWN]
     options = {
         "colorMode": "background" if thresholds is not PLAIN else "value",
         "graphMode": "area" if curve else "none",
@@ -178,7 +189,7 @@ def stat(
         "textMode": "name" if names else "auto",
         "wideLayout": True,
     }
-    defaults = _defaults(unit, thresholds, "thresholds", {}, mappings, noValue=none, decimals=decimals)
+    defaults = _defaults(unit, thresholds, "thresholds", {}, mappings, noValue=none or "none", decimals=decimals)
     query = Query(expression, legend, at_once=not curve)
     return Panel("stat", title, description, [query], width, height, defaults, options, links=links)
 

@@ -221,7 +221,7 @@ _LEDGER = Section(
         stat(
             "Audit trail's files",
             "Whether they take records; what they do not take waits in the ledger.",
-            "max(gateway_audit_trail_up)",
+            "min(max by (instance) (gateway_audit_trail_up))",
             thresholds=steps((1, GOOD), base=BAD),
             mappings=words((0, "take none", BAD), (1, "written", GOOD)),
             width=6,
