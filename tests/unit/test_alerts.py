@@ -157,11 +157,12 @@ CASES = {
         gauge("certificate_expiry_timestamp_seconds", 'process="console-0",certificate="console"', DAYS[10]),
     ),
     "GatewayAuditTrailStopped": Case(
-        gauge("audit_trail_up", 'process="console-0"', "1x40 0x20"),
-        # Another process of the host, and another host, have nothing to do with the files.
+        # Each host has files of its own: that another one writes does not help.
+        gauge("audit_trail_up", 'process="console-0"', "1x40 0x20")
+        | gauge("audit_trail_up", 'process="console-0"', "1x60", THERE),
+        # Another process of the host has nothing to do with the files.
         gauge("audit_trail_up", 'process="console-0"', "1x60")
-        | gauge("audit_trail_up", 'process="worker-0"', "0x60")
-        | gauge("audit_trail_up", 'process="console-0"', "0x60", THERE),
+        | gauge("audit_trail_up", 'process="worker-0"', "0x60"),
     ),
     "GatewayAuditBehind": Case(
         gauge("audit_syslog_behind_seconds", 'process="console-0"', "0+60x60"),

@@ -332,12 +332,12 @@ STORES = Group(
         ),
         Alert(
             "GatewayAuditTrailStopped",
-            "max by (job) (gateway_audit_trail_up)",
+            "max by (job, instance) (gateway_audit_trail_up)",
             "== 0",
             "10m",
             WARNING,
-            "The audit trail is not written",
-            "Its files take no records, or the ledger gives none. Nothing is lost: what is to be told waits in the "
+            f"The audit trail is not written {_WHERE}",
+            "The files of that host take no records, or the ledger gives it none. Nothing is lost: what is to be told waits in the "
             "ledger.",
             "the-audit-trail-is-not-written",
         ),
