@@ -1,5 +1,5 @@
 """What is wrong without keeping the host from being ready: a source that is silent, a certificate that expires, an
-audit trail that is not written or not sent, instances that nobody routes. Read out of the metrics of this host's
+audit trail that is not written or not sent, rules that are refused, instances that nobody routes. Read out of the metrics of this host's
 processes, and of the ledger, as alerts read them, so that the console says by itself what an alert says where there is
 Prometheus.
 
@@ -21,7 +21,7 @@ SYSLOG_BEHIND_S = 600
 ROUTING_OLD_S = 900
 _GAUGE = re.compile(
     rb"^gateway_(source_last_received_timestamp_seconds|source_silent_after_seconds"
-    rb"|certificate_expiry_timestamp_seconds|audit_trail_up|audit_syslog_behind_seconds)"
+    rb"|certificate_expiry_timestamp_seconds|audit_trail_up|audit_syslog_behind_seconds|rules_refused)"
     rb'\{process="[^"]*"(?:,(?:source|certificate)="([^"]*)")?\} (\S+)$',
     re.MULTILINE,
 )
@@ -35,6 +35,7 @@ class NoticeKind(StrEnum):
     CERTIFICATE_EXPIRES = "certificate_expires"
     TRAIL_STOPPED = "trail_stopped"
     SYSLOG_BEHIND = "syslog_behind"
+    RULES_REFUSED = "rules_refused"
     ROUTING_OLD = "routing_old"
 
 
@@ -64,6 +65,8 @@ class Notice:
                 return "The audit trail is not written"
             case NoticeKind.SYSLOG_BEHIND:
                 return f"The audit repository is {age(self.seconds)} behind"
+            case NoticeKind.RULES_REFUSED:
+                return "The rule files are refused: the last good rules go on"
             case NoticeKind.ROUTING_OLD:
                 return f"Images have waited for {age(self.seconds)} to be routed"
 
@@ -74,7 +77,7 @@ def notices(texts: Iterable[bytes], now_ms: int) -> list[Notice]:
     for text in texts:
         for which, name, value in _GAUGE.findall(text):
             found.setdefault((which, name), []).append(float(value))
-    return [*_sources(found, now_ms / 1000), *_certificates(found, now_ms / 1000), *_trail(found)]
+    return [*_sources(found, now_ms / 1000), *_certificates(found, now_ms / 1000), *_trail(found), *_refused(found)]
 
 
 def of_routing(since_ms: int | None, now_ms: int) -> list[Notice]:
@@ -108,3 +111,8 @@ def _trail(found: _Found) -> Iterator[Notice]:
     behind_s = max(found.get((b"audit_syslog_behind_seconds", b""), ()), default=0.0)
     if behind_s > SYSLOG_BEHIND_S:
         yield Notice(NoticeKind.SYSLOG_BEHIND, seconds=behind_s)
+
+
+def _refused(found: _Found) -> Iterator[Notice]:
+    if max(found.get((b"rules_refused", b""), ()), default=0.0):
+        yield Notice(NoticeKind.RULES_REFUSED)

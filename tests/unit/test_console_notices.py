@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import telemetry
+from gateway.app.common import run_dir
 from gateway.console.notices import (
     CERTIFICATE_LEFT_S,
     CERTIFICATE_URGENT_S,
@@ -23,6 +26,7 @@ from gateway.console.services import advice
 from gateway.telemetry import registry
 from gateway.telemetry.exposition import exposition
 from tests.harness.certificates import CertificateAuthority
+from tests.harness.console import console
 
 DAY_S = 86_400
 
@@ -99,3 +103,25 @@ def test_instances_that_nobody_routes_are_told_of_as_what_stands_still() -> None
     advised = advice.of_notice(old)
     assert (advised.tone, advised.what) == ("bad", "Images have waited for 16 min to be routed")
     assert advised.section == "nothing-is-routed"
+
+
+async def seen(folder: Path) -> tuple[str, str, str]:
+    """The overview, the page of the rules, and what `gateway top` shows, of a host of which this is a process."""
+    async with console(folder) as site, contextlib.AsyncExitStack() as stack:
+        metrics = telemetry.serve_metrics(run_dir(site.context.config()))
+        stack.callback(metrics.close)
+        observer = await site.as_("observer")
+        notices = (await observer.get("/api/v1/overview")).json()["notices"]
+        told = " ".join(each["text"] for each in notices)
+        return (await observer.get("/")).text, (await observer.get("/rules")).text, told
+
+
+def test_rules_that_are_refused_are_told_of_where_people_look_for_a_change_that_had_no_effect(tmp_path: Path) -> None:
+    refused = "The rule files are refused: the last good rules go on"
+    for result, is_said in (("refused", True), ("loaded", False)):
+        telemetry.rules_reloaded(result=result)
+        folder = tmp_path / result
+        folder.mkdir()
+        overview, rules, told = asyncio.run(seen(folder))
+        assert [refused in text for text in (overview, rules, told)] == [is_said] * 3
+        assert ("/help#the-configuration-or-the-rules-are-refused" in rules) or not is_said

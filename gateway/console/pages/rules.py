@@ -13,9 +13,11 @@ from starlette.routing import Route
 
 from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
+from gateway.console.notices import NoticeKind
 from gateway.console.pages.highlight import highlighted
 from gateway.console.pages.site import Site, asked, person_of
 from gateway.console.services import rules as service
+from gateway.console.services.advice import of_notice
 
 REVISIONS = 20
 
@@ -48,9 +50,11 @@ async def _page(site: Site, request: Request) -> Response:
     found = await service.rule_set(site.context, wanted, texts=person_of(request).may(Right.PATIENTS))
     if found is None and wanted:
         raise HTTPException(404, "there is no such set of rules in the ledger any more")
+    health = await site.context.host.health()
     return await site.renderer.page(
         request,
         "rules.html",
+        refused=next((of_notice(each) for each in health.notices if each.kind is NoticeKind.RULES_REFUSED), None),
         rules=found,
         files=[
             RuleFile(each.name, None if each.text is None else highlighted(each.name, each.text), each.lines)

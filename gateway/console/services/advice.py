@@ -203,6 +203,12 @@ _NOTICES = {
         "See whether the server takes messages, and whether the certificates of both sides hold.",
         "the-audit-repository-is-behind",
     ),
+    NoticeKind.RULES_REFUSED: (
+        "Whoever changed the rule files",
+        "Nothing that is here. Images go by the last good rules, without the change that somebody wanted.",
+        "Run `gateway check` and mend what it names: it is taken within seconds. Restart nothing.",
+        "the-configuration-or-the-rules-are-refused",
+    ),
     NoticeKind.ROUTING_OLD: (
         "This gateway: no worker runs, all are drained, or they cannot load the rules",
         "Nothing is lost: what waits is in the spool. None of it is sent meanwhile.",
@@ -217,7 +223,8 @@ def of_notice(notice: Notice) -> Advice:
     whose, risk, do, section = _NOTICES[notice.kind]
     urgent = notice.kind is NoticeKind.CERTIFICATE_EXPIRES and notice.seconds < CERTIFICATE_URGENT_S
     urgent = urgent or notice.kind is NoticeKind.ROUTING_OLD
-    return Advice("bad" if urgent else "warn", notice.text, whose, risk, do, section, href="/system")
+    href = "/rules" if notice.kind is NoticeKind.RULES_REFUSED else "/system"
+    return Advice("bad" if urgent else "warn", notice.text, whose, risk, do, section, href=href)
 
 
 # ── destinations ──────────────────────────────────────────────────────────────────────────────────────────────────────
