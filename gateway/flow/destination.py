@@ -11,6 +11,8 @@ association: it takes deliveries from the stock until there are none, waits a li
   - Whose association was refused is put back, unless it is to blame itself (`dispatch.blames_delivery`).
   - Going down, a pause and the end give the stock back to the ledger, untried. While down there is one C-ECHO a probe
     interval and nothing else; while paused there is nothing.
+  - Half open, one delivery is out at a time. What ends without a word of the destination (its file is damaged, its copy
+    is not there) is followed by the next at once, on the same association where that still is one.
   - A slot takes the next delivery when the outcome of its last one is recorded (see `gateway.flow.outcomes`).
   - An instance whose bytes in the spool no longer are what arrived is quarantined, and the association aborted
     before the last fragment leaves.
@@ -45,7 +47,7 @@ from gateway.flow.send import CHUNK_BYTES, Buffers, DataSet, calling_ae_title, c
 from gateway.flow.stock import Stock
 from gateway.flow.trouble import Trouble
 from gateway.flow.verdict import Verdicts
-from gateway.ledger.base import DERIVE, Ledger
+from gateway.ledger.base import Ledger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Breaker, DeliveryLease, DestinationState, Outcome, Quarantine, Session, transforms_of
 from gateway.net.driver import Ticker
@@ -208,7 +210,7 @@ class DestinationQueue:
         if len(self._stock) >= LOW or not self._more or not self._tools.outcomes.open:
             return
         half_open = self._health.breaker is Breaker.HALF_OPEN
-        if half_open and (self._stock or self._slots):
+        if half_open and self._stock.is_busy:
             return
         limit = 1 if half_open else CLAIM
         name, session, clock_ms = self._destination.name, self._tools.session, self._tools.clock_ms
@@ -308,6 +310,7 @@ class DestinationQueue:
                     finally:
                         self._stock.done(lease)
                         self._brought_in.discard(lease.delivery_id)
+                    self._more |= self._health.breaker is Breaker.HALF_OPEN  # it said nothing of the destination
                     if not opened:
                         return
                 elif not await self._wait_for_work(slot):
@@ -356,11 +359,6 @@ class DestinationQueue:
         except Exception as error:  # noqa: BLE001 - a bug holds what met it, and leaves all else flowing
             telemetry.problem("delivery_error", error, instance_id=lease.instance_id, destination=lease.destination)
             outcome = dispatch.impossible(lease, f"an error in the gateway: {type(error).__name__}, see its log")
-        if outcome is not None and outcome.code == DERIVE:
-            self._more = (
-                True  # it said nothing of the destination: while that is half open, another must be tried at once
-            )
-            self._wake.set()
         if outcome is not None:
             tell(lease, outcome, slot.association_id, self._tools.clock_ms())
             await self._tools.outcomes.record(outcome)

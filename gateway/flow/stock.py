@@ -35,6 +35,11 @@ class Stock:
     def __len__(self) -> int:
         return len(self._line)
 
+    @property
+    def is_busy(self) -> bool:
+        """Something is in line, or was taken and is not done."""
+        return bool(self._line or self._out)
+
     def __iter__(self) -> Iterator[DeliveryLease]:
         return iter(self._line)
 

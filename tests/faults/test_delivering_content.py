@@ -70,6 +70,30 @@ def test_a_file_damaged_between_routing_and_sending_is_quarantined_and_never_lea
         assert report.duplicates.total() == 0
 
 
+def test_damaged_files_at_the_head_do_not_keep_a_destination_that_comes_back_waiting(tmp_path: Path) -> None:
+    """One delivery at a time shows whether it is up: what is quarantined instead shows nothing, and the next goes at
+    once, whether the association outlived the damage (a small file) or was aborted for it (a large one)."""
+    damaged = list(make_instances(len(DAMAGE)))
+    large = make_instance(pixel_bytes=9 << 20, seed=2)
+    last = make_instance(seed=3)
+    with Delivering(tmp_path, {"pacs": {"idle_timeout": "1 h"}}) as scene:
+        scene.archive("pacs").stop()
+        scene.start()
+        scene.send([damaged[0]])
+        wait_until(lambda: scene.metric_up("pacs") == 0, 30, "it to be down")
+        scene.send([*damaged[1:], large, last])
+        scene.wait_states("pacs", ready=len(damaged) + 2)
+        wrong = [*damaged, large]
+        for one, damage in zip(wrong, (*DAMAGE, _flip_last_byte), strict=True):
+            damage(_spool_path(scene, one))
+        scene.archive("pacs").start()
+        scene.wait_states("pacs", delivered=1, held=len(wrong))
+        wait_until(lambda: scene.metric_up("pacs") == 1, 30, "it to be up")
+        wait_until(lambda: scene.metric_up("pacs") == 1, 30, "it to be up")
+        assert scene.archive("pacs").contents().keys() == {last.sop_instance_uid}
+        scene.judge(damaged={one.sop_instance_uid for one in wrong}).assert_clean()
+
+
 def _spool_path(scene: Delivering, instance: Instance) -> Path:
     query = "SELECT i.sop_instance_uid, p.path FROM payload p JOIN instance i ON i.seq = p.instance_seq"
     with look(scene.config.ledger_source) as ask:

@@ -109,3 +109,15 @@ def test_who_waits_hears_of_what_is_added_and_of_what_is_put_back() -> None:
         assert not await stock.wait(0.01), "nothing new: time runs out"
 
     asyncio.run(scene())
+
+
+def test_it_is_busy_until_nothing_is_in_line_and_nothing_out() -> None:
+    stock = Stock()
+    assert not stock.is_busy
+    stock.add([lease(1)])
+    assert stock.is_busy
+    taken = stock.take(anything)
+    assert taken is not None
+    assert stock.is_busy
+    stock.done(taken)
+    assert not stock.is_busy
