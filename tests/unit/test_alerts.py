@@ -77,8 +77,8 @@ CASES = {
         | gauge("sessions", 'role="console"', "0x60"),
     ),
     "GatewayHostGone": Case(
-        gauge("sessions_voided_total", 'process="console-0",role="receiver"', "0x55 1x5"),
         gauge("sessions_voided_total", 'process="console-0",role="receiver"', "0x10 1x50"),
+        gauge("sessions_voided_total", 'process="console-0",role="receiver"', "1x60"),
     ),
     "GatewayRedisLost": Case(
         gauge("redis_up", 'process="worker-0",link="jobs"', "0x60"),

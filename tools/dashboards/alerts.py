@@ -100,13 +100,13 @@ HOSTS = Group(
         ),
         Alert(
             "GatewayHostGone",
-            "sum by (job) (increase(gateway_sessions_voided_total[15m]))",
+            "sum by (job) (increase(gateway_sessions_voided_total[1h]))",
             "> 0",
             "0m",
             WARNING,
-            "A host of the gateway is gone",
+            "A host of the gateway was taken for dead in the last hour",
             "Processes of it were silent for half a minute, and others have what they held. At most what was in flight "
-            "is sent twice. There is less to work with until it is back.",
+            "is sent twice. There is less to work with until it is back; `gateway hosts` shows whether it is.",
             "a-host-is-gone",
         ),
         Alert(
