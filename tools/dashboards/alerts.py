@@ -302,11 +302,11 @@ STORES = Group(
         ),
         Alert(
             "GatewayLedgerSlow",
-            "histogram_quantile(0.99, sum by (job, le) (rate(gateway_ledger_commit_seconds_bucket[10m])))",
+            "histogram_quantile(0.99, sum by (job, instance, le) (rate(gateway_ledger_commit_seconds_bucket[10m])))",
             "> 1",
             "10m",
             WARNING,
-            f"The ledger is slow: one commit in a hundred takes {_AGE}",
+            f"The ledger is slow {_WHERE}: 1 commit in 100 takes {_AGE}",
             "Its disk, its server or the network to it holds everybody up. Images are still taken and sent, later.",
             "the-ledger-is-slow",
         ),
