@@ -291,12 +291,13 @@ class HostHooks:
         with closing(open_ledger_of(self._config, create=False)) as ledger:
             adopt.tell(adopt.adopt(self._spool, ledger, [generation], clock_ms()))
 
-    def event(self, name: str, *, trouble: bool, **fields: object) -> None:
-        """Log what the supervisor does. With the first role that is ready, which beats, the start's claim is over."""
+    def event(self, name: str, *, trouble: bool, error: BaseException | None = None, **fields: object) -> None:
+        """Log what the supervisor does, and what went wrong. With the first role that is ready, which beats, the
+        start's claim is over."""
         if name == "child_ready":
             self._claim.end()
         if trouble:
-            telemetry.problem(name, None, **fields)
+            telemetry.problem(name, error, **fields)
         else:
             telemetry.event(name, **fields)
 

@@ -23,7 +23,7 @@ RETRY_MIN_S, RETRY_MAX_S = 1.0, 10.0
 class Job:
     """`do` is repeated until it returns; then `done` is called, after each failure `failed`. All in the lane's thread.
 
-    `done` and `failed` must not raise. Without `repeats`, `do` is called once, and then one of them.
+    Without `repeats`, `do` is called once, and then one of them. What they raise is told as if it had ended the thread.
     """
 
     do: Callable[[], None]
@@ -69,13 +69,21 @@ class Lane:
             try:
                 job.do()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and mostly tried again
-                job.failed(error)
                 if job.repeats:
                     job.due_at = time.monotonic() + job.retry_s
                     job.retry_s = min(RETRY_MAX_S, job.retry_s * 2)
                     self.add(job)
+                self._tell(lambda job=job, error=error: job.failed(error))  # type: ignore[misc]
             else:
-                job.done()
+                self._tell(job.done)
+
+    def _tell(self, told: Callable[[], None]) -> None:
+        """A mistake in telling must not end the lane: what is to be cleaned up would be so for ever."""
+        try:
+            told()
+        except Exception as error:  # noqa: BLE001 - it goes where that of a thread that dies would go
+            thread = threading.current_thread()
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
 
     def _next(self) -> Job | None:
         """The first job that is due, waited for; None when there will be none."""

@@ -66,8 +66,9 @@ class Hooks(Protocol):
         may leave it behind, wherever it is. May raise: then nothing is passed on, and it is not called again.
         """
 
-    def event(self, name: str, *, trouble: bool, **fields: object) -> None:
-        """Something to log; `trouble` makes it a warning. Called in the loop and in its threads."""
+    def event(self, name: str, *, trouble: bool, error: BaseException | None = None, **fields: object) -> None:
+        """Something to log; `trouble` makes it a warning, `error` is what went wrong. Called in the loop and in its
+        threads."""
 
 
 @dataclass(eq=False, slots=True)
@@ -272,7 +273,7 @@ class Supervisor:
             self._wake()
 
         def failed(error: Exception) -> None:
-            self._hooks.event("clean_up_failed", trouble=True, child=name, work=work, error=type(error).__name__)
+            self._hooks.event("clean_up_failed", trouble=True, error=error, child=name, work=work)
 
         return Job(do, done, failed)
 
@@ -330,7 +331,7 @@ class Supervisor:
 
     def _reload_failed(self, error: Exception) -> None:
         """A ledger that is busy, a disk that is full: all stays as it was."""
-        self._hooks.event("reload_failed", trouble=True, error=type(error).__name__)
+        self._hooks.event("reload_failed", trouble=True, error=error)
         self._reloaded.put(False)
         self._wake()
 

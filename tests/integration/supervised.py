@@ -115,7 +115,9 @@ class JournalHooks:
             (self._folder / "reload").read_bytes()  # a FIFO: until somebody has opened and closed its other end
         return True
 
-    def event(self, name: str, *, trouble: bool, **fields: object) -> None:
+    def event(self, name: str, *, trouble: bool, error: BaseException | None = None, **fields: object) -> None:
+        if error is not None:
+            fields["error"] = type(error).__name__
         journal(self._folder, name, trouble=trouble, **fields)
         if name == "child_ready":
             journal(self._folder, "ready", name=fields["child"])
