@@ -7,9 +7,9 @@ person may ask for as often as they like, what may take long, and what must answ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -40,3 +40,20 @@ class Lane:
     def close(self) -> None:
         """Begin nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Shared(Generic[T]):
+    """A look that all who ask for it while it goes on have together. For one event loop.
+
+    :param look: must raise nothing that nobody may see: where all who asked are gone, nobody does.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
+        self._look = look
+        self._running: asyncio.Future[T] | None = None
+
+    async def get(self) -> T:
+        """What the look that goes on finds, or else a new one's. Whoever is cancelled takes it from nobody."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._look())
+        return await asyncio.shield(self._running)

@@ -107,14 +107,20 @@ class Live:
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            with contextlib.suppress(LedgerError):  # told by whoever needs the ledger; here is a gap
-                self._ring.append(await self.now())
+            # Told by whoever needs the ledger, or descriptors; here is a gap.
+            with contextlib.suppress(LedgerError, OSError):
+                self._keep(await self.now())
             await asyncio.sleep(SAMPLE_S)
+
+    def _keep(self, sample: Sample) -> None:
+        if self._ring and self._ring[-1].at_ms >= sample.at_ms:  # the clock went back: what was before is no past
+            self._ring.clear()
+        self._ring.append(sample)
 
     async def now(self) -> Sample:
         """A sample that is FRESH_S old at most. :raises LedgerError."""
         async with self._one_at_a_time:
-            if self._newest is None or self._clock_ms() - self._newest.at_ms >= FRESH_S * 1000:
+            if self._newest is None or not 0 <= self._clock_ms() - self._newest.at_ms < FRESH_S * 1000:
                 self._newest = await self._take()
             return self._newest
 
@@ -128,7 +134,7 @@ class Live:
         """How many deliveries a second of late; None where too little is known."""
         since_ms = self._clock_ms() - over_s * 1000
         late = [sample for sample in self._ring if sample.at_ms >= since_ms and destination in sample.delivered]
-        if len(late) < 2:
+        if len(late) < 2 or late[-1].at_ms <= late[0].at_ms:
             return None
         gained = late[-1].delivered[destination] - late[0].delivered[destination]
         return max(0, gained) / ((late[-1].at_ms - late[0].at_ms) / 1000)

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from gateway import telemetry
 from gateway.console.figures import HostFigures, JobFigures, SpoolFigures, text_of
-from gateway.console.lane import Lane, LaneFull
+from gateway.console.lane import Lane, LaneFull, Shared
 from gateway.console.notices import Notice, notices
+from gateway.errors import SpoolError
 from gateway.model import LedgerGauges
 from gateway.runfolder import METRICS_SUFFIX, RunFolder
 
@@ -75,6 +76,7 @@ class HostMetrics:
         self._clock_ms = clock_ms
         self._jobs = jobs
         self._spool_lane, self._jobs_lane = Lane("look at spool"), Lane("look at jobs")
+        self._shared_look, self._shared_spool = Shared(self._looked), Shared(self._look_at_spool)
 
     async def exposition(self) -> bytes:
         """The whole host as Prometheus text (format 0.0.4)."""
@@ -94,7 +96,11 @@ class HostMetrics:
         return Health(tuple(reasons), tuple(notices(gathered.texts, self._clock_ms())))
 
     async def _look(self) -> tuple[Gathered, LedgerGauges | None, SpoolFigures | None]:
-        return await asyncio.gather(self.gather(), self._read_ledger(), self._look_at_spool())
+        """One look for all who ask while it goes on: many at once are no more work, and find no lane full."""
+        return await self._shared_look.get()
+
+    async def _looked(self) -> tuple[Gathered, LedgerGauges | None, SpoolFigures | None]:
+        return await asyncio.gather(self.gather(), self._read_ledger(), self._shared_spool.get())
 
     async def gather(self) -> Gathered:
         """Ask every metrics socket in `run/`, all at once."""
@@ -129,13 +135,13 @@ class HostMetrics:
 
     async def spool_figures(self) -> SpoolFigures | None:
         """Room for the spool; None where its filesystem does not answer."""
-        return await self._look_at_spool()
+        return await self._shared_spool.get()
 
     async def _look_at_spool(self) -> SpoolFigures | None:
         try:
             async with asyncio.timeout(LEDGER_TIMEOUT_S):
                 return await self._spool_lane.run(self._spool)
-        except (OSError, LaneFull) as error:
+        except (OSError, SpoolError, LaneFull) as error:
             telemetry.problem("spool_figures_failed", error=error)
             return None
 

@@ -121,3 +121,45 @@ def test_only_so_many_listen_at_once_and_fewer_of_one_person() -> None:
                 assert "console:p0 listens 4 times already" in listeners.refusal("console:p0")
         assert listeners.refusal("console:another") == "32 listen already: later"
     assert listeners.refusal("console:p0") == ""
+
+
+def test_a_clock_that_goes_back_freezes_nothing_and_divides_by_nothing() -> None:
+    now, host, ledger = [3_600_000], Host(), Ledger()
+    live = Live(ledger.totals, cast(Any, host), lambda: now[0])
+
+    async def scenario() -> None:
+        for step_ms in (10_000, -1_800_000, 10_000, 10_000):
+            running = asyncio.create_task(live.run())
+            before = host.asked
+            for _ in range(100):
+                await asyncio.sleep(0)
+            running.cancel()
+            assert host.asked == before + 1, "each turn looks anew"
+            live.delivered_per_s("pacs", 300)
+            now[0] += step_ms
+            ledger.delivered += 20
+        assert [sample.at_ms for sample in live.samples] == [1_810_000, 1_820_000], "what was before is no past"
+        assert live.delivered_per_s("pacs", 300) == 2.0
+
+    asyncio.run(scenario())
+
+
+def test_a_console_without_descriptors_has_a_gap_and_goes_on() -> None:
+    class Exhausted(Host):
+        async def gather(self) -> Gathered:
+            self.asked += 1
+            raise OSError(24, "Too many open files")
+
+    host = Exhausted()
+    live = Live(Ledger().totals, cast(Any, host), lambda: 0)
+
+    async def scenario() -> None:
+        running = asyncio.create_task(live.run())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert host.asked == 1
+        assert not running.done()
+        running.cancel()
+
+    asyncio.run(scenario())
+    assert live.samples == ()

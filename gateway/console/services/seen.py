@@ -66,7 +66,7 @@ def _tell(
 ) -> None:
     now_ms = context.clock_ms()
     told = _told.setdefault(context.notes, OrderedDict())
-    if now_ms - told.get(key, now_ms - AGAIN_MS) < AGAIN_MS:
+    if 0 <= now_ms - told.get(key, now_ms - AGAIN_MS) < AGAIN_MS:
         return
     told[key] = now_ms
     if len(told) > _REMEMBERED:
