@@ -79,7 +79,7 @@ def findings(path: Path, *, echo: bool) -> list[Finding]:
     try:
         return list(_told(path, check(path, echo=echo)))
     except ConfigurationError as error:
-        return [Finding("configuration", "", Level.ERROR, str(problem)) for problem in error.problems]
+        return [_problem(each) for each in error.problems]
     except (GatewayError, OSError) as error:
         return [Finding("configuration", "", Level.ERROR, str(error))]
 
@@ -111,6 +111,11 @@ def _told(path: Path, checked: Checked) -> list[Finding]:
         reachable, text = checked.repository
         told.append(Finding("audit", "", Level.GOOD if reachable else Level.ERROR, f"the syslog server {text}"))
     return told
+
+
+def _problem(problem: Problem) -> Finding:
+    place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else problem.file
+    return Finding("configuration", "", Level.ERROR, problem.message, place)
 
 
 def _of(about: str, errors: Collection[str], warnings: Collection[str]) -> list[Finding]:

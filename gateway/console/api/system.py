@@ -75,6 +75,7 @@ class Finding(Model):
     name: str
     level: Level
     text: str
+    place: str = Field(description="file:line:column; the text is for those who may see patient data, then")
 
 
 class Check(Model):
@@ -118,7 +119,7 @@ async def configuration(request: Request) -> Response:
 @needs(Right.STATE)
 async def check(request: Request) -> Response:
     """What `gateway check --no-echo` finds, or found within the last minute."""
-    return answer(request, _check(await context_of(request).checker.result(echo=False)))
+    return answer(request, _check(request, await context_of(request).checker.result(echo=False)))
 
 
 @router.post("/system/check", response_model=Check)
@@ -126,8 +127,8 @@ async def check(request: Request) -> Response:
 async def check_again(request: Request, body: CheckWish | None = None) -> Response:
     """What `gateway check` finds now. Destinations are sent a C-ECHO, unless that is not wished."""
     echo = True if body is None else body.echo
-    return answer(request, _check(await context_of(request).checker.result(echo=echo, again=True)))
+    return answer(request, _check(request, await context_of(request).checker.result(echo=echo, again=True)))
 
 
-def _check(found: CheckResult) -> Check:
-    return Check.model_validate(found)
+def _check(request: Request, found: CheckResult) -> Check:
+    return Check.model_validate(service.checks_for(found, request.state.person))

@@ -15,7 +15,7 @@ from gateway.console.access.asks import needs
 from gateway.console.access.roles import Right
 from gateway.console.pages.highlight import highlighted
 from gateway.console.pages.site import Site, person_of
-from gateway.console.services.system import Finding, Level, System, configuration, system
+from gateway.console.services.system import Finding, Level, System, checks_for, configuration, system
 
 _LEVELS = {Level.GOOD: ("good", "well"), Level.WARNING: ("warn", "look"), Level.ERROR: ("bad", "wrong")}
 
@@ -40,7 +40,7 @@ def routes(site: Site) -> list[Route]:
 
 async def _page(site: Site, request: Request) -> Response:
     seen = await system(site.context)
-    checked = await site.context.checker.result(echo=False)
+    checked = checks_for(await site.context.checker.result(echo=False), person_of(request))
     shows_configuration = person_of(request).may(Right.ADMINISTER)
     return await site.renderer.page(
         request,
@@ -62,7 +62,7 @@ async def _check(site: Site, request: Request) -> Response:
 def _line(finding: Finding) -> CheckLine:
     tone, word = _LEVELS[finding.level]
     name = f"{finding.about}: {finding.name}" if finding.name else finding.about
-    return CheckLine(name, tone, word, finding.text)
+    return CheckLine(name, tone, word, f"{finding.place}: {finding.text}" if finding.place else finding.text)
 
 
 def _versions(seen: System) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gateway import __version__
+from gateway.console.access.roles import Person, Right
 from gateway.ledger.look import HostRow
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MASK = "•••"
 CHECK_KEPT_MS = 60_000
+
+
+_UNTOLD = "What is wrong there is told to who may see patient data, and by `gateway check` on the host."
 
 
 class Level(StrEnum):
@@ -40,6 +44,7 @@ class Finding:
     name: str  # of the destination; else ""
     level: Level
     text: str
+    place: str = ""  # file:line:column, where it is about what stands there
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,15 @@ async def hosts(context: Context) -> Sequence[HostRow]:
     return await context.look.hosts()
 
 
+def checks_for(found: CheckResult, person: Person) -> CheckResult:
+    """What somebody may be told of them: what stands in rules is patient data (`services.rules`)."""
+    if person.may(Right.PATIENTS):
+        return found
+    return replace(
+        found, findings=tuple(replace(each, text=_UNTOLD) if each.place else each for each in found.findings)
+    )
+
+
 class Checker:
     """Runs the checks of `gateway check`, one at a time, and remembers what the last one found.
 
@@ -111,7 +125,7 @@ class Checker:
             return last
 
     def _is_old(self, result: CheckResult) -> bool:
-        return self._clock_ms() - result.at_ms > CHECK_KEPT_MS
+        return not 0 <= self._clock_ms() - result.at_ms <= CHECK_KEPT_MS
 
 
 # ── configuration ─────────────────────────────────────────────────────────────────────────────────────────────────────
