@@ -31,6 +31,8 @@ from gateway.console.api.problems import COMMON, problem
 from gateway.errors import LedgerError
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from gateway.console.context import Context
 
 EVERY_S = 2.0
@@ -83,30 +85,41 @@ async def events(request: Request) -> Response:
     listeners: Listeners = request.app.state.listeners
     if refusal := listeners.refusal(actor_of(request)):
         return problem(request, 503, refusal, headers={"retry-after": "30"})
-    return StreamingResponse(
-        _stream(request, listeners), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-    )
+    return _Listening(request, listeners)
 
 
-async def _stream(request: Request, listeners: Listeners) -> AsyncGenerator[str, None]:
+class _Listening(StreamingResponse):
+    """A stream that has its place from the moment it is granted, and gives it back however it ends."""
+
+    def __init__(self, request: Request, listeners: Listeners) -> None:
+        super().__init__(_stream(request), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._place = contextlib.ExitStack()
+        self._place.enter_context(listeners.place(actor_of(request)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it."""
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+async def _stream(request: Request) -> AsyncGenerator[str, None]:
     context = context_of(request)
     began = said = time.monotonic()
-    with listeners.place(actor_of(request)):
-        yield "retry: 3000\n\n"
-        while time.monotonic() - began < LISTEN_MAX_S:
-            if not _still_may(request):
-                yield _event("end", {"because": "the session has ended"})
-                return
-            values = await _values(context)
-            if values:
-                said = time.monotonic()
-                yield values
-            elif time.monotonic() - said >= HEARTBEAT_S:
-                said = time.monotonic()
-                yield ": beat\n\n"
-            if await _stopped(context):
-                yield _event("end", {"because": "the gateway stops"})
-                return
+    yield "retry: 3000\n\n"
+    while time.monotonic() - began < LISTEN_MAX_S:
+        if not _still_may(request):
+            yield _event("end", {"because": "the session has ended"})
+            return
+        values = await _values(context)
+        if values:
+            said = time.monotonic()
+            yield values
+        elif time.monotonic() - said >= HEARTBEAT_S:
+            said = time.monotonic()
+            yield ": beat\n\n"
+        if await _stopped(context):
+            yield _event("end", {"because": "the gateway stops"})
+            return
 
 
 async def _values(context: Context) -> str:
