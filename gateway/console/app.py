@@ -90,10 +90,10 @@ class Guard:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        headers = self._headers(scope)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                headers = self._headers(scope, message["status"])
                 own = [(name, value) for name, value in message["headers"] if name.lower() not in headers]
                 message = {**message, "headers": [*own, *headers.items()]}
             await send(message)

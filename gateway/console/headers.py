@@ -2,7 +2,7 @@
 
 Pages: everything from this host and nothing from elsewhere; no script and no style that is not a file of ours, so that
 what a sender wrote can be nothing but text; in no frame; kept by nobody (an answer may hold patient data). Files under
-/static with a query (`?<stamp>`) are kept, since another version has another address.
+/static with a query (`?<stamp>`) are kept, since another version has another address; an error is not.
 
 Over TLS a browser is told to come to this host by TLS alone, for a year. A console behind a proxy leaves that to the
 proxy, whose the host is.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-AnswerHeaders = Callable[["Scope"], Mapping[bytes, bytes]]
+AnswerHeaders = Callable[["Scope", int], Mapping[bytes, bytes]]  # of a request, and the status of its answer
 
 _EVERYWHERE = {
     b"cache-control": b"no-store",
@@ -44,21 +44,22 @@ _PAGES = {
 }
 _BY_TLS = {b"strict-transport-security": b"max-age=31536000"}
 _KEPT = {**_PAGES, b"cache-control": b"public, max-age=31536000, immutable"}
+_GOOD = (200, 206, 304)
 _ASKED_AGAIN = {**_PAGES, b"cache-control": b"no-cache"}
 
 
-def of_numbers(_scope: Scope) -> Mapping[bytes, bytes]:
+def of_numbers(_scope: Scope, _status: int) -> Mapping[bytes, bytes]:
     """Where nothing is a page: metrics."""
     return _NUMBERS
 
 
-def of_pages(scope: Scope) -> Mapping[bytes, bytes]:
+def of_pages(scope: Scope, status: int) -> Mapping[bytes, bytes]:
     """The console's."""
-    headers = _of_path(scope)
+    headers = _of_path(scope, status)
     return {**headers, **_BY_TLS} if scope["scheme"] == "https" else headers
 
 
-def _of_path(scope: Scope) -> Mapping[bytes, bytes]:
+def _of_path(scope: Scope, status: int) -> Mapping[bytes, bytes]:
     if not scope["path"].startswith("/static/"):
         return _PAGES
-    return _KEPT if scope["query_string"] else _ASKED_AGAIN
+    return _KEPT if scope["query_string"] and status in _GOOD else _ASKED_AGAIN

@@ -580,6 +580,8 @@ def test_every_answer_has_the_headers_that_keep_a_browser_safe(tmp_path: Path) -
         assert [answer.status_code for answer in answers[5:7]] == [405, 405]
         kept = await nobody.get("/static/console.css?0123")
         assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+        missing = await site.client().get("/static/none.css?1")
+        assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-cache"), "an error is not kept"
         assert answers[-2].headers["cache-control"] == "no-cache" and "etag" in answers[-2].headers
 
     run(tmp_path, scenario)
