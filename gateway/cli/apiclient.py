@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -50,18 +51,21 @@ class ApiClient:
         self._opener = urllib.request.build_opener(*handlers)
         self.url = url
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> dict[str, Any]:
         """What the API answers to a GET. :raises UsageError: it does not, in words of what to do."""
         request = urllib.request.Request(self._base + path, headers=self._headers)  # noqa: S310 - http(s), see above
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-                return json.loads(answer.read(ANSWER_MAX_BYTES))
+                found = json.loads(answer.read(ANSWER_MAX_BYTES))
         except urllib.error.HTTPError as error:
             raise UsageError(self._refused(error)) from None
         except urllib.error.URLError as error:
             raise UsageError(f"{self.url}: no console answers: {_why(error)}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UsageError(f"{self.url}: what answers is no console: {type(error).__name__}") from None
+        if not isinstance(found, dict):
+            raise UsageError(f"{self.url}: what answers is no console")
+        return found
 
     def _refused(self, error: urllib.error.HTTPError) -> str:
         if error.code == 401:

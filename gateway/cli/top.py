@@ -92,10 +92,13 @@ def _live(client: ApiClient, console: Any) -> None:
 
 def _look(client: ApiClient) -> dict[str, Any]:
     """What the API says, and the rates that follow from it."""
-    overview: dict[str, Any] = client.get("/overview")
-    since_ms = int(overview["at_ms"]) - RATE_OVER_MS
-    live: dict[str, Any] = client.get(f"/live?since_ms={since_ms}")
-    return {"overview": overview, "rates": rates(live["samples"])}
+    try:
+        overview = client.get("/overview")
+        since_ms = int(overview["at_ms"]) - RATE_OVER_MS
+        live = client.get(f"/live?since_ms={since_ms}")
+        return {"overview": overview, "rates": rates(live["samples"])}
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{client.url}: what answers is no console, or one of another version") from None
 
 
 def rates(samples: list[Mapping[str, Any]]) -> dict[str, float] | None:

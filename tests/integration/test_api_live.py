@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -70,6 +71,20 @@ def test_the_stream_ends_with_the_session(api: ApiSite) -> None:
             last = list(told)[-1]
     api.site.run("user", "role", "observer", "observer").check()
     assert last == ("end", {"because": "the session has ended"})
+
+
+def test_who_asks_for_many_streams_at_once_gets_no_more_than_one_after_the_other(api: ApiSite) -> None:
+    headers = {"authorization": f"Bearer {api.tokens[Role.VIEWER]}"}
+
+    async def scenario() -> list[int]:
+        async with httpx.AsyncClient(base_url=f"{api.url}/api/v1", headers=headers, timeout=30) as client:
+            requests = [client.build_request("GET", "/events") for _ in range(3 * EACH_MAX)]
+            answers = await asyncio.gather(*(client.send(request, stream=True) for request in requests))
+            for answer in answers:
+                await answer.aclose()
+            return sorted(answer.status_code for answer in answers)
+
+    assert asyncio.run(scenario()) == [200] * EACH_MAX + [503] * 2 * EACH_MAX
 
 
 def test_nobody_takes_the_places_of_all_who_listen(api: ApiSite) -> None:
@@ -143,6 +158,7 @@ def test_top_says_what_is_wrong_and_what_to_do(api: ApiSite) -> None:
         (top(api, "--once", url="http://127.0.0.1:1"), "connection refused"),
         (top(api, "--once", url="http://console.example:80"), "over http the token could be read on the way"),
         (top(api, "--once", url="ftp://x"), "no address of a console"),
+        (top(api, "--once", url=f"http://127.0.0.1:{api.site.gateway.config.port}"), "what answers is no console"),
     ):
         assert (run.returncode, run.stdout) == (2, "")
         assert words in run.stderr
