@@ -5,6 +5,7 @@
     GatewayError
     ├── ConfigurationError      gateway.yaml or a rule file cannot be used; carries every problem found
     ├── UsageError              a command was called in a way that cannot work
+    │   └── NotThere            it names what there is not
     ├── AlreadyRunning          another gateway holds the state folder
     ├── ProtocolError           a peer broke PS3.8 or PS3.7; carries the A-ABORT reason to answer with
     ├── HeaderError             a data set's header cannot be read
@@ -39,7 +40,7 @@ logged, stored by a broker or shown on a page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -76,6 +77,14 @@ class ConfigurationError(GatewayError):
 
 class UsageError(GatewayError):
     """A command was called in a way that cannot work."""
+
+
+class NotThere(UsageError):
+    """What was named is not there: a slip of the finger. `what` says without the name what kind of thing it is."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        self.what = what
+        super().__init__(f"there is no {what} {name!r} (there are: {', '.join(known) or 'none'})")
 
 
 class AlreadyRunning(GatewayError):

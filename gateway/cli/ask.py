@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from gateway.cli.common import (
     Commands,
+    Given,
+    GivenToo,
     Unspoken,
     add_command,
     add_config,
@@ -77,16 +79,20 @@ def add_commands(commands: Commands) -> None:
 def add_filter(parser: argparse.ArgumentParser) -> None:
     """The options that say which instances are meant."""
     group = parser.add_argument_group("which instances (all that is given must hold)")
-    group.add_argument("--id", action="append", default=[], metavar="ID", help="the gateway's instance id; repeatable")
-    group.add_argument("--uid", default="", help="SOP Instance UID")
-    group.add_argument("--study", default="", metavar="UID", help="Study Instance UID")
+    group.add_argument("--id", action=GivenToo, default=[], metavar="ID", help="the gateway's instance id; repeatable")
+    group.add_argument("--uid", action=Given, default="", help="SOP Instance UID")
+    group.add_argument("--study", action=Given, default="", metavar="UID", help="Study Instance UID")
     for option, metavar, name in (("--patient-id", "ID", "Patient ID"), ("--accession", "NUMBER", "Accession Number")):
         text = f"{name}; `-` reads it from standard input, so that it is no argument for others to see"
         group.add_argument(option, action=Unspoken, default="", metavar=metavar, help=text)
-    group.add_argument("--source", default="", metavar="NAME", help="an entry of `sources`")
-    group.add_argument("--destination", default="", metavar="NAME", help="those with a delivery to it")
-    group.add_argument("--code", default="", metavar="WORD", help="outcome of a delivery, as `gateway show` has it")
-    group.add_argument("--because", default="", metavar="TEXT", help="reason of a delivery or instance, word for word")
+    group.add_argument("--source", action=Given, default="", metavar="NAME", help="an entry of `sources`")
+    group.add_argument("--destination", action=Given, default="", metavar="NAME", help="those with a delivery to it")
+    group.add_argument(
+        "--code", action=Given, default="", metavar="WORD", help="outcome of a delivery, as `gateway show` has it"
+    )
+    group.add_argument(
+        "--because", action=Given, default="", metavar="TEXT", help="reason of a delivery or instance, word for word"
+    )
     states = dict.fromkeys([*map(str, InstanceState), *map(str, DeliveryState)])
     group.add_argument(
         "--state",

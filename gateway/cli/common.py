@@ -24,6 +24,8 @@ from gateway.words import age, counted, plain, size, when
 __all__ = [
     "Command",
     "Commands",
+    "Given",
+    "GivenToo",
     "Unspoken",
     "add_command",
     "add_config",
@@ -154,7 +156,39 @@ def ask(question: str) -> str:
     return answer.rstrip("\r\n")
 
 
-class Unspoken(argparse.Action):
+class Given(argparse.Action):
+    """An option that restricts: an empty value, of a variable that nobody has set, would mean everything."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value."""
+        if not values:
+            parser.error(f"argument {option_string}: is empty; leave it out to mean any")
+        setattr(namespace, self.dest, values)
+
+
+class GivenToo(Given):
+    """The same, of an option that may be given several times."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value beside those before it."""
+        before = list(getattr(namespace, self.dest))
+        super().__call__(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, [*before, values])
+
+
+class Unspoken(Given):
     """An option whose value is nobody else's business: `-` has `read_unspoken` read it from standard input.
 
     Everyone on the machine sees the arguments of a process, and a shell keeps them.
@@ -168,7 +202,7 @@ class Unspoken(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Keep the value, or the wish to be asked for it, in the order of the command line."""
-        setattr(namespace, self.dest, values)
+        super().__call__(parser, namespace, values, option_string)
         left = [action for action in getattr(namespace, "unspoken", []) if action is not self]
         namespace.unspoken = [*left, self] if values == "-" else left
 

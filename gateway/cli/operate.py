@@ -131,7 +131,7 @@ def _order(arguments: argparse.Namespace) -> int:
     which = filter_of(arguments)
     if which == InstanceFilter() and not arguments.all:
         raise UsageError("say which instances are meant (see --help), or --all")
-    order = Order(arguments.order, which, arguments.reason, tuple(getattr(arguments, "to", ())))
+    order = Order(arguments.order, which, arguments.reason, tuple(getattr(arguments, "to", ())), arguments.all)
     keys = keys_at_hand(config)
     with open_ledger(config) as ledger:
         require_destinations(ledger, [*order.to, *([which.destination] if which.destination else [])])

@@ -403,9 +403,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """How much an order with a filter would look at: counted to COUNT_MAX each."""
+    """How much an order with a filter would look at: counted to COUNT_MAX each.
 
-    instances: Mapping[InstanceState, int]
+    :ivar instances: None where deliveries are meant.
+    """
+
+    instances: Mapping[InstanceState, int] | None
     deliveries: Mapping[DeliveryState, int]
     more: bool
 

@@ -81,7 +81,7 @@ def test_a_destination_that_is_down_is_probed_and_drained_at_once_when_a_person_
     api.post("/destinations/dr/retry", {"reason": "it is back"})
     wait_until(lambda: instance.sop_instance_uid in api.site.dr.contents(), 30, "what waited for an hour")
     assert api.post("/destinations/dr/probe")["moved"] == 0, "it is up"
-    assert api.as_(Role.OPERATOR).post("/destinations/nobody/probe").status_code == 400
+    assert api.as_(Role.OPERATOR).post("/destinations/nobody/probe").status_code == 404
 
 
 def test_a_host_is_drained_and_takes_work_again(api: ApiSite) -> None:
@@ -96,7 +96,7 @@ def test_a_host_is_drained_and_takes_work_again(api: ApiSite) -> None:
     wait_until(lambda: worker()["is_drained"], 30, "the worker to have finished")
     assert api.post(f"/hosts/{host}/drain", {"draining": False, "roles": ["worker"]})["changed"] == 1
     wait_until(lambda: not worker()["draining"], 30, "the worker to go on")
-    assert api.as_(Role.OPERATOR).post("/hosts/nobody/drain", json={"draining": True}).status_code == 400
+    assert api.as_(Role.OPERATOR).post("/hosts/nobody/drain", json={"draining": True}).status_code == 404
 
 
 def test_only_an_operator_orders_and_a_refused_order_changes_nothing(api: ApiSite) -> None:
@@ -106,3 +106,34 @@ def test_only_an_operator_orders_and_a_refused_order_changes_nothing(api: ApiSit
             assert api.as_(role).post(path, json={}).status_code == 403, (role, path)
     assert api.nobody.post("/orders", json={}).status_code == 401
     assert api.get("/audit")["items"] == before
+
+
+def test_an_empty_value_restricts_nothing_and_is_refused(api: ApiSite) -> None:
+    """It comes from a variable that nobody has set, and would mean more than was meant."""
+    operator = api.as_(Role.OPERATOR)
+    for which in (
+        {"study_instance_uid": "", "destination": "dr"},
+        {"patient_id": "", "states": ["held"]},
+        {"instance_ids": [], "source": "ct1"},
+        {"destination": "dr", "delivery_states": []},
+    ):
+        order = {"order": "cancel", "which": which, "reason": "tidy up", "dry_run": True}
+        assert operator.post("/orders", json=order).status_code == 422, which
+    nothing = {"order": "cancel", "which": {}, "reason": "tidy up"}
+    refused = operator.post("/orders", json=nothing)
+    assert refused.status_code == 400 and "say which instances are meant" in refused.json()["detail"]
+    said = api.site.run("cancel", "--study", "", "--destination", "dr", "--reason", "tidy up", "--yes")
+    assert said.returncode == 2 and "argument --study: is empty; leave it out to mean any" in said.stderr
+
+
+def test_what_is_not_there_is_not_found_and_its_name_is_not_repeated(api: ApiSite) -> None:
+    operator = api.as_(Role.OPERATOR)
+    by_destination = {"order": "hold", "which": {"destination": "PATIENT-1"}, "reason": "wrong"}
+    for path, body in (
+        ("/destinations/PATIENT-1/pause", {}),
+        ("/hosts/PATIENT-1/drain", {"draining": True}),
+        ("/orders", by_destination),
+    ):
+        answer = operator.post(path, json=body)
+        assert answer.status_code == 404, path
+        assert "PATIENT-1" not in answer.json()["detail"]

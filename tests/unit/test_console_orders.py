@@ -9,10 +9,14 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
+import pytest
 
 from gateway.console.services.advice import group_fields
+from gateway.console.services.attention import which_of
+from gateway.console.services.orders import Kind, Order, give
+from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter, Ledger, Quarantine
-from gateway.ledger.look import Trouble, TroubleKind
+from gateway.ledger.look import StudyFilter, Trouble, TroubleKind
 from gateway.model import Decision, InstanceState, Role, Routing, StudyFacts
 from tests.contract.ledger_scene import arrival, decision
 from tests.harness.console import Console, console
@@ -142,5 +146,62 @@ def test_a_resend_says_what_it_does_as_ticked(tmp_path: Path) -> None:
         again = await operator.post(way, data={"to": ["dr", "nowhere"], "reason": ""})
         assert again.status_code == 400, "there is no reason"
         assert re.search(r"as ticked\W.*1 delivery", again.text, re.DOTALL)
+
+    run(tmp_path, scenario)
+
+
+NAMELESS = StudyFacts("N-6", "NO^STUDY", "", "", "", "", "", "1.2.6.1", "1", "", "CT", "1")
+
+
+def test_a_study_without_a_uid_is_ordered_one_by_one(tmp_path: Path) -> None:
+    """By its UID it could not be named: an empty one would mean every instance."""
+
+    def arrive(ledger: Ledger) -> None:
+        worker = ledger.open_session(Role.WORKER, "host", 4712, 1)
+        ledger.record_arrivals([arrival("n1")], 1)
+        (lease,) = ledger.claim_instances(worker, 1, 1)
+        ledger.record_routings(worker, [Routing(lease.instance_id, decision(hold="no study"), NAMELESS)], 1)
+
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        await site.context.ledger.call(arrive)
+        (study,) = (await site.context.look.studies(StudyFilter(patient_id="N-6"), 10)).rows
+        before = await site.context.ledger.call(states)
+        page = await operator.get(f"/studies/{study.study_key}")
+        assert "/orders/" not in page.text
+        for order in ("hold", "release", "resend", "cancel"):
+            asked = await operator.get(f"/orders/{order}?study={study.study_key}")
+            given = await operator.post(f"/orders/{order}?study={study.study_key}", data={"reason": "wrong patient"})
+            assert (asked.status_code, given.status_code) == (400, 400)
+            assert "one by one" in asked.text
+        assert await site.context.ledger.call(states) == before
+
+    run(tmp_path, scenario)
+
+
+def test_an_order_that_names_nothing_is_refused_unless_everything_is_meant(tmp_path: Path) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        before = await site.context.ledger.call(states)
+        for dry_run in (True, False):
+            with pytest.raises(UsageError, match="say which instances are meant"):
+                await give(site.context, Order(Kind.CANCEL, InstanceFilter(), "all"), "console:mia", dry_run=dry_run)
+        assert await site.context.ledger.call(states) == before
+        done = await give(site.context, Order(Kind.CANCEL, InstanceFilter(), "all", everything=True), "console:mia")
+        assert done.moved == 6, "each instance that is held, quarantined or on its way"
+
+    run(tmp_path, scenario)
+
+
+def test_of_an_order_for_deliveries_no_number_of_instances_is_said(tmp_path: Path) -> None:
+    """Not "0 instances", which would read as nothing."""
+
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        await site.context.ledger.call(
+            lambda ledger: ledger.hold(InstanceFilter(destination="pacs"), "not tonight", "console:mia", 2)
+        )
+        trouble = next(each for each in await site.context.look.attention() if each.destination == "pacs")
+        page = await operator.get(f"/orders/release?{urlencode(group_fields(trouble))}")
+        assert page.status_code == 200 and "it touches" in page.text and "it means" not in page.text
+        rehearsed = await give(site.context, Order(Kind.RELEASE, which_of(trouble), "now"), "", dry_run=True)
+        assert (rehearsed.moved, rehearsed.instances) == (1, None)
 
     run(tmp_path, scenario)

@@ -23,14 +23,13 @@ from gateway.console.services.orders import (
     Kind,
     Left,
 )
-from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter
 from gateway.model import DeliveryState, InstanceState, Role
 
 router = api_router(tags=["orders"], responses=COMMON)
 
 IDS_MAX = 1000
-Word = Annotated[str, Field(max_length=200, pattern=PRINTED)]
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTED)]
 Reason = Annotated[str, Field(max_length=REASON_MAX, pattern=PRINTED)]
 Host = Annotated[str, Path(max_length=253, pattern=r"^[0-9A-Za-z._:-]+$", description="its name, as in /hosts")]
 
@@ -45,12 +44,15 @@ class DrainedRole(StrEnum):
 
 class Which(Asked):
     """Which instances are meant: all that is given must hold, but that `states` and `delivery_states` together mean
-    either. Nothing restricts unless `all` says that every instance is meant."""
+    either. What is given is not empty: an empty value would restrict nothing. That nothing restricts has to be said by
+    `all`."""
 
     all: bool = False
-    instance_ids: list[Annotated[str, Field(max_length=64, pattern=PRINTED)]] = Field(default=[], max_length=IDS_MAX)
-    states: list[InstanceState] = Field(default=[], max_length=20)
-    delivery_states: list[DeliveryState] = Field(default=[], max_length=20)
+    instance_ids: list[Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTED)]] = Field(
+        default=[], min_length=1, max_length=IDS_MAX
+    )
+    states: list[InstanceState] = Field(default=[], min_length=1, max_length=20)
+    delivery_states: list[DeliveryState] = Field(default=[], min_length=1, max_length=20)
     destination: Word = Field(default="", description="those with a delivery to it; only these deliveries move")
     source: Word = ""
     patient_id: Word = ""
@@ -64,8 +66,8 @@ class Which(Asked):
     )
 
     def as_filter(self) -> InstanceFilter:
-        """:raises UsageError: nothing restricts it, and `all` is not said."""
-        found = InstanceFilter(
+        """As the ledger takes it."""
+        return InstanceFilter(
             instance_ids=tuple(self.instance_ids),
             states=tuple(self.states),
             delivery_states=tuple(self.delivery_states),
@@ -78,9 +80,6 @@ class Which(Asked):
             code=self.code,
             because=self.because,
         )
-        if found == InstanceFilter() and not self.all:
-            raise UsageError("say which instances are meant, or `all`")
-        return found
 
 
 class Order(Asked):
@@ -107,7 +106,7 @@ class Done(Model):
     left: int = Field(description="deliveries that it means and that stay as they are")
     left_because: Left | None
     dry_run: bool
-    instances: int | None = Field(description="how many it means; of a dry run")
+    instances: int | None = Field(description="how many it means: of a dry run, unless deliveries are named")
     at_least: bool = Field(description="of a dry run that means very many: there are more")
 
 
@@ -142,17 +141,17 @@ class Drained(Model):
     changed: int
 
 
-@router.post("/orders", response_model=Done)
+@router.post("/orders", response_model=Done, responses=also(404))
 @needs(Right.OPERATE)
 async def order(request: Request, body: Order) -> Response:
     """Hold, release, resend or cancel. What waits is held; what is held or dead is released, or cancelled for good;
     what is still in the spool is sent again."""
-    given = service.Order(body.order, body.which.as_filter(), body.reason, tuple(body.to))
+    given = service.Order(body.order, body.which.as_filter(), body.reason, tuple(body.to), body.which.all)
     done = await service.give(context_of(request), given, actor_of(request), dry_run=body.dry_run)
     return answer(request, Done.model_validate(done))
 
 
-@router.post("/destinations/{name}/{order}", response_model=DestinationDone, tags=["destinations"])
+@router.post("/destinations/{name}/{order}", response_model=DestinationDone, tags=["destinations"], responses=also(404))
 @needs(Right.OPERATE)
 async def destination_order(
     request: Request, name: DestinationName, order: DestinationKind, body: DestinationOrder | None = None

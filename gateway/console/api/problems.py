@@ -26,6 +26,7 @@ from gateway.errors import (
     LedgerFull,
     LookRefused,
     LookTooWide,
+    NotThere,
     SpoolError,
     SpoolMissing,
     TrailBusy,
@@ -149,6 +150,8 @@ def _of_gateway(request: Request, error: GatewayError) -> JSONResponse:
             return problem(request, 413, str(error))
         case LookTooWide():
             return problem(request, 400, str(error), kind="urn:dicom-gateway:too-wide")
+        case NotThere():
+            return problem(request, 404, f"there is no {error.what} of this name")
         case UsageError() | LookRefused():
             return problem(request, 400, str(error))
         case LedgerBusy() | LedgerFull():

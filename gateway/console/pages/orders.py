@@ -226,6 +226,8 @@ async def _study(site: Site, request: Request, key: str) -> Target:
         raise HTTPException(404, "there is no such study in the ledger")
     viewed(site.context, viewer_of(request), whole(key), detail.study.instances)
     row = detail.study
+    if not row.study_instance_uid:
+        raise HTTPException(400, "this study has no Study Instance UID to name it by: order its instances one by one")
     about = f"The study of {row.patient_name or 'a patient without a name'} ({row.patient_id or 'no patient ID'})"
     about += f", {row.study_description}" if row.study_description else ""
     warning = ""

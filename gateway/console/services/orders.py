@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from gateway.errors import UsageError
+from gateway.errors import NotThere, UsageError
 from gateway.ledger.base import InstanceFilter, Ledger, Ordered
 from gateway.model import Role
 from gateway.transform import Keys, load
@@ -55,12 +55,22 @@ class DestinationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order for instances and their deliveries. `to` is for a resend: (): where each was delivered."""
+    """An order for instances and their deliveries.
+
+    :ivar to: of a resend: (): where each was delivered.
+    :ivar everything: that `which` restricts nothing is meant so.
+    """
 
     kind: Kind
     which: InstanceFilter
     reason: str = ""
     to: tuple[str, ...] = ()
+    everything: bool = False
+
+    def require_meaning(self) -> None:
+        """:raises UsageError: it would mean every instance, and nobody said so."""
+        if self.which == InstanceFilter() and not self.everything:
+            raise UsageError("say which instances are meant, or that all are")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class Done:
 
     :ivar moved: deliveries, and instances without a route, that it moved.
     :ivar left: deliveries that it means and had to leave as they are, and why.
-    :ivar instances: how many instances it means; known of a rehearsal only.
+    :ivar instances: how many instances it means; None where it means deliveries, and of what is no rehearsal.
     :ivar at_least: there are more than that.
     """
 
@@ -105,22 +115,23 @@ class Drained:
 
 
 def require_destinations(ledger: Ledger, names: Collection[str]) -> None:
-    """A destination that never was is a slip of the finger. :raises UsageError: naming those there are."""
+    """A destination that never was is a slip of the finger. :raises NotThere: naming those there are."""
     known = [state.name for state in ledger.destinations()]
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no destination {name!r} (there are: {', '.join(known) or 'none'})")
+            raise NotThere("destination", name, known)
 
 
 def require_host(ledger: Ledger, host: str) -> None:
-    """A host that never was is a slip of the finger. :raises UsageError: naming those there are."""
+    """A host that never was is a slip of the finger. :raises NotThere: naming those there are."""
     known = {row.host for row in ledger.processes()} | {row.host for row in ledger.draining()}
     if host not in known:
-        raise UsageError(f"there is no host {host!r} (there are: {', '.join(sorted(known)) or 'none'})")
+        raise NotThere("host", host, sorted(known))
 
 
 def carry_out(ledger: Ledger, order: Order, actor: str, now_ms: int, keys: Keys, *, rehearse: bool = False) -> Done:
-    """Give an order. :raises UsageError: it names a destination that there is not."""
+    """Give an order. :raises UsageError: it names a destination that there is not, or nothing at all."""
+    order.require_meaning()
     which, reason = order.which, order.reason
     require_destinations(ledger, [*order.to, *([which.destination] if which.destination else [])])
     left: Left | None = Left.CLAIMED
@@ -185,11 +196,12 @@ async def give(context: Context, order: Order, actor: str, *, dry_run: bool = Fa
         done = await context.ledger.call(lambda ledger: carry_out(ledger, order, actor, clock_ms(), keys))
         wake_all(context)
         return done
+    order.require_meaning()
     look = context.look
     meant = await (look.sent_again if order.kind is Kind.RESEND else look.affected)(order.which)
-    instances = sum(meant.instances.values())
+    instances = None if meant.instances is None else sum(meant.instances.values())
     if meant.more:
-        moved = max(instances, sum(meant.deliveries.values()))
+        moved = max(instances or 0, sum(meant.deliveries.values()))
         return Done(order.kind, moved, dry_run=True, instances=instances, at_least=True)
     done = await context.ledger.call(lambda ledger: carry_out(ledger, order, actor, clock_ms(), keys, rehearse=True))
     return Done(done.kind, done.moved, done.left, done.left_because, dry_run=True, instances=instances)

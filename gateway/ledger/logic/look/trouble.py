@@ -125,15 +125,15 @@ def affected(tx: Transaction, which: InstanceFilter) -> Affected:
         if not which.delivery_states:
             of_deliveries += _OF_THE_INDEX
             few = True
-    instances: list[Sequence[Any]] = []
+    instances: list[Sequence[Any]] | None = None
     if not wanted.names_deliveries:
         instances = tx.execute(SQL["affected_instances"].replace("{where}", of_instances), arguments).fetchall()
     statement = SQL["affected_of_instances"] if few else _of_stopped_and_waiting(which, wanted)
     deliveries = tx.execute(statement.replace("{where}", of_deliveries), arguments).fetchall()
     return Affected(
-        instances={InstanceState(state): count for state, count in instances},
+        instances=None if instances is None else {InstanceState(state): count for state, count in instances},
         deliveries={DeliveryState(state): count for state, count in deliveries},
-        more=any(sum(count for _, count in rows) > COUNT_MAX for rows in (instances, deliveries)),
+        more=any(sum(count for _, count in rows) > COUNT_MAX for rows in (instances or (), deliveries)),
     )
 
 
