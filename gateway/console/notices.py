@@ -1,7 +1,7 @@
 """What is wrong without keeping the host from being ready: a source that is silent, a certificate that expires, an
-audit trail that is not written or not sent, rules that are refused, instances that nobody routes. Read out of the metrics of this host's
-processes, and of the ledger, as alerts read them, so that the console says by itself what an alert says where there is
-Prometheus.
+audit trail that is not written or not sent, rules or a configuration that are refused, instances that nobody routes.
+Read out of the metrics of this host's processes, and of the ledger, as alerts read them, so that the console says by
+itself what an alert says where there is Prometheus.
 
 Called by `gateway.console.metrics` and `gateway.console.services.overview`. Names are those of the configuration, never
 a peer's.
@@ -21,7 +21,8 @@ SYSLOG_BEHIND_S = 600
 ROUTING_OLD_S = 900
 _GAUGE = re.compile(
     rb"^gateway_(source_last_received_timestamp_seconds|source_silent_after_seconds"
-    rb"|certificate_expiry_timestamp_seconds|audit_trail_up|audit_syslog_behind_seconds|rules_refused)"
+    rb"|certificate_expiry_timestamp_seconds|audit_trail_up|audit_syslog_behind_seconds"
+    rb"|rules_refused|configuration_refused)"
     rb'\{process="[^"]*"(?:,(?:source|certificate)="([^"]*)")?\} (\S+)$',
     re.MULTILINE,
 )
@@ -36,6 +37,7 @@ class NoticeKind(StrEnum):
     TRAIL_STOPPED = "trail_stopped"
     SYSLOG_BEHIND = "syslog_behind"
     RULES_REFUSED = "rules_refused"
+    CONFIGURATION_REFUSED = "configuration_refused"
     ROUTING_OLD = "routing_old"
 
 
@@ -67,6 +69,8 @@ class Notice:
                 return f"The audit repository is {age(self.seconds)} behind"
             case NoticeKind.RULES_REFUSED:
                 return "The rule files are refused: the last good rules go on"
+            case NoticeKind.CONFIGURATION_REFUSED:
+                return "The changed configuration is refused: the one before it goes on"
             case NoticeKind.ROUTING_OLD:
                 return f"Images have waited for {age(self.seconds)} to be routed"
 
@@ -114,5 +118,6 @@ def _trail(found: _Found) -> Iterator[Notice]:
 
 
 def _refused(found: _Found) -> Iterator[Notice]:
-    if max(found.get((b"rules_refused", b""), ()), default=0.0):
-        yield Notice(NoticeKind.RULES_REFUSED)
+    for kind in (NoticeKind.RULES_REFUSED, NoticeKind.CONFIGURATION_REFUSED):
+        if max(found.get((kind.value.encode(), b""), ()), default=0.0):
+            yield Notice(kind)

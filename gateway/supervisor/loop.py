@@ -60,7 +60,7 @@ class Hooks(Protocol):
         """The process that wrote this generation is dead: adopt its files. As `void`, in another thread."""
 
     def reload(self) -> bool:
-        """SIGHUP came: make ready what the children shall read. False: there is nothing for them.
+        """SIGHUP came: make ready what the children shall read. False: it is refused, and there is nothing for them.
 
         In a thread that does just this; may block: the children get no signal before it returns. One at a time. A stop
         may leave it behind, wherever it is. May raise: then nothing is passed on, and it is not called again.
@@ -324,7 +324,10 @@ class Supervisor:
 
     def _begin_reload(self) -> None:
         def do() -> None:
-            self._reloaded.put(self._hooks.reload())
+            taken = self._hooks.reload()
+            if self._metrics is not None:
+                self._metrics.configuration_refused = not taken
+            self._reloaded.put(taken)
 
         self._reload = _Reload.RUNS
         self._reloading.add(Job(do, self._wake, self._reload_failed, repeats=False))

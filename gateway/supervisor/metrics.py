@@ -14,12 +14,21 @@ _FAMILIES = (
     ("gateway_child_starts_total", "counter", "Times a child was started.", lambda child: child.starts),
     ("gateway_child_up", "gauge", "1 while a child does its work.", lambda child: child.state is ChildState.READY),
 )
+_REFUSED = (
+    "gateway_configuration_refused",
+    "gauge",
+    "1 while the changed configuration of this host is refused, and the one before it is in force.",
+)
 
 
 class SupervisorMetrics:
-    """Clears the run folder of what an earlier gateway left, and answers scrapes from the supervisor's loop."""
+    """Clears the run folder of what an earlier gateway left, and answers scrapes from the supervisor's loop.
+
+    :ivar configuration_refused: whether the last reload that came to an end refused what it read.
+    """
 
     def __init__(self, folder: Path, children: Sequence[Child]) -> None:
+        self.configuration_refused = False
         self._children = children
         self._run = RunFolder(folder)
         self._run.clear()
@@ -45,6 +54,9 @@ class SupervisorMetrics:
                 f'{name}{{process="supervisor-0",child="{child.spec.name}"}} {int(value(child))}'
                 for child in self._children
             ]
+        name, kind, text = _REFUSED
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+        lines.append(f'{name}{{process="supervisor-0"}} {int(self.configuration_refused)}')
         return "\n".join(lines) + "\n"
 
     def close(self) -> None:

@@ -213,8 +213,13 @@ def test_a_reload_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
         scene.config.document["destinations"]["pacs"] = {**good, "port": "a hundred"}
         scene.reload()
         wait_until(lambda: scene.gateway.log_lines(event="configuration_refused"), 30, "the refusal")
+        refused = 'gateway_configuration_refused{process="supervisor-0"} '
+        wait_until(lambda: refused + "1" in scene.gateway.metrics(), 30, "the refusal to show")
         scene.send(make_instances(10))
         scene.judge_all_delivered()
+        scene.config.document["destinations"]["pacs"] = good
+        scene.reload()
+        wait_until(lambda: refused + "0" in scene.gateway.metrics(), 30, "the good one to be taken")
 
 
 def test_a_fixed_address_is_probed_at_once(tmp_path: Path) -> None:

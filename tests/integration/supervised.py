@@ -93,6 +93,7 @@ class JournalHooks:
         self._adopt_never = wanted.get("adopt_never", "")
         self._adopt_delay_s = wanted.get("adopt_delay_s", 0.0)
         self._reload_failures = wanted.get("reload_failures", 0)
+        self._reload_refusals = wanted.get("reload_refusals", 0)
         self._reload_waits = wanted.get("reload_waits", False)
 
     def void(self, session_id: int) -> None:
@@ -110,6 +111,9 @@ class JournalHooks:
         if self._reload_failures:
             self._reload_failures -= 1
             raise ValueError("the ledger is busy")
+        if self._reload_refusals:
+            self._reload_refusals -= 1
+            return False
         if self._reload_waits:
             journal(self._folder, "reloading")
             (self._folder / "reload").read_bytes()  # a FIFO: until somebody has opened and closed its other end

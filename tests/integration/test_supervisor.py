@@ -416,18 +416,36 @@ def test_an_address_that_cannot_be_had_is_named() -> None:
         bind_listeners([ListenerAddress("main", "no-such-host.invalid", 1)])
 
 
+def told(run: RunFolder) -> str:
+    """The supervisor's own metrics."""
+    (name,) = run.names(".metrics")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(run.address(name))
+        return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+
 def test_its_metrics_name_every_child(host: Host) -> None:
     process = host.start([["worker", "loop", QUICK], ["console", "loop", QUICK]])
     host.wait("ready", 2)
     run = RunFolder(host.folder / "state" / "run")
-    (name,) = run.names(".metrics")
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(run.address(name))
-        text = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    text = told(run)
     assert 'gateway_child_up{process="supervisor-0",child="worker-0"} 1' in text
     assert 'gateway_child_starts_total{process="supervisor-0",child="console-0"} 1' in text
     assert stop(process) == 0
     assert run.names(".metrics") == []
+
+
+def test_its_metrics_say_whether_the_last_reload_was_refused(host: Host) -> None:
+    process = host.start([["worker", "stubborn", {**QUICK, "stop_timeout_s": 0.1}]], reload_refusals=1)
+    host.wait("ready")
+    run = RunFolder(host.folder / "state" / "run")
+    refused = 'gateway_configuration_refused{process="supervisor-0"} '
+    assert refused + "0\n" in told(run)
+    process.send_signal(signal.SIGHUP)
+    until(lambda: refused + "1\n" in told(run), "the refusal to show")
+    process.send_signal(signal.SIGHUP)
+    until(lambda: refused + "0\n" in told(run), "the correction to show")
+    assert stop(process) == 0
 
 
 def test_an_idle_supervisor_sleeps_and_is_small(host: Host) -> None:

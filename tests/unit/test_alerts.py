@@ -124,6 +124,10 @@ CASES = {
         gauge("rules_refused", 'process="console-0"', "0x50 1x10"),
         gauge("rules_refused", 'process="console-0"', "0x60"),
     ),
+    "GatewayConfigurationRefused": Case(
+        gauge("configuration_refused", 'process="supervisor-0"', "0x50 1x10"),
+        gauge("configuration_refused", 'process="supervisor-0"', "1x50 0x10"),
+    ),
     "GatewaySourceSilent": Case(
         # The older receiver heard nothing, the other last half an hour ago: 30 minutes are the silence.
         gauge("source_last_received_timestamp_seconds", 'process="receiver-0",source="ct1"', "0x60")

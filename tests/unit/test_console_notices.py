@@ -96,6 +96,16 @@ def test_a_syslog_server_that_is_behind_is_told_of_when_it_does_not_catch_up_by_
     assert (behind.kind, behind.text) == (NoticeKind.SYSLOG_BEHIND, "The audit repository is 11 min behind")
 
 
+def test_a_configuration_that_is_refused_is_told_of_with_what_a_restart_would_do() -> None:
+    text = b'gateway_configuration_refused{process="supervisor-0"} %d\n'
+    assert notices([text % 0], 0) == []
+    (refused,) = notices([text % 1], 0)
+    assert refused.text == "The changed configuration is refused: the one before it goes on"
+    advised = advice.of_notice(refused)
+    assert "does not start again" in advised.risk and "SIGHUP" in advised.do
+    assert (advised.tone, advised.href) == ("warn", "/system")
+
+
 def test_instances_that_nobody_routes_are_told_of_as_what_stands_still() -> None:
     now_ms = 5_000_000
     assert of_routing(None, now_ms) == [] == of_routing(now_ms - ROUTING_OLD_S * 1000, now_ms)

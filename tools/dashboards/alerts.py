@@ -241,6 +241,17 @@ INSTANCES = Group(
             "the-configuration-or-the-rules-are-refused",
         ),
         Alert(
+            "GatewayConfigurationRefused",
+            "max by (job, instance) (gateway_configuration_refused)",
+            "== 1",
+            "1m",
+            WARNING,
+            f"The changed configuration is refused {_WHERE}",
+            "It was read again and has problems. The one before it goes on; until it is mended, a gateway that ends "
+            "does not start again.",
+            "the-configuration-or-the-rules-are-refused",
+        ),
+        Alert(
             "GatewaySourceSilent",
             "time() - max by (job, source) (gateway_source_last_received_timestamp_seconds)",
             "> on (job, source) max by (job, source) (gateway_source_silent_after_seconds)",

@@ -209,6 +209,12 @@ _NOTICES = {
         "Run `gateway check` and mend what it names: it is taken within seconds. Restart nothing.",
         "the-configuration-or-the-rules-are-refused",
     ),
+    NoticeKind.CONFIGURATION_REFUSED: (
+        "Whoever changed the configuration",
+        "Nothing that is here. Until it is mended, a gateway that ends does not start again.",
+        "Run `gateway check`, mend what it names, and send SIGHUP again. Do not restart before that.",
+        "the-configuration-or-the-rules-are-refused",
+    ),
     NoticeKind.ROUTING_OLD: (
         "This gateway: no worker runs, all are drained, or they cannot load the rules",
         "Nothing is lost: what waits is in the spool. None of it is sent meanwhile.",
