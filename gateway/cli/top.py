@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,12 @@ from gateway.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 EVERY_S = 2.0
 RATE_OVER_MS = 60_000
 MOST_TROUBLE = 12
+PIPE_WIDTH = 100_000  # whoever reads a pipe gets whole lines
 _LAMPS = {
     "up": ("●", "green"),
     "half-open": ("◐", "yellow"),
@@ -66,6 +68,8 @@ def _top(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
     if arguments.once or not console.is_terminal:
         console.print(_frame(_look(client)))
         return 0
@@ -168,52 +172,55 @@ def _figures(overview: Mapping[str, Any], per_s: Mapping[str, float] | None) -> 
 
 
 def _destinations(overview: Mapping[str, Any]) -> Table:
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("", "destination", "is"):
-        table.add_column(name, no_wrap=True)
-    for name in ("waiting", "oldest", "held", "dead", "out/s", "through in"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("last error", overflow="ellipsis", no_wrap=True)
+    numbers = ("waiting", "oldest", "held", "dead", "out/s", "through in")
+    rows = []
     for each in overview["destinations"]:
         lamp, style = _LAMPS.get(each["condition"], ("?", ""))
         oldest, rate, through = each["oldest_ms"], each["delivered_per_s"], each["through_in_s"]
-        table.add_row(
-            f"[{style}]{lamp}[/]",
-            _safe(each["name"]),
-            f"[{style}]{each['condition']}[/]",
-            str(each["waiting"] or ""),
-            "" if oldest is None else age((overview["at_ms"] - oldest) / 1000),
-            str(each["states"].get("held", "") or ""),
-            str(each["states"].get("dead", "") or ""),
-            "" if rate is None else f"{rate:.1f}",
-            age(through) if through and each["waiting"] else "",
-            _safe(each["last_error"]),
-        )
-    return table
+        row = [
+            Text(lamp, style),
+            Text(plain(each["name"])),
+            Text(each["condition"], style),
+            Text(str(each["waiting"] or "")),
+            Text("" if oldest is None else age((overview["at_ms"] - oldest) / 1000)),
+            Text(str(each["states"].get("held", "") or "")),
+            Text(str(each["states"].get("dead", "") or "")),
+            Text("" if rate is None else f"{rate:.1f}"),
+            Text(age(through) if through and each["waiting"] else ""),
+            Text(plain(each["last_error"])),
+        ]
+        rows.append(row)
+    return _table(("", "destination", "is", *numbers, "last error"), numbers, rows)
 
 
 def _attention(overview: Mapping[str, Any]) -> Table:
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("attention", no_wrap=True)
-    table.add_column("", justify="right", no_wrap=True)
-    for name in ("at", "because"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    rows = []
     for each in overview["trouble"][:MOST_TROUBLE]:
         count = f"{each['count']}{'+' if each['more'] else ''}"
-        at = each["destination"] or "no destination"
-        table.add_row(f"[red]{each['kind']}[/]", count, _safe(at), _safe(each["reason"] or each["code"]))
+        at = plain(each["destination"] or "no destination")
+        because = plain(each["reason"] or each["code"])
+        rows.append([Text(each["kind"], "red"), Text(count), Text(at), Text(because)])
     left = len(overview["trouble"]) - MOST_TROUBLE
     if left > 0:
-        table.add_row("", "", "", f"and {left} reasons more: see the console")
+        rows.append([Text(), Text(), Text(), Text(f"and {left} reasons more: see the console")])
+    return _table(("attention", "", "at", "because"), ("",), rows)
+
+
+def _table(names: Sequence[str], numbers: Collection[str], rows: Sequence[Sequence[Text]]) -> Table:
+    """Columns side by side. Where there is no room for all, the last one gives way, and what is beyond is cut off: each
+    of the others is as wide as what stands in it."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for at, name in enumerate(names[:-1]):
+        width = max(len(name), *(row[at].cell_len for row in rows)) if rows else len(name)
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True, min_width=width)
+    table.add_column(names[-1])  # what may wrap is what rich makes narrower first; its cells do not wrap
+    for row in rows:
+        row[-1].no_wrap, row[-1].overflow = True, "ellipsis"
+        table.add_row(*row)
     return table
-
-
-def _safe(text: str) -> str:
-    """What somebody else wrote, for a cell: no control characters, no mark-up."""
-    from rich.markup import escape
-
-    return escape(plain(text))
