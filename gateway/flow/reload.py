@@ -187,6 +187,13 @@ class RuleWatcher:
             before = seen
             await asyncio.sleep(LOOK_S)
 
+    async def _in_force(self) -> str:
+        """The revision of the rules in force; "" where the ledger does not say: a refusal is told all the same."""
+        try:
+            return await self._ledger.call(lambda ledger: ledger.current_revision())
+        except LedgerError:
+            return ""
+
     async def _take(self, seen: Signature) -> bool:
         """Try the files once; True when they were taken or refused, False to try again."""
         as_found = seen == self._known
@@ -194,7 +201,7 @@ class RuleWatcher:
             files = await asyncio.to_thread(read_rules, self._folder)
             book = await asyncio.to_thread(validate_rules, files, self.destinations, self._keys)
         except ConfigurationError as error:
-            telemetry.rules_reloaded(result="refused", problems=error.problems)
+            telemetry.rules_reloaded(result="refused", revision=await self._in_force(), problems=error.problems)
             return True
         rules = RuleSet(book.revision, files)
 

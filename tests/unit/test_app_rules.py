@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from gateway import telemetry
 from gateway.app.common import clock_ms
 from gateway.app.host import _store_rules
 from gateway.config import Config, load
-from gateway.flow.reload import RuleWatcher
+from gateway.flow.reload import RuleWatcher, signature
 from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
@@ -51,6 +52,28 @@ def test_a_start_names_what_is_wrong_with_the_set_in_force_when_that_of_the_fold
     assert ("20.yaml:1:" in told) is is_told
     assert ledger.current_revision() == "of-then"
     ledger.close()
+
+
+def test_a_change_that_is_refused_is_told_with_the_revision_that_stays_in_force(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure("console-0", format="json")
+    config = host_with(tmp_path, OTHER_VERSION)
+
+    async def main() -> None:
+        thread = LedgerThread(lambda: SqliteLedger.open(tmp_path / "ledger.db"))
+        await thread.call(lambda ledger: ledger.store_rules(RuleSet("of-then", {"10.yaml": OLD}), 1))
+        watcher = RuleWatcher(thread, config.rules.dir, ("pacs",), clock_ms, lambda plan: None)
+        assert await watcher._take(signature(config.rules.dir))
+        await thread.close()
+        assert await watcher._take(signature(config.rules.dir)), "it is refused, whether or not the ledger answers"
+
+    asyncio.run(main())
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [(each["event"], each["revision_in_force"]) for each in told] == [
+        ("rules_refused", "of-then"),
+        ("rules_refused", ""),
+    ]
 
 
 # ── several hosts, of which each has a folder ─────────────────────────────────────────────────────────────────────
