@@ -28,7 +28,7 @@ from gateway.audit.chain import TAIL_BYTES, digest_said, read_line
 from gateway.audit.files import files_in, first_seq_of, lines_of
 from gateway.audit.read import milliseconds
 from gateway.audit.server import AuditRepository
-from gateway.audit.syslog import End, Link, connect, message_of
+from gateway.audit.syslog import End, Link, connect, message_of, said
 
 POSITION = "syslog.position"
 READ_MAX = 200  # messages sent at once
@@ -242,7 +242,9 @@ class Sender:
         elif ended is End.UNSAID:
             self._strikes += 1
         if ended is End.BROKEN or (ended is End.UNSAID and self._strikes < STRIKES):
-            raise ConnectionError("the connection was not ended in order: what the server has read is not known")
+            raise ConnectionError(
+                link.why or "the connection was not ended in order: what the server has read is not known"
+            )
         if ended is End.UNSAID and not self._unsaid_told:
             self._unsaid_told = True
             self._tell.unsaid()
@@ -259,7 +261,7 @@ class Sender:
         self._reached, self._sent = self._position, 0
         if self._up is not False:
             self._up = False
-            why = (error.strerror or str(error)) if isinstance(error, OSError) else type(error).__name__
+            why = said(error) if isinstance(error, OSError) else type(error).__name__
             self._tell.up(False, f"{self._server.host}:{self._server.port}: {why}")
         with contextlib.suppress(OSError):  # if that is what is wrong, it was told
             self._tell_behind(next(after(self._folder, self._position), None))

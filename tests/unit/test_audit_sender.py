@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from gateway.app.audit_trail import require_trail
+from gateway.app.repository import look_at_repository
 from gateway.audit.chain import Entry
 from gateway.audit.files import files_in
 from gateway.audit.sender import POSITION, STRIKES, Pace, Sender, Tell, read_position
@@ -432,7 +434,141 @@ def test_a_server_whose_name_is_none_is_told_of_and_tried_again(tmp_path: Path) 
         made.write(1)
         wait_until(lambda: made.up, 20)
         wait_until(lambda: len(made.behind) > 6, 20)  # it goes on trying
-        assert made.up == [(False, f"{'x' * 70}.example:6514: UnicodeError")]
+        ((up, why),) = made.up
+        assert not up and "its name cannot be one" in why and "label empty or too long" in why
+
+
+@contextmanager
+def served(
+    transport: Transport, authority: CertificateAuthority, serve: Callable[[socket.socket], None]
+) -> Iterator[AuditRepository]:
+    """A server whose every connection is served so, and is open until the end."""
+    context: ssl.SSLContext | None = None
+    if transport is Transport.TLS:
+        certificate = authority.issue("served")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate, certificate.key)
+    open_ones: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it says is there at once
+                open_ones.append(connection)
+                if context is not None:
+                    connection = context.wrap_socket(connection, server_side=True)
+                    open_ones[-1] = connection
+                serve(connection)
+
+    with socket.create_server((HOST, 0)) as listener:
+        serving = Thread(target=accept, daemon=True)
+        serving.start()
+        yield AuditRepository(HOST, listener.getsockname()[1], transport, authority.path)
+        listener.shutdown(socket.SHUT_RDWR)
+        serving.join(10)
+    for each in open_ones:
+        each.close()
+
+
+def end_first(connection: socket.socket) -> None:
+    """Say that this is the end, and read nothing."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(0.01)
+        with suppress(OSError):  # what we sent, or did not: the close_notify is out
+            connection.unwrap()
+    else:
+        connection.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_a_server_that_ends_before_us_has_read_nothing(
+    authority: CertificateAuthority, transport: Transport, when: str
+) -> None:
+    may, done = Event(), Event()
+
+    def serve(connection: socket.socket) -> None:
+        may.wait(10)
+        end_first(connection)
+        done.set()
+
+    with served(transport, authority, serve) as target:
+        link = connect(target)
+        if when == "behind":
+            link.send([b"never read"])
+        may.set()
+        assert done.wait(10)
+        if when == "before":
+            with pytest.raises(ConnectionError, match="the server ended the connection by itself"):
+                link.send([b"never read"])
+        assert link.end(1.0) is End.BROKEN
+        assert "the server ended the connection by itself" in link.why
+
+
+def read_and_reset(connection: socket.socket) -> None:
+    """End in order, and then throw away what may still come."""
+    while connection.recv(4096):
+        pass
+    assert isinstance(connection, ssl.SSLSocket)
+    connection.unwrap()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    socket.socket(fileno=connection.detach()).close()
+
+
+def test_a_reset_behind_the_end_is_none(authority: CertificateAuthority) -> None:
+    with served(Transport.TLS, authority, read_and_reset) as target:
+        link = connect(target)
+        link.send([b"read?"])
+        assert link.end(10) is End.BROKEN and link.why
+
+
+def test_a_server_that_speaks_and_hangs_is_never_believed(tmp_path: Path, authority: CertificateAuthority) -> None:
+    served_ones: list[socket.socket] = []
+
+    def greet(connection: socket.socket) -> None:
+        connection.sendall(b"220 mail.example ESMTP\r\n")
+        served_ones.append(connection)
+
+    pace = replace(QUICK, end_s=0.1, again_max_s=0.05)
+    with served(Transport.TLS, authority, greet) as target, site(tmp_path / "audit", target, pace) as made:
+        made.write(5)
+        wait_until(lambda: len(served_ones) > STRIKES + 2, 20)
+        assert (read_position(made.folder).seq, made.unsaid) == (0, 0)
+
+
+def test_what_a_server_says_that_ends_in_order_is_thrown_away(authority: CertificateAuthority) -> None:
+    def greet(connection: socket.socket) -> None:
+        connection.sendall(b"220 syslog.example\r\n")
+        while connection.recv(4096):
+            connection.sendall(b"250 thank you\r\n")
+        assert isinstance(connection, ssl.SSLSocket)
+        connection.unwrap()
+
+    with served(Transport.TLS, authority, greet) as target:
+        link = connect(target)
+        link.send([b"read"])
+        assert link.end(10) is End.READ
+
+
+def test_why_a_repository_refuses_is_said(tmp_path: Path, authority: CertificateAuthority) -> None:
+    stranger = CertificateAuthority(tmp_path / "other").issue("stranger")
+    with SyslogServer(authority.issue("server"), authority) as server:
+        target = tls(authority, server.port, certificate=stranger.certificate, key=stranger.key)
+        assert look_at_repository(target) == (
+            False, "takes the connection and does not end it in order: tlsv1 alert unknown ca",
+        )  # fmt: skip
+        with site(tmp_path / "audit", target) as made:
+            made.write(1)
+            wait_until(lambda: made.up, 20)
+            assert made.up == [(False, f"{HOST}:{server.port}: tlsv1 alert unknown ca")]
+
+
+@pytest.mark.parametrize("host", ["x" * 70 + ".example", ".example"])
+def test_a_host_that_is_no_name_is_said_to_be_none(host: str) -> None:
+    for transport in Transport:
+        is_there, text = look_at_repository(AuditRepository(host, 6514, transport))
+        assert not is_there and "cannot be reached: its name cannot be one" in text
 
 
 def test_a_server_that_writes_without_an_end_is_given_up(tmp_path: Path) -> None:
