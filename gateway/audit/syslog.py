@@ -1,9 +1,9 @@
 """Syslog as audit messages travel (PS3.15 A.6 and A.7): RFC 5424 messages over TLS (RFC 5425), TCP or UDP (RFC 5426).
 
 Syslog has no acknowledgement. What comes nearest to one is the end of a connection: who answers our close_notify has
-read all that came before it (RFC 5425 4.4), and over TCP, who closes after us without a reset has. Who ends before us may
-have read nothing. So a `Link` is used for a while and ended, and only then counts what was sent over it. Over UDP all
-counts at once, and may be lost.
+read all that came before it (RFC 5425 4.4), and over TCP, who closes after us without a reset has. Who ends before us
+may have read nothing. So a `Link` is used for a while and ended, and only then counts what was sent over it. Over UDP
+all counts at once, and may be lost.
 """
 
 from __future__ import annotations
