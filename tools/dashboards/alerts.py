@@ -348,8 +348,8 @@ STORES = Group(
             "10m",
             WARNING,
             f"The audit trail is not written {_WHERE}",
-            "The files of that host take no records, or the ledger gives it none. Nothing is lost: what is to be told waits in the "
-            "ledger.",
+            "The files of that host take no records, or the ledger gives it none. Nothing is lost: what is to be told "
+            "waits in the ledger.",
             "the-audit-trail-is-not-written",
         ),
         Alert(
