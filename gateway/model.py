@@ -359,4 +359,5 @@ class LedgerGauges:
     spool_bytes: int = 0  # data set bytes of all instances that are not purged
     rules_revision: str = ""
     processes: tuple[ProcessCount, ...] = ()
+    source_arrivals_ms: Mapping[str, int] = field(default_factory=dict)  # when the newest of each source arrived
     routing_since_ms: int | None = None  # when the oldest instance arrived that no worker has routed yet

@@ -10,7 +10,7 @@ a peer's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,6 +82,26 @@ def notices(texts: Iterable[bytes], now_ms: int) -> list[Notice]:
         for which, name, value in _GAUGE.findall(text):
             found.setdefault((which, name), []).append(float(value))
     return [*_sources(found, now_ms / 1000), *_certificates(found, now_ms / 1000), *_trail(found), *_refused(found)]
+
+
+def with_arrivals(
+    found: Iterable[Notice],
+    arrivals_ms: Mapping[str, int],
+    silent_after_s: Mapping[str, float | None],
+    now_ms: int,
+) -> list[Notice]:
+    """The notices of a host, but of sources what the ledger says, where it has something of them: another host may
+    receive what this one does not, and a receiver that was just started has heard nothing yet.
+
+    :param arrivals_ms: source → when the newest instance of it arrived, on whichever host.
+    """
+    kept = [each for each in found if each.kind is not NoticeKind.SOURCE_SILENT or each.name not in arrivals_ms]
+    silent = [
+        Notice(NoticeKind.SOURCE_SILENT, source, (now_ms - arrivals_ms[source]) / 1000)
+        for source, after_s in sorted(silent_after_s.items())
+        if after_s is not None and source in arrivals_ms and now_ms - arrivals_ms[source] > after_s * 1000
+    ]
+    return [*silent, *kept]
 
 
 def of_routing(since_ms: int | None, now_ms: int) -> list[Notice]:

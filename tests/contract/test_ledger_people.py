@@ -418,3 +418,23 @@ def test_gauges_say_since_when_the_oldest_instance_waits_to_be_routed(scene: Sce
     scene.worker = scene.session(Role.WORKER)
     scene.route(decision(hold="no rule matches"))
     assert since_ms() is None
+
+
+def test_gauges_say_when_the_newest_of_each_source_arrived_whatever_became_of_it(scene: Scene) -> None:
+    mr1 = arrival("x").facts._replace(source="mr1")
+
+    def arrivals_ms() -> dict[str, int]:
+        return dict(scene.ledger.gauges().source_arrivals_ms)
+
+    assert arrivals_ms() == {}
+    scene.arrive("a", received_at_ms=2_000)
+    scene.arrive("b", received_at_ms=3_000, facts=mr1)
+    scene.ledger.record_arrivals([arrival("c", received_at_ms=4_000), arrival("d", received_at_ms=3_500)], 5_000)
+    assert arrivals_ms() == {"ct1": 4_000, "mr1": 3_000}
+    scene.arrive("c", received_at_ms=9_000)
+    assert arrivals_ms()["ct1"] == 4_000, "it is known already"
+    scene.arrive("adopted late", received_at_ms=1_000)
+    assert arrivals_ms()["ct1"] == 4_000
+    scene.arrive("by a wrong clock", received_at_ms=scene.now_ms + 1)
+    scene.arrive("by a right one", received_at_ms=scene.now_ms)
+    assert arrivals_ms() == {"ct1": scene.now_ms, "mr1": 3_000}

@@ -42,6 +42,7 @@ GAUGES = LedgerGauges(
     destinations=(DestinationState("pacs"), DestinationState("dr", paused=True)),
     instances={InstanceState.HELD: 3, InstanceState.QUARANTINED: 2, InstanceState.ROUTED: 7},
     rules_revision="abc123",
+    source_arrivals_ms={"unknown": NOW_MS - 5_000},
     routing_since_ms=NOW_MS - 30_000,
 )
 
@@ -124,6 +125,7 @@ def test_processes_are_joined_and_prometheus_can_read_it(processes: Processes) -
     assert value(text, "gateway_unrouted_instances") == 3
     assert value(text, "gateway_quarantined_instances") == 2
     assert value(text, "gateway_routing_oldest_age_seconds") == 30
+    assert value(text, "gateway_source_last_arrival_timestamp_seconds", source="unknown") == NOW_MS / 1000 - 5
     assert value(text, "gateway_rules_info", revision="abc123") == 1
     assert value(text, "gateway_spool_free_bytes") == 10
     assert value(text, "gateway_spool_bytes") == 20

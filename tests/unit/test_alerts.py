@@ -135,6 +135,10 @@ CASES = {
         | gauge("source_silent_after_seconds", 'process="receiver-0",source="ct1"', "1200x60"),
         gauge("source_last_received_timestamp_seconds", 'process="receiver-0",source="ct1"', "0x29 1800x31")
         | gauge("source_silent_after_seconds", 'process="receiver-0",source="ct1"', "3600x60")
+        # Another host has it all.
+        | gauge("source_last_received_timestamp_seconds", 'process="receiver-0",source="mr1"', "0x60")
+        | gauge("source_silent_after_seconds", 'process="receiver-0",source="mr1"', "1200x60")
+        | gauge("source_last_arrival_timestamp_seconds", 'source="mr1"', "60+60x60")
         | gauge("source_last_received_timestamp_seconds", 'process="receiver-0",source="nobody-minds"', "0x60"),
     ),
     "GatewaySpoolFilling": Case(
@@ -204,6 +208,19 @@ def test_every_alert_has_a_case_and_each_fires_and_keeps_quiet_as_it_should(tmp_
         files.append(tmp_path / f"{group.name}.yaml")
         files[-1].write_text(yaml.safe_dump({"rule_files": rules, "evaluation_interval": "1m", "tests": tests}))
     run([program("promtool"), "test", "rules", *files]).check()
+
+
+def test_a_receiver_that_starts_anew_does_not_end_the_alert_about_a_source(tmp_path: Path) -> None:
+    name = "GatewaySourceSilent"
+    series = (
+        gauge("source_last_received_timestamp_seconds", 'process="receiver-0",source="ct1"', "0x40 2400x20")
+        | gauge("source_last_arrival_timestamp_seconds", 'source="ct1"', "0x60")
+        | gauge("source_silent_after_seconds", 'process="receiver-0",source="ct1"', "1200x60")
+    )
+    tests = [promtool_test(name, series, 1)]
+    given = {"rule_files": [str(GRAFANA / "alerts/instances.yaml")], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "silent.yaml").write_text(yaml.safe_dump(given))
+    run([program("promtool"), "test", "rules", tmp_path / "silent.yaml"]).check()
 
 
 def test_two_restarts_are_not_three_however_prometheus_counts_them_between_scrapes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from gateway import telemetry
 from gateway.app.common import run_dir
+from gateway.console.figures import HostFigures, text_of
 from gateway.console.notices import (
     CERTIFICATE_LEFT_S,
     CERTIFICATE_URGENT_S,
@@ -21,8 +23,10 @@ from gateway.console.notices import (
     NoticeKind,
     notices,
     of_routing,
+    with_arrivals,
 )
 from gateway.console.services import advice
+from gateway.model import LedgerGauges
 from gateway.telemetry import registry
 from gateway.telemetry.exposition import exposition
 from tests.harness.certificates import CertificateAuthority
@@ -135,3 +139,19 @@ def test_rules_that_are_refused_are_told_of_where_people_look_for_a_change_that_
         overview, rules, told = asyncio.run(seen(folder))
         assert [refused in text for text in (overview, rules, told)] == [is_said] * 3
         assert ("/help#the-configuration-or-the-rules-are-refused" in rules) or not is_said
+
+
+def test_of_a_source_counts_what_any_host_has_of_it_and_a_new_receiver_does_not_begin_anew() -> None:
+    here = [Notice(NoticeKind.SOURCE_SILENT, name, 5000.0) for name in ("ct1", "never")]
+    here.append(Notice(NoticeKind.TRAIL_STOPPED))
+    after_s = {"ct1": 3600.0, "mr1": 3600.0, "never": 3600.0, "at-will": None}
+    arrivals_ms = {"ct1": 9_999_000, "mr1": 6_399_000, "at-will": 0, "of-old": 0}
+    found = with_arrivals(here, arrivals_ms, after_s, 10_000_000)
+    assert found == [Notice(NoticeKind.SOURCE_SILENT, "mr1", 3601.0), *here[1:]]
+
+
+def test_the_time_of_a_source_that_the_configuration_does_not_name_any_more_is_no_figure() -> None:
+    gauges = LedgerGauges(source_arrivals_ms={"ct1": 5_000, "former": 6_000})
+    text = text_of(HostFigures(0, 0, True, gauges, None), 10_000).decode()
+    found = re.findall(r'^gateway_source_last_arrival_timestamp_seconds\{source="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    assert found == [("ct1", "5.0")]

@@ -127,9 +127,11 @@ def test_the_overview_says_what_to_do_when_the_ledger_does_not_answer(tmp_path: 
     assert status in (500, 503)
 
 
-def test_the_overview_says_that_nobody_routes_what_waits(tmp_path: Path) -> None:
+def test_the_overview_says_out_of_the_ledger_that_nobody_routes_and_that_a_source_is_silent(tmp_path: Path) -> None:
+    sources = {"ct1": {"ae_titles": ["CT1"], "hosts": ["10.0.0.7"], "silent_after": "15 min"}}
+
     async def scenario() -> tuple[list[str], dict[str, Any]]:
-        async with console(tmp_path) as site:
+        async with console(tmp_path, sources=sources) as site:
             observer, texts, now_ms = await site.as_("observer"), [], site.clock.now_ms()
             one = [arrival("a", received_at_ms=now_ms)]
             await site.context.ledger.call(lambda ledger: ledger.record_arrivals(one, now_ms))
@@ -140,9 +142,13 @@ def test_the_overview_says_that_nobody_routes_what_waits(tmp_path: Path) -> None
             return texts, {"waits_ms": found["at_ms"] - found["routing_since_ms"], "notices": found["notices"]}
 
     (before, after), found = asyncio.run(scenario())
-    assert "to be routed" not in before
+    assert "to be routed" not in before and "Nothing has come from ct1" not in before
+    assert "Nothing has come from ct1 for 15 min 10 s" in after
     assert "Images have waited for 15 min 10 s to be routed" in after
-    assert found["waits_ms"] == 910_000 and [each["kind"] for each in found["notices"]] == ["routing_old"]
+    assert found["waits_ms"] == 910_000 and [each["kind"] for each in found["notices"]] == [
+        "source_silent",
+        "routing_old",
+    ]
 
 
 # ── searches ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -64,7 +64,9 @@ def _of_text(text: str, *left_out: str) -> Iterator[tuple[str, tuple[str, tuple[
 
 
 def _of_the_host() -> str:
-    gauges = LedgerGauges(destinations=(DestinationState("pacs"),), rules_revision="0123")
+    gauges = LedgerGauges(
+        destinations=(DestinationState("pacs"),), rules_revision="0123", source_arrivals_ms={registry.UNKNOWN: 1}
+    )
     spool = SpoolFigures(1, total_inodes=1)
     return text_of(HostFigures(0, 0, True, gauges, spool, JobFigures()), 0).decode()
 

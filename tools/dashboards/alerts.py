@@ -253,7 +253,9 @@ INSTANCES = Group(
         ),
         Alert(
             "GatewaySourceSilent",
-            "time() - max by (job, source) (gateway_source_last_received_timestamp_seconds)",
+            # What the ledger has nothing of counts from when the receivers began to listen.
+            "time() - (max by (job, source) (gateway_source_last_arrival_timestamp_seconds) "
+            "or max by (job, source) (gateway_source_last_received_timestamp_seconds))",
             "> on (job, source) max by (job, source) (gateway_source_silent_after_seconds)",
             "5m",
             WARNING,

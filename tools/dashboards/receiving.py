@@ -117,7 +117,8 @@ _FROM = Section(
                 Column("Value #A", "Silent for", "s"),
                 Column("Value #B", "Silent after", "s"),
             ],
-            f"time() - max by (source) (gateway_source_last_received_timestamp_seconds{{{_THEM}}})",
+            f"time() - (max by (source) (gateway_source_last_arrival_timestamp_seconds{{{_THEM}}}) "
+            f"or max by (source) (gateway_source_last_received_timestamp_seconds{{{_THEM}}}))",
             f"max by (source) (gateway_source_silent_after_seconds{{{_THEM}}})",
             sort_by="Silent for",
         ),

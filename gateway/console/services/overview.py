@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.console.access.roles import Person
-from gateway.console.notices import Notice, of_routing
+from gateway.console.notices import Notice, of_routing, with_arrivals
 from gateway.console.services.attention import TroubleView, attention
 from gateway.console.services.queue import DestinationView, destinations
 from gateway.model import InstanceState, ProcessCount
@@ -56,12 +56,16 @@ async def overview(context: Context, person: Person) -> Overview:
         context.host.spool_figures(),
     )
     now_ms = context.clock_ms()
+    silent_after_s = {name: source.silent_after_s for name, source in context.config().sources.items()}
     return Overview(
         at_ms=now_ms,
         host=context.config().host,
         version=__version__,
         not_ready=health.not_ready,
-        notices=(*health.notices, *of_routing(gauges.routing_since_ms, now_ms)),
+        notices=(
+            *with_arrivals(health.notices, gauges.source_arrivals_ms, silent_after_s, now_ms),
+            *of_routing(gauges.routing_since_ms, now_ms),
+        ),
         instances=gauges.instances,
         destinations=tuple(queues),
         trouble=tuple(troubles),

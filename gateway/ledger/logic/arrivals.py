@@ -44,9 +44,20 @@ def record(
         seq += 1
     rows.insert()
     new = [arrival for arrival, each in zip(arrivals, recorded, strict=True) if each.new]
+    _see_sources(tx, new, now_ms)
     tx.count_instances(state.value, len(new))
     tx.count_spool_bytes(sum(arrival.length for arrival in new))
     return recorded
+
+
+def _see_sources(tx: Transaction, new: Sequence[Arrival], now_ms: int) -> None:
+    """Note when the newest of each source arrived: one statement a source, whatever number of instances."""
+    newest: dict[str, int] = {}
+    for arrival in new:
+        source = arrival.facts.source
+        newest[source] = max(newest.get(source, 0), arrival.received_at_ms)
+    for source, at_ms in sorted(newest.items()):
+        tx.execute(_SQL["source_seen"], (text(source), at_ms, now_ms))
 
 
 def known(tx: Transaction, instance_ids: Iterable[str]) -> set[str]:

@@ -9,7 +9,16 @@ from gateway.model import DeliveryState, InstanceState, LedgerGauges, ProcessCou
 
 _SQL = queries.load("gauges")
 STATEMENTS = tuple(
-    _SQL[name] for name in ("queue_depth", "queue_oldest", "sessions", "instances", "spool_bytes", "routing_since")
+    _SQL[name]
+    for name in (
+        "queue_depth",
+        "queue_oldest",
+        "sessions",
+        "instances",
+        "spool_bytes",
+        "routing_since",
+        "source_arrivals",
+    )
 )
 
 
@@ -26,5 +35,6 @@ def read(tx: Transaction) -> LedgerGauges:
         instances={InstanceState(state): n for state, n in tx.execute(_SQL["instances"]).fetchall()},
         spool_bytes=int(tx.value(_SQL["spool_bytes"]) or 0),
         rules_revision=rules.current(tx),
+        source_arrivals_ms=dict(tx.execute(_SQL["source_arrivals"]).fetchall()),
         routing_since_ms=tx.value(_SQL["routing_since"]),
     )

@@ -55,3 +55,9 @@ VALUES (?, '', ?, ?, ?, ?, ?, ?, ?);
 
 -- name: any
 SELECT 1 FROM instance LIMIT 1;
+
+-- What a crash left is adopted late, and is no news; a time ahead of now was a clock's that went wrong.
+-- name: source_seen
+INSERT INTO source_seen (source, at_ms) VALUES (?, ?)
+ON CONFLICT (source) DO UPDATE SET at_ms = excluded.at_ms
+WHERE excluded.at_ms > source_seen.at_ms OR source_seen.at_ms > ?;

@@ -33,3 +33,6 @@ SELECT min(at_ms) FROM (
         WHERE i.state = 'received' AND i.session_id = s.session_id ORDER BY i.seq LIMIT 1
     ) FROM session s WHERE s.voided_at_ms IS NULL
 ) AS oldest;
+
+-- name: source_arrivals
+SELECT source, at_ms FROM source_seen;
