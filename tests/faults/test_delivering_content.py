@@ -89,7 +89,6 @@ def test_damaged_files_at_the_head_do_not_keep_a_destination_that_comes_back_wai
         scene.archive("pacs").start()
         scene.wait_states("pacs", delivered=1, held=len(wrong))
         wait_until(lambda: scene.metric_up("pacs") == 1, 30, "it to be up")
-        wait_until(lambda: scene.metric_up("pacs") == 1, 30, "it to be up")
         assert scene.archive("pacs").contents().keys() == {last.sop_instance_uid}
         scene.judge(damaged={one.sop_instance_uid for one in wrong}).assert_clean()
 
