@@ -30,14 +30,13 @@ from gateway.console.services.orders import (
     DestinationKind,
     Done,
     Kind,
-    Left,
     Order,
     carry_out,
     order_destination,
     require_destinations,
 )
 from gateway.errors import UsageError
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, Left
 from gateway.work.base import Stage
 
 CLAIMED = (
@@ -48,12 +47,25 @@ OVERTAKEN = (
     "more stay as they are: a later version of each was delivered there, or is being sent, and the older one would be "
     "the last to land. `gateway release --id ID` sends it all the same"
 )
-_BECAUSE = {Left.CLAIMED: CLAIMED, Left.OVERTAKEN: OVERTAKEN}
-_DONE = {  # what it did in a word, and what is left
-    Kind.HOLD: ("held", "claimed"),
-    Kind.RELEASE: ("released", "overtaken"),
-    Kind.RESEND: ("to be sent again", ""),
-    Kind.CANCEL: ("cancelled", "claimed"),
+UNCONFIGURED = (
+    "more stay as they are: their destination is not configured. Put it back into the configuration, or "
+    "`gateway cancel` them"
+)
+QUARANTINED = (
+    "more stay as they are: an instance that is quarantined is released by its id alone, when somebody has looked at "
+    "it: `gateway release --id ID`"
+)
+_BECAUSE = {
+    Left.CLAIMED: CLAIMED,
+    Left.OVERTAKEN: OVERTAKEN,
+    Left.UNCONFIGURED: UNCONFIGURED,
+    Left.QUARANTINED: QUARANTINED,
+}
+_DONE: dict[Kind, tuple[str, tuple[Left, ...]]] = {  # what it did in a word, and why it may leave something
+    Kind.HOLD: ("held", (Left.CLAIMED,)),
+    Kind.RELEASE: ("released", (Left.OVERTAKEN, Left.UNCONFIGURED, Left.QUARANTINED)),
+    Kind.RESEND: ("to be sent again", ()),
+    Kind.CANCEL: ("cancelled", (Left.CLAIMED,)),
 }
 _OF_DESTINATIONS = {
     DestinationKind.PAUSE: "send nothing to a destination",
@@ -149,14 +161,14 @@ def _order(arguments: argparse.Namespace) -> int:
 
 
 def _tell(arguments: argparse.Namespace, done: Done) -> None:
-    what, left = _DONE[done.kind]
+    what, reasons = _DONE[done.kind]
     if arguments.json:
-        told = {what.replace(" ", "_"): done.moved, **({left: done.left} if left else {})}
+        told = {what.replace(" ", "_"): done.moved, **{str(why): done.left_for.get(why, 0) for why in reasons}}
         show_json({**told, **({"dry_run": True} if done.dry_run else {})})
     else:
         print(f"{done.moved} {'would be ' * (done.dry_run and done.kind is not Kind.RESEND)}{what}")
-    if done.left:
-        print(f"{done.left} {_BECAUSE[done.left_because or Left.CLAIMED]}", file=sys.stderr)
+    for why, left in done.left_for.items():
+        print(f"{left} {_BECAUSE[why]}", file=sys.stderr)
 
 
 def _order_destination(arguments: argparse.Namespace) -> int:

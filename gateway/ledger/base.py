@@ -25,7 +25,7 @@ Rules that every implementation keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -95,12 +95,24 @@ class OpenSession:
         return self.session.role is not Role.SUPERVISOR
 
 
+class Left(StrEnum):
+    """Why an order left deliveries that it means as they are."""
+
+    CLAIMED = "claimed"  # a forwarder has them: they are being sent, or the next ones
+    OVERTAKEN = "overtaken"  # a later version was delivered, or is being sent: released only by instance id
+    UNCONFIGURED = "unconfigured"  # their destination is not configured
+    QUARANTINED = "quarantined"  # the instance is: released only by instance id
+
+
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What an order did: how many rows it moved, and how many deliveries it means and had to leave as they are."""
+    """What an order did: how many rows it moved, and how many it means and had to leave as they are, by why.
+
+    :ivar left: deliveries, and quarantined instances that have none to go back to.
+    """
 
     moved: int
-    left: int
+    left: Mapping[Left, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -649,12 +661,11 @@ class Ledger(TrailLedger, Protocol):
         """Held or dead deliveries → ready; held, never routed instances → received (to be routed by the rules of now).
 
         A delivery that a later version overtook (same SOP Instance UID and destination, another checksum, delivered or
-        leased) is released only when named by its instance_id, so that an older version does not land last by mistake;
-        else it is among those `left`.
+        leased) is released only when named by its instance_id, so that an older version does not land last by mistake.
         A quarantined instance is released only when named by its instance_id: it goes back to its held deliveries, or,
-        without any, to received. Deliveries to destinations that are not configured stay held. Attempts and age begin
-        afresh. One of a copy in another transfer syntax is of what that was made of from now on
-        (`gateway.dicom.recoding.split`). Audited.
+        without any, to received. Deliveries to destinations that are not configured stay as they are. What the order
+        means and leaves for one of these reasons is `left`. Attempts and age begin afresh. One of a copy in another
+        transfer syntax is of what that was made of from now on (`gateway.dicom.recoding.split`). Audited.
         """
 
     def resend(

@@ -90,8 +90,8 @@ def test_an_order_about_a_reason_moves_what_stopped_for_it_alone(scene: Scene) -
     meant = InstanceFilter(delivery_states=(DeliveryState.HELD,), destination="pacs", code="refused", because="0xA900")
     assert [row.instance_id for row in scene.ledger.list_instances(meant, 9)] == ["refused"]
     other = InstanceFilter(delivery_states=(DeliveryState.HELD,), code="refused", because="no answer")
-    assert scene.ledger.release(other, "me", 2) == Ordered(0, 0)
-    assert scene.ledger.release(meant, "me", 3) == Ordered(1, 0)
+    assert scene.ledger.release(other, "me", 2) == Ordered(0)
+    assert scene.ledger.release(meant, "me", 3) == Ordered(1)
     assert scene.deliveries("refused", "silent") == [("refused", "pacs", "ready"), ("silent", "pacs", "held")]
 
 
@@ -106,14 +106,14 @@ def test_an_order_about_why_instances_stopped_leaves_those_that_stopped_otherwis
         scene.ledger.quarantine(scene.worker, [Quarantine(name, f"{name} header")], scene.now_ms)
     held = InstanceFilter(states=(InstanceState.HELD,), because="a phantom")
     assert [row.instance_id for row in scene.ledger.list_instances(held, 9)] == ["phantom"]
-    assert scene.ledger.cancel(held, "why", "me", 2) == Ordered(1, 0)
+    assert scene.ledger.cancel(held, "why", "me", 2) == Ordered(1)
     either = InstanceFilter(
         states=(InstanceState.HELD,), delivery_states=(DeliveryState.HELD,), because="no rule matches"
     )
     assert [row.instance_id for row in scene.ledger.list_instances(either, 9)] == ["unmatched"]
-    assert scene.ledger.release(either, "me", 3) == Ordered(1, 0)
+    assert scene.ledger.release(either, "me", 3) == Ordered(1)
     quarantined = InstanceFilter(states=(InstanceState.QUARANTINED,), because="bad header")
-    assert scene.ledger.cancel(quarantined, "why", "me", 4) == Ordered(1, 0)
+    assert scene.ledger.cancel(quarantined, "why", "me", 4) == Ordered(1)
     assert scene.state("broken") is InstanceState.QUARANTINED
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from gateway.ledger.base import (
     RETRY_PATIENCE_MS,
     DerivationResult,
     InstanceFilter,
+    Left,
     Ordered,
 )
 from gateway.model import (
@@ -93,6 +94,11 @@ class ModelDelivery:
     alone: bool = False
     held_by: str = ""
     turned: bool = False  # deferred until its copy is made
+
+
+def ordered(moved: int, left: Mapping[Left, int]) -> Ordered:
+    """What an order says that left so many, none among them."""
+    return Ordered(moved, {why: count for why, count in left.items() if count})
 
 
 class LedgerModel(RuleBasedStateMachine):
@@ -520,13 +526,13 @@ class LedgerModel(RuleBasedStateMachine):
                     each.session = None
             if instance.state == "received" and instance.session is None:
                 instance.state, count = "held", count + 1
-        assert self.ledger.hold(which, "why", "me", self.now_ms) == Ordered(count, left)
+        assert self.ledger.hold(which, "why", "me", self.now_ms) == ordered(count, {Left.CLAIMED: left})
 
     @precondition(lambda self: self.instances)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         which, chosen, by_name = self._chosen(data)
-        count = left = 0
+        count, left = 0, Counter[Left]()
         for instance in chosen:
             unsettled = any(each.state not in DONE for each in self.of(instance))
             if instance.state == "held" or (by_name and instance.state == "quarantined" and not unsettled):
@@ -535,17 +541,21 @@ class LedgerModel(RuleBasedStateMachine):
                 for name in NAMES:
                     self.standing.pop((instance.instance_id, name), None)
                 continue
+            stopped = [each for each in self.of(instance) if each.state in ("held", "dead")]
+            if instance.state == "quarantined" and not by_name:
+                left[Left.QUARANTINED] += len(stopped) if unsettled else 1
             if instance.state != "routed" and not (by_name and instance.state == "quarantined"):
                 continue
-            for each in self.of(instance):
-                if each.state not in ("held", "dead") or not self.configured[each.destination]:
+            for each in stopped:
+                if not self.configured[each.destination]:
+                    left[Left.UNCONFIGURED] += 1
                     continue
                 if not by_name and self.overtaken(each):
-                    left += 1
+                    left[Left.OVERTAKEN] += 1
                     continue
                 each.state, each.held_by, each.session, each.alone = "ready", "", None, False
                 instance.state, count = "routed", count + 1
-        assert self.ledger.release(which, "me", self.now_ms) == Ordered(count, left)
+        assert self.ledger.release(which, "me", self.now_ms) == ordered(count, left)
 
     @precondition(lambda self: self.instances)
     @rule(data=st.data())
@@ -559,7 +569,7 @@ class LedgerModel(RuleBasedStateMachine):
             self.settle(instance)
             if instance.state in ("held", "quarantined"):
                 instance.state, count = "settled", count + 1
-        assert self.ledger.cancel(which, "why", "me", self.now_ms) == Ordered(count + len(ended), left)
+        assert self.ledger.cancel(which, "why", "me", self.now_ms) == ordered(count + len(ended), {Left.CLAIMED: left})
         self.deliver_instead(ended, lambda each: each in chosen)
 
     @precondition(lambda self: self.instances)

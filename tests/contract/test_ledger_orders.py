@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import LedgerError
-from gateway.ledger.base import InstanceFilter, Ordered
+from gateway.ledger.base import InstanceFilter, Left, Ordered
 from gateway.model import DeliveryState, InstanceState, Quarantine
 from tests.contract.ledger_scene import Scene, arrival, decision
 
@@ -25,7 +25,7 @@ def test_hold_stops_what_is_not_in_flight(scene: Scene) -> None:
     scene.route()
     scene.claim(limit=1)
     scene.arrive("received")
-    assert scene.ledger.hold(EVERYTHING, "wrong patient", "me", 2) == Ordered(moved=2, left=1)
+    assert scene.ledger.hold(EVERYTHING, "wrong patient", "me", 2) == Ordered(2, {Left.CLAIMED: 1})
     assert (scene.state("received"), scene.row("received").reason) == (InstanceState.HELD, "wrong patient")
     assert scene.deliveries("leased", "ready") == [("leased", "pacs", "leased"), ("ready", "pacs", "held")]
     assert scene.claim() == []
@@ -41,7 +41,7 @@ def test_release_sends_deliveries_afresh_and_routes_what_was_never_routed(scene:
     scene.arrive("unrouted")
     scene.route(decision(hold="no rule matches"))
     scene.now_ms += 10_000
-    assert scene.ledger.release(EVERYTHING, "me", scene.now_ms) == Ordered(3, 0)
+    assert scene.ledger.release(EVERYTHING, "me", scene.now_ms) == Ordered(3)
     leases = scene.claim()
     assert [(lease.instance_id, lease.attempt, lease.uncertain) for lease in leases] == [
         ("held", 1, True),
@@ -61,11 +61,11 @@ def test_held_means_instances_and_deliveries_alike(scene: Scene) -> None:
     scene.ledger.quarantine(scene.forwarder, [Quarantine("quarantined", "flipped bit")], 2)
     scene.arrive("unrouted")
     scene.route(decision(hold="no rule matches"))
-    assert scene.ledger.release(held, "me", 3) == Ordered(2, 0)
+    assert scene.ledger.release(held, "me", 3) == Ordered(2, {Left.QUARANTINED: 1}), "its delivery is held"
     assert scene.claimed() == ["delivery"]
     assert scene.state("unrouted") is InstanceState.RECEIVED
     scene.route(decision(hold="no rule matches"))
-    assert scene.ledger.cancel(held, "no longer wanted", "me", 4) == Ordered(2, 0)
+    assert scene.ledger.cancel(held, "no longer wanted", "me", 4) == Ordered(2)
     assert scene.state("unrouted") is InstanceState.SETTLED
     assert scene.state("quarantined") is InstanceState.QUARANTINED
     assert scene.deliveries("delivery", "quarantined") == [
@@ -74,11 +74,14 @@ def test_held_means_instances_and_deliveries_alike(scene: Scene) -> None:
     ]
 
 
-def test_release_leaves_what_has_no_destination(scene: Scene) -> None:
-    scene.arrive("a")
+def test_release_leaves_what_has_no_destination_and_says_so(scene: Scene) -> None:
+    scene.arrive("a", "b")
     scene.route(decision("gone"))
-    assert scene.ledger.release(EVERYTHING, "me", 2) == Ordered(0, 0)
-    assert scene.deliveries("a") == [("a", "gone", "held")]
+    of_it = InstanceFilter(delivery_states=(DeliveryState.HELD,), destination="gone")
+    for which, left in ((EVERYTHING, 2), (of_it, 2), (only("a"), 1)):
+        assert scene.ledger.release(which, "me", 2) == Ordered(0, {Left.UNCONFIGURED: left})
+    assert scene.deliveries("a", "b") == [("a", "gone", "held"), ("b", "gone", "held")]
+    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 2) == Ordered(0), "it does not mean them"
 
 
 @pytest.mark.parametrize("state", [DeliveryState.HELD, DeliveryState.DEAD])
@@ -93,11 +96,11 @@ def test_what_a_later_version_overtook_is_released_only_by_its_name(scene: Scene
     scene.route()
     in_flight, other = scene.claim()
     scene.conclude(other, state=state)
-    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == Ordered(1, 1)
+    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == Ordered(1, {Left.OVERTAKEN: 1})
     scene.conclude(in_flight)
-    assert scene.ledger.release(EVERYTHING, "me", 4) == Ordered(1, 1)
+    assert scene.ledger.release(EVERYTHING, "me", 4) == Ordered(1, {Left.OVERTAKEN: 1})
     assert scene.deliveries("v1") == [("v1", "dr", "ready"), ("v1", "pacs", str(state))]
-    assert scene.ledger.release(InstanceFilter(instance_ids=("v1",), destination="pacs"), "me", 5) == Ordered(1, 0)
+    assert scene.ledger.release(InstanceFilter(instance_ids=("v1",), destination="pacs"), "me", 5) == Ordered(1)
     assert scene.claimed() == ["v1", "other"]
 
 
@@ -110,7 +113,7 @@ def test_what_an_equal_copy_or_an_earlier_version_overtook_is_released_with_all_
     scene.arrive("v1 again", uid="1.9", content=b"one")
     scene.route()
     scene.conclude(*scene.claim())
-    assert scene.ledger.release(EVERYTHING, "me", 3) == Ordered(1, 0)
+    assert scene.ledger.release(EVERYTHING, "me", 3) == Ordered(1)
     assert scene.claimed() == ["v1"]
 
 
@@ -122,14 +125,32 @@ def test_a_quarantined_instance_is_released_only_by_its_name(scene: Scene) -> No
     scene.route(decision("pacs", "dr"))
     scene.conclude(*scene.claim("dr"))
     scene.ledger.quarantine(scene.forwarder, [Quarantine("routed", "flipped bit")], 2)
-    assert scene.ledger.release(EVERYTHING, "me", 3) == Ordered(0, 0)
-    assert scene.ledger.release(InstanceFilter(destination="pacs"), "me", 3) == Ordered(0, 0)
-    assert scene.ledger.release(only("unrouted", "routed"), "me", 4) == Ordered(2, 0)
+    to_pacs = InstanceFilter(destination="pacs")
+    named_of_pacs = InstanceFilter(instance_ids=("routed",), destination="pacs")
+    for which, left in ((EVERYTHING, 2), (to_pacs, 1), (named_of_pacs, 1)):
+        assert scene.ledger.release(which, "me", 3) == Ordered(0, {Left.QUARANTINED: left})
+    assert scene.ledger.release(InstanceFilter(destination="dr"), "me", 3) == Ordered(0), "there it was delivered"
+    assert scene.ledger.release(only("unrouted", "routed"), "me", 4) == Ordered(2)
     assert scene.state("unrouted") is InstanceState.RECEIVED
     assert scene.state("routed") is InstanceState.ROUTED
     assert scene.deliveries("routed") == [("routed", "dr", "delivered"), ("routed", "pacs", "ready")]
     (lease,) = scene.claim_instances()
     assert (lease.instance_id, lease.attempt) == ("unrouted", 2)
+
+
+def test_what_a_release_leaves_is_told_by_each_reason(scene: Scene) -> None:
+    scene.arrive("bad")
+    scene.route(decision("pacs", "gone"))
+    scene.ledger.quarantine(scene.forwarder, [Quarantine("bad", "flipped bit")], 2)
+    scene.arrive("v1", uid="1.9", content=b"one")
+    scene.route(decision("pacs", "gone"))
+    scene.conclude(*scene.claim(), state=DeliveryState.HELD)
+    scene.arrive("v2", uid="1.9", content=b"two")
+    scene.route()
+    scene.conclude(*scene.claim())
+    left = {Left.QUARANTINED: 2, Left.UNCONFIGURED: 1, Left.OVERTAKEN: 1}
+    assert scene.ledger.release(EVERYTHING, "me", 3) == Ordered(0, left)
+    assert scene.ledger.release(only("bad"), "me", 3) == Ordered(1, {Left.UNCONFIGURED: 1})
 
 
 def test_resend_makes_new_deliveries_of_what_is_still_there(scene: Scene) -> None:
@@ -154,7 +175,7 @@ def test_a_resend_and_a_released_delivery_of_one_instance_do_not_go_at_once(scen
     scene.route()
     scene.conclude(*scene.claim(), state=DeliveryState.HELD)
     assert scene.ledger.resend(only("a"), ["pacs"], "me", 2) == 1
-    assert scene.ledger.release(only("a"), "me", 3) == Ordered(1, 0)
+    assert scene.ledger.release(only("a"), "me", 3) == Ordered(1)
     for _ in range(2):
         (lease,) = scene.claim()
         assert scene.claim() == []
@@ -169,7 +190,7 @@ def test_cancel_settles_what_nothing_is_left_of(scene: Scene) -> None:
     (leased,) = scene.claim(limit=1)
     scene.arrive("held")
     scene.route(decision(hold="no rule matches"))
-    assert scene.ledger.cancel(EVERYTHING, "test", "me", 3) == Ordered(moved=2, left=1)
+    assert scene.ledger.cancel(EVERYTHING, "test", "me", 3) == Ordered(2, {Left.CLAIMED: 1})
     assert scene.state("ready") is InstanceState.SETTLED
     assert scene.state("leased") is InstanceState.ROUTED
     assert (scene.state("held"), scene.row("held").reason) == (InstanceState.SETTLED, "cancelled: test")
@@ -182,8 +203,8 @@ def test_an_order_about_a_destination_moves_only_its_deliveries(scene: Scene) ->
     scene.route(decision("pacs", "dr"))
     scene.arrive("b")
     to_dr = InstanceFilter(destination="dr")
-    assert scene.ledger.hold(to_dr, "later", "me", 2) == Ordered(1, 0)
-    assert scene.ledger.cancel(to_dr, "never", "me", 3) == Ordered(1, 0)
+    assert scene.ledger.hold(to_dr, "later", "me", 2) == Ordered(1)
+    assert scene.ledger.cancel(to_dr, "never", "me", 3) == Ordered(1)
     assert scene.deliveries("a") == [("a", "dr", "cancelled"), ("a", "pacs", "ready")]
     assert scene.state("b") is InstanceState.RECEIVED
 

@@ -316,6 +316,37 @@ def test_hostile_names_are_shown_as_text_and_foreign_ones_as_they_are(site: Site
     assert json.dumps(site.json("list")).isascii()
 
 
+def test_a_release_tells_what_it_leaves_because_the_instance_or_the_destination_does_not_allow_it(
+    tmp_path: Path,
+) -> None:
+    damaged, good = make_instances(2, seed=41)
+    with running_site(tmp_path) as site:
+        config = site.gateway.config
+        for name in ("pacs", "dr"):
+            site.run("pause", name).check()
+        site.send([damaged, good]).check()
+        for one in (damaged, good):
+            site.wait_routed(one.sop_instance_uid)
+        (row,) = site.json("list", "--uid", damaged.sop_instance_uid)
+        next(config.spool_dir.glob(f"incoming/*/*/{row['instance_id']}.dcm")).unlink()
+        site.run("resume", "pacs").check()
+        wait_until(lambda: set(site.deliveries(damaged.sop_instance_uid).values()) == {"held"}, 30, "the quarantine")
+        (config.rules_dir / "10-site.yaml").write_text("rules:\n  - {name: images, send_to: [pacs]}\n")
+        del config.document["destinations"]["dr"]
+        assert site.gateway.stop() == 0
+        config.write()
+        site.gateway.start()
+        assert site.deliveries(good.sop_instance_uid) == {"pacs": "delivered", "dr": "held"}
+
+        released = site.run("release", "--all", "--yes")
+        assert (released.returncode, released.stdout) == (1, "0 released\n")
+        assert "2 more stay as they are: an instance that is quarantined is released by its id alone" in released.stderr
+        assert "1 more stay as they are: their destination is not configured" in released.stderr
+        rehearsed = site.run("release", "--state", "held", "--destination", "dr", "--dry-run", "--json")
+        told = {"released": 0, "overtaken": 0, "unconfigured": 1, "quarantined": 1, "dry_run": True}
+        assert (rehearsed.returncode, json.loads(rehearsed.stdout)) == (1, told)
+
+
 def test_recover_is_refused_while_the_gateway_runs(site: Site) -> None:
     refused = site.run("recover")
     assert refused.returncode == 2
@@ -367,6 +398,8 @@ def test_an_order_is_rehearsed_and_reasons_of_orders_are_kept(site: Site) -> Non
         assert json.loads(site.run("release", *because, "--dry-run", "--json").check().stdout) == {
             "released": 1,
             "overtaken": 0,
+            "unconfigured": 0,
+            "quarantined": 0,
             "dry_run": True,
         }
         assert site.run("release", *because, "--reason", "looked at", "--yes").check().stdout == "1 released\n"

@@ -150,7 +150,12 @@ def test_what_no_rule_matches_is_held_and_sent_after_the_rules_were_changed_and_
     )
     # New rules alone move nothing: a person decides about what is held.
     assert {one["sop_instance_uid"] for one in scene.ask("list", "--state", "held")} >= uids
-    assert scene.ask("release", "--uid", instances[0].sop_instance_uid, "--yes") == {"released": 1, "overtaken": 0}
+    assert scene.ask("release", "--uid", instances[0].sop_instance_uid, "--yes") == {
+        "released": 1,
+        "overtaken": 0,
+        "unconfigured": 0,
+        "quarantined": 0,
+    }
     wait_until(lambda: scene.where(instances[0]), 60, "the released one")
     assert [scene.where(one) for one in instances[1:]] == [{}, {}]
     for one in instances[1:]:

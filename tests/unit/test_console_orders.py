@@ -18,6 +18,7 @@ from gateway.errors import UsageError
 from gateway.ledger.base import InstanceFilter, Ledger, Quarantine
 from gateway.ledger.look import StudyFilter, Trouble, TroubleKind
 from gateway.model import Decision, InstanceState, Role, Routing, StudyFacts
+from gateway.reasons import Held
 from tests.contract.ledger_scene import arrival, decision
 from tests.harness.console import Console, console
 
@@ -203,5 +204,46 @@ def test_of_an_order_for_deliveries_no_number_of_instances_is_said(tmp_path: Pat
         assert page.status_code == 200 and "it touches" in page.text and "it means" not in page.text
         rehearsed = await give(site.context, Order(Kind.RELEASE, which_of(trouble), "now"), "", dry_run=True)
         assert (rehearsed.moved, rehearsed.instances) == (1, None)
+
+    run(tmp_path, scenario)
+
+
+# ── what a release leaves ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unsendable(ledger: Ledger) -> None:
+    """Two deliveries whose destination leaves the configuration, and one whose instance is quarantined."""
+    worker, forwarder = (ledger.open_session(role, "host", 4712, 1) for role in (Role.WORKER, Role.FORWARDER))
+    ledger.record_arrivals([arrival(each) for each in ("u1", "u2", "d1")], 1)
+    for lease in ledger.claim_instances(worker, 10, 1):
+        to = "pacs" if lease.instance_id == "d1" else "dr"
+        ledger.record_routings(worker, [Routing(lease.instance_id, decision(to), DOE)], 1)
+    ledger.quarantine(forwarder, [Quarantine("d1", "the spool file is damaged")], 1)
+    ledger.sync_destinations({"pacs": False}, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "left", "words"),
+    [
+        (Held.UNCONFIGURED, 2, "the destination is not configured"),
+        (Held.QUARANTINED, 1, "what is quarantined is released one by one, on its own page"),
+    ],
+)
+def test_a_release_of_a_group_that_moves_nothing_says_what_it_leaves_and_why(
+    tmp_path: Path, code: Held, left: int, words: str
+) -> None:
+    async def scenario(site: Console, operator: httpx.AsyncClient) -> None:
+        await site.context.ledger.call(unsendable)
+        trouble = next(each for each in await site.context.look.attention() if each.code == code)
+        way = f"/orders/release?{urlencode(group_fields(trouble))}"
+        counted = f"{left} {'delivery' if left == 1 else 'deliveries'}, which are left: {words}"
+        assert counted in (await operator.get(way)).text
+        assert (await operator.post(way, data={"reason": "try it"})).status_code == 303
+        assert f"0 deliveries released. {left} stay as they are: {words}." in (await operator.get("/attention")).text
+        which = {"destination": trouble.destination, "code": trouble.code}
+        for dry_run in (True, False):
+            order = {"order": "release", "which": which, "reason": "try it", "dry_run": dry_run}
+            done = (await operator.post("/api/v1/orders", json=order)).json()
+            assert (done["moved"], done["left"], done["left_because"]) == (0, left, code)
 
     run(tmp_path, scenario)

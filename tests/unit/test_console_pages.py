@@ -23,6 +23,7 @@ from gateway.console.pages.render import Renderer, Standing, told
 from gateway.console.pages.searches import MOST, Searches
 from gateway.console.pages.site import sent
 from gateway.console.services import advice
+from gateway.ledger.base import Left
 from gateway.ledger.look import AgeCell, StudyFilter, Trouble, TroubleKind, TroubleOf
 from gateway.model import Breaker, DestinationState, Owner
 from gateway.reasons import Distrusted, Unrouted
@@ -89,14 +90,17 @@ def test_the_theme_is_one_of_two_whatever_the_cookie_says(cookie: str, said: str
 
 
 def test_an_order_tells_the_next_page_what_it_did_and_only_that_one() -> None:
-    cookie = told(RedirectResponse("/"), "hold", 12, 3).headers["set-cookie"]
+    cookie = told(RedirectResponse("/"), "hold", 12, 3, Left.CLAIMED).headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     shown = page(request(cookie=cookie.partition(";")[0]))
     assert "12 deliveries held" in text_of(shown) and "3 are being sent already" in text_of(shown)
     assert 'notice=""' in shown.headers["set-cookie"]
 
 
-@pytest.mark.parametrize("cookie", ["call 555.1.1", "hold.<b>.1", "hold", "hold.1.1.1", "phone.1.1"])
+@pytest.mark.parametrize(
+    "cookie",
+    ["call 555.1.1.", "hold.<b>.1.", "hold", "hold.1.1", "hold.1.1.1", "hold.1.1.call 555", "phone.1.1.claimed"],
+)
 def test_no_cookie_has_the_console_say_anything_else(cookie: str) -> None:
     assert 'role="status"' not in text_of(page(request(cookie=f"notice={cookie}")))
 

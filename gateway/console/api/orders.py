@@ -21,9 +21,8 @@ from gateway.console.services.orders import (
     REASON_MAX,
     DestinationKind,
     Kind,
-    Left,
 )
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, Left
 from gateway.model import DeliveryState, InstanceState, Role
 
 router = api_router(tags=["orders"], responses=COMMON)
@@ -103,8 +102,8 @@ class Done(Model):
 
     kind: Kind
     moved: int = Field(description="deliveries, and instances without a route")
-    left: int = Field(description="deliveries that it means and that stay as they are")
-    left_because: Left | None
+    left: int = Field(description="of those that it means: how many stay as they are")
+    left_because: Left | None = Field(description="why most of them do")
     dry_run: bool
     instances: int | None = Field(description="how many it means: of a dry run, unless deliveries are named")
     at_least: bool = Field(description="of a dry run that means very many: there are more")

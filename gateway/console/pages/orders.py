@@ -30,12 +30,12 @@ from gateway.console.services import orders as service
 from gateway.console.services import studies
 from gateway.console.services.advice import group_fields
 from gateway.console.services.attention import which_of
-from gateway.console.services.orders import DestinationKind, Done, Kind, Left, Order
+from gateway.console.services.orders import DestinationKind, Done, Kind, Order
 from gateway.console.services.queue import destination
 from gateway.console.services.seen import viewed
 from gateway.console.services.system import hosts
 from gateway.errors import UsageError
-from gateway.ledger.base import InstanceFilter
+from gateway.ledger.base import InstanceFilter, Left
 from gateway.words import counted
 
 
@@ -81,6 +81,8 @@ _HOST_ABOUT = {
 _LEFT = {
     Left.CLAIMED: "are being sent already, and are left",
     Left.OVERTAKEN: "are left: a later version was delivered there",
+    Left.UNCONFIGURED: "are left: the destination is not configured",
+    Left.QUARANTINED: "are left: what is quarantined is released one by one, on its own page",
 }
 
 
@@ -131,7 +133,8 @@ async def _order(site: Site, kind: Kind, request: Request) -> Response:
         done = await service.give(site.context, Order(kind, target.which, reason, to), person_of(request).actor)
     except UsageError as error:
         return await _ask(site, request, kind, target, to, reason, str(error))
-    return _told(request, target.back, str(kind) if done.moved or done.left else "nothing", done.moved, done.left)
+    word = str(kind) if done.moved or done.left else "nothing"
+    return _told(request, target.back, word, done.moved, done.left, done.left_because)
 
 
 async def _ask(
@@ -199,8 +202,7 @@ def _counts(rehearsed: Done, ticked: Sequence[str]) -> list[tuple[str, str]]:
         counts.append(("it touches", least + of_deliveries(rehearsed.moved)))
     elif rehearsed.moved:
         counts.append(("as ticked" if ticked else "with nothing ticked", least + of_deliveries(rehearsed.moved)))
-    if rehearsed.left and rehearsed.left_because is not None:
-        counts.append(("it leaves", f"{of_deliveries(rehearsed.left)}, which {_LEFT[rehearsed.left_because]}"))
+    counts += [("it leaves", f"{of_deliveries(left)}, which {_LEFT[why]}") for why, left in rehearsed.left_for.items()]
     return counts
 
 
@@ -265,7 +267,7 @@ async def _destination(site: Site, kind: DestinationKind, request: Request) -> R
         except UsageError as error:
             mistake = str(error)
         else:
-            return _told(request, back, str(kind) if done.moved else "nothing", done.moved, 0)
+            return _told(request, back, str(kind) if done.moved else "nothing", done.moved)
     seen = await destination(site.context, name)
     waiting = of_deliveries(seen.waiting if seen is not None else 0)
     about = _DESTINATION_ABOUT[kind].format(name=name, waiting=waiting)
@@ -289,7 +291,7 @@ async def _host(site: Site, draining: bool, request: Request) -> Response:
                 done = await service.give_drain(site.context, host, service.DRAINED_ROLES, draining, actor, reason)
             except UsageError as error:
                 raise HTTPException(404, str(error)) from None
-            return _told(request, "/system", kind if done.changed else "nothing", done.changed, 0)
+            return _told(request, "/system", kind if done.changed else "nothing", done.changed)
     if host not in {row.host for row in await hosts(site.context)}:
         raise HTTPException(404, "there is no host of this name")
     values = {"about": _HOST_ABOUT[kind].format(host=host)}
@@ -298,5 +300,7 @@ async def _host(site: Site, draining: bool, request: Request) -> Response:
     )
 
 
-def _told(request: Request, back: str, word: str, moved: int, left: int) -> Response:
-    return told(RedirectResponse(back, 303), word, moved, left, request.url.scheme == "https")
+def _told(
+    request: Request, back: str, word: str, moved: int, left: int = 0, left_because: Left | None = None
+) -> Response:
+    return told(RedirectResponse(back, 303), word, moved, left, left_because, request.url.scheme == "https")

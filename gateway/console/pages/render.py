@@ -26,6 +26,7 @@ from starlette.responses import HTMLResponse, Response
 from gateway import __version__
 from gateway.console.access.roles import How, Person, Right
 from gateway.console.pages.filters import FILTERS, of_deliveries, short, shown
+from gateway.ledger.base import Left
 
 STATIC = Path(__file__).parents[1] / "static"
 THEMES = ("light", "dark")
@@ -187,7 +188,7 @@ def _stamp() -> str:
 
 # ── what an order did ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-# A notice crosses the redirect after an order as a word of this table and two numbers, so that nobody can have the
+# A notice crosses the redirect after an order as words of these tables and two numbers, so that nobody can have the
 # console say anything else, whatever stands in a cookie.
 _NOTICES: Mapping[str, str] = {
     "resend": "{moved} will be sent again.",
@@ -203,28 +204,36 @@ _NOTICES: Mapping[str, str] = {
     "undrain": "The host takes work again.",
     "nothing": "Nothing was changed: it was so already, or is not as it was any more.",
 }
-_LEFT: Mapping[str, str] = {
-    "release": " {left} stay as they are: a later version was delivered there. Release one on its own page to send it "
-    "all the same.",
-    "hold": " {left} are being sent already and were not touched.",
-    "cancel": " {left} are being sent already and were not touched: pause the destination to reach those not begun.",
+_LEFT: Mapping[Left, str] = {
+    Left.CLAIMED: " {left} are being sent already and were not touched: pause the destination to reach those not "
+    "begun.",
+    Left.OVERTAKEN: " {left} stay as they are: a later version was delivered there. Release one on its own page to "
+    "send it all the same.",
+    Left.UNCONFIGURED: " {left} stay as they are: the destination is not configured.",
+    Left.QUARANTINED: " {left} stay as they are: what is quarantined is released one by one, on its own page.",
 }
 
 
-def told(response: Response, word: str, moved: int = 0, left: int = 0, secure: bool = False) -> Response:
+def told(
+    response: Response,
+    word: str,
+    moved: int = 0,
+    left: int = 0,
+    left_because: Left | None = None,
+    secure: bool = False,
+) -> Response:
     """Have the next page say what an order did. `word` is one of the table above."""
-    response.set_cookie(
-        NOTICE, f"{word}.{moved}.{left}", NOTICE_S, path="/", httponly=True, samesite="strict", secure=secure
-    )
+    notice = f"{word}.{moved}.{left}.{left_because or ''}"
+    response.set_cookie(NOTICE, notice, NOTICE_S, path="/", httponly=True, samesite="strict", secure=secure)
     return response
 
 
 def _notice(cookie: str) -> Notice | None:
-    found = re.fullmatch(r"([a-z]+)\.([0-9]{1,9})\.([0-9]{1,9})", cookie)
+    found = re.fullmatch(r"([a-z]+)\.([0-9]{1,9})\.([0-9]{1,9})\.([a-z]*)", cookie)
     if found is None or found[1] not in _NOTICES:
         return None
     word, moved, left = found[1], int(found[2]), int(found[3])
     text = _NOTICES[word].format(moved=of_deliveries(moved))
-    if left and word in _LEFT:
-        return Notice("warn", text + _LEFT[word].format(left=left))
+    if left and found[4] in _LEFT:
+        return Notice("warn", text + _LEFT[Left(found[4])].format(left=left))
     return Notice("warn" if word == "nothing" else "good", text)

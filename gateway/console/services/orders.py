@@ -10,13 +10,13 @@ COUNT_MAX, and `at_least` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gateway.errors import NotThere, UsageError
-from gateway.ledger.base import InstanceFilter, Ledger, Ordered
+from gateway.ledger.base import InstanceFilter, Ledger, Left, Ordered
 from gateway.model import Role
 from gateway.transform import Keys, load
 from gateway.work.base import Stage
@@ -35,13 +35,6 @@ class Kind(StrEnum):
     RELEASE = "release"
     RESEND = "resend"
     CANCEL = "cancel"
-
-
-class Left(StrEnum):
-    """Why an order left deliveries that it means as they are."""
-
-    CLAIMED = "claimed"  # a forwarder has them: they are being sent, or the next ones
-    OVERTAKEN = "overtaken"  # a later version was delivered, or is being sent: released only by instance id
 
 
 class DestinationKind(StrEnum):
@@ -78,18 +71,27 @@ class Done:
     """What an order did, or would do.
 
     :ivar moved: deliveries, and instances without a route, that it moved.
-    :ivar left: deliveries that it means and had to leave as they are, and why.
+    :ivar left_for: what it means and had to leave as it is, by why; as in `Ordered`.
     :ivar instances: how many instances it means; None where it means deliveries, and of what is no rehearsal.
     :ivar at_least: there are more than that.
     """
 
     kind: Kind
     moved: int
-    left: int = 0
-    left_because: Left | None = None
+    left_for: Mapping[Left, int] = field(default_factory=dict)
     dry_run: bool = False
     instances: int | None = None
     at_least: bool = False
+
+    @property
+    def left(self) -> int:
+        """How many it left in all."""
+        return sum(self.left_for.values())
+
+    @property
+    def left_because(self) -> Left | None:
+        """Why it left most of them."""
+        return max(self.left_for, key=lambda why: self.left_for[why], default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +136,17 @@ def carry_out(ledger: Ledger, order: Order, actor: str, now_ms: int, keys: Keys,
     order.require_meaning()
     which, reason = order.which, order.reason
     require_destinations(ledger, [*order.to, *([which.destination] if which.destination else [])])
-    left: Left | None = Left.CLAIMED
     match order.kind:
         case Kind.HOLD:
             ordered = ledger.hold(which, reason, actor, now_ms, rehearse)
         case Kind.CANCEL:
             ordered = ledger.cancel(which, reason, actor, now_ms, rehearse)
         case Kind.RELEASE:
-            ordered, left = ledger.release(which, actor, now_ms, reason, rehearse), Left.OVERTAKEN
+            ordered = ledger.release(which, actor, now_ms, reason, rehearse)
         case Kind.RESEND:
             in_force = _in_force(ledger, keys)
-            sent = ledger.resend(which, order.to, actor, now_ms, in_force, reason, rehearse)
-            ordered, left = Ordered(sent, 0), None
-    return Done(order.kind, ordered.moved, ordered.left, left if ordered.left else None, rehearse)
+            ordered = Ordered(ledger.resend(which, order.to, actor, now_ms, in_force, reason, rehearse))
+    return Done(order.kind, ordered.moved, ordered.left, rehearse)
 
 
 def _in_force(ledger: Ledger, keys: Keys) -> Callable[[str], str]:
@@ -204,7 +204,7 @@ async def give(context: Context, order: Order, actor: str, *, dry_run: bool = Fa
         moved = max(instances or 0, sum(meant.deliveries.values()))
         return Done(order.kind, moved, dry_run=True, instances=instances, at_least=True)
     done = await context.ledger.call(lambda ledger: carry_out(ledger, order, actor, clock_ms(), keys, rehearse=True))
-    return Done(done.kind, done.moved, done.left, done.left_because, dry_run=True, instances=instances)
+    return replace(done, instances=instances)
 
 
 async def give_destination(

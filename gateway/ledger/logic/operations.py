@@ -22,7 +22,7 @@ from typing import Any
 from gateway.dicom.recoding import split
 from gateway.errors import LedgerError
 from gateway.ledger import queries
-from gateway.ledger.base import InstanceFilter, Ordered
+from gateway.ledger.base import InstanceFilter, Left, Ordered
 from gateway.ledger.logic import audit
 from gateway.ledger.logic.arrivals import text
 from gateway.ledger.logic.derivations import turn_picked_back
@@ -50,7 +50,7 @@ def hold(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_ms
         studies.update(studies_of_picked(tx, "instances"))
         count += _move_instances(tx, "hold_instances", InstanceState.HELD, {"reason": why})
     audit.write(tx, actor, "hold", wanted.as_audited, reason, count, now_ms, studies)
-    return Ordered(count, claimed)
+    return _ordered(count, {Left.CLAIMED: claimed})
 
 
 def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int, reason: str = "") -> Ordered:
@@ -63,16 +63,19 @@ def release(tx: Transaction, which: InstanceFilter, actor: str, now_ms: int, rea
         count += _receive(tx, wanted, "that_are_held", studies)
     if by_name:  # first those with nothing to go back to: what is released below makes its instance routed
         count += _receive(tx, wanted, "that_are_quarantined", studies)
-    stopped = "that_are_stopped_and_named" if by_name else "that_are_stopped"
-    meant = picked = _pick_deliveries(tx, wanted, stopped)
+    left = {Left.QUARANTINED: 0 if by_name else _quarantined(tx, wanted)}
+    stopped = ("that_are_stopped", "of_what_is_routed_or_quarantined" if by_name else "of_what_is_routed")
+    left[Left.UNCONFIGURED] = _pick_deliveries(tx, wanted, *stopped, "to_what_is_not_configured")
+    meant = picked = _pick_deliveries(tx, wanted, *stopped, "to_what_is_configured")
     if not wanted.names_instances:
-        picked = _pick_deliveries(tx, wanted, stopped, "that_no_later_version_overtook")
+        picked = _pick_deliveries(tx, wanted, *stopped, "to_what_is_configured", "that_no_later_version_overtook")
+    left[Left.OVERTAKEN] = meant - picked
     studies.update(studies_of_picked(tx, "deliveries"))
     turn_picked_back(tx)
     count += start_picked(tx, now_ms)
     route_owners(tx, InstanceState.QUARANTINED)
     audit.write(tx, actor, "release", wanted.as_audited, reason, count, now_ms, studies)
-    return Ordered(count, meant - picked)
+    return _ordered(count, left)
 
 
 def resend(
@@ -120,7 +123,19 @@ def cancel(tx: Transaction, which: InstanceFilter, reason: str, actor: str, now_
         arguments = {"reason": f"cancelled: {why}", "now_ms": now_ms}
         count += _move_instances(tx, "settle_instances", InstanceState.SETTLED, arguments)
     audit.write(tx, actor, "cancel", wanted.as_audited, reason, count, now_ms, studies)
-    return Ordered(count, claimed)
+    return _ordered(count, {Left.CLAIMED: claimed})
+
+
+def _ordered(moved: int, left: Mapping[Left, int]) -> Ordered:
+    return Ordered(moved, {why: count for why, count in left.items() if count})
+
+
+def _quarantined(tx: Transaction, wanted: Which) -> int:
+    """How many stopped deliveries of quarantined instances an order means, and such instances without any."""
+    count = _pick_deliveries(tx, wanted, "that_are_stopped", "of_what_is_quarantined")
+    if not wanted.names_deliveries:
+        count += _pick_instances(tx, wanted.instance_itself(), "that_are_quarantined", wanted.arguments)
+    return count
 
 
 def _pick_deliveries(tx: Transaction, wanted: Which, *conditions: str) -> int:
@@ -128,8 +143,8 @@ def _pick_deliveries(tx: Transaction, wanted: Which, *conditions: str) -> int:
     return pick(tx, f"{_SQL['pick_deliveries']} {where}", wanted.arguments)
 
 
-def _pick_instances(tx: Transaction, which: str, condition: str, arguments: Mapping[str, Any]) -> None:
-    pick(tx, f"{_SQL['pick_instances']} WHERE {which} AND {_SQL[condition]}", arguments)
+def _pick_instances(tx: Transaction, which: str, condition: str, arguments: Mapping[str, Any]) -> int:
+    return pick(tx, f"{_SQL['pick_instances']} WHERE {which} AND {_SQL[condition]}", arguments)
 
 
 def _receive(tx: Transaction, wanted: Which, condition: str, studies: Counter[int]) -> int:

@@ -8,12 +8,22 @@ d.state IN ('ready', 'deferred')
 d.state = 'leased'
 
 -- name: that_are_stopped
-d.state IN ('held', 'dead') AND i.state = 'routed'
-AND d.destination_key IN (SELECT destination_key FROM destination WHERE configured = 1)
+d.state IN ('held', 'dead')
 
--- name: that_are_stopped_and_named
-d.state IN ('held', 'dead') AND i.state IN ('routed', 'quarantined')
-AND d.destination_key IN (SELECT destination_key FROM destination WHERE configured = 1)
+-- name: of_what_is_routed
+i.state = 'routed'
+
+-- name: of_what_is_routed_or_quarantined
+i.state IN ('routed', 'quarantined')
+
+-- name: of_what_is_quarantined
+i.state = 'quarantined'
+
+-- name: to_what_is_configured
+d.destination_key IN (SELECT destination_key FROM destination WHERE configured = 1)
+
+-- name: to_what_is_not_configured
+d.destination_key IN (SELECT destination_key FROM destination WHERE configured = 0)
 
 -- A later version that is in flight counts as delivered: nothing can be put before it any more.
 -- name: that_no_later_version_overtook
