@@ -31,6 +31,7 @@ _LAMPS = {
     "down": ("○", "red"),
     "paused": ("‖", "yellow"),
     "removed": ("×", "dim"),
+    "unserved": ("○", "red"),
 }
 
 
@@ -177,12 +178,13 @@ def _destinations(overview: Mapping[str, Any]) -> Table:
     numbers = ("waiting", "oldest", "held", "dead", "out/s", "through in")
     rows = []
     for each in overview["destinations"]:
-        lamp, style = _LAMPS.get(each["condition"], ("?", ""))
+        condition = _condition(each)
+        lamp, style = _LAMPS.get(condition, ("?", ""))
         oldest, rate, through = each["oldest_ms"], each["delivered_per_s"], each["through_in_s"]
         row = [
             Text(lamp, style),
             Text(plain(each["name"])),
-            Text(each["condition"], style),
+            Text(condition, style),
             Text(str(each["waiting"] or "")),
             Text("" if oldest is None else age((overview["at_ms"] - oldest) / 1000)),
             Text(str(each["states"].get("held", "") or "")),
@@ -193,6 +195,12 @@ def _destinations(overview: Mapping[str, Any]) -> Table:
         ]
         rows.append(row)
     return _table(("", "destination", "is", *numbers, "last error"), numbers, rows)
+
+
+def _condition(destination: Mapping[str, Any]) -> str:
+    """How it is, in one word: of one that nobody serves the breaker says only how it was before."""
+    condition = str(destination["condition"])
+    return condition if destination["served_by"] or condition in ("paused", "removed") else "unserved"
 
 
 def _attention(overview: Mapping[str, Any]) -> Table:

@@ -24,6 +24,7 @@ def destination(name: str, condition: str, last_error: str) -> dict[str, Any]:
         "delivered_per_s": 12.3,
         "through_in_s": 4000.0,
         "last_error": last_error,
+        "served_by": "gw1",
     }
 
 
@@ -48,9 +49,9 @@ def looked() -> dict[str, Any]:
     return {"overview": overview, "rates": None}
 
 
-def frame(width: int) -> list[str]:
+def frame(width: int, found: dict[str, Any] | None = None) -> list[str]:
     shown = io.StringIO()
-    Console(file=shown, width=width, highlight=False).print(top._frame(looked()))
+    Console(file=shown, width=width, highlight=False).print(top._frame(found or looked()))
     return shown.getvalue().splitlines()
 
 
@@ -83,6 +84,15 @@ def test_however_long_the_last_error_is_all_else_can_be_read(width: int) -> None
     (quarantined,) = (line for line in lines if line.startswith("quarantined"))
     assert quarantined.startswith("quarantined 10000+ no destination the data set cannot be read")
     assert quarantined.endswith("…")
+
+
+def test_of_a_destination_that_nobody_serves_nothing_is_known_but_that() -> None:
+    shown = {}
+    for condition in ("up", "half-open", "down", "paused", "removed"):
+        found = looked()
+        found["overview"]["destinations"] = [{**destination("pacs", condition, ""), "served_by": ""}]
+        shown[condition] = frame(80, found)[4].split()[2]
+    assert shown == {**dict.fromkeys(("up", "half-open", "down"), "unserved"), "paused": "paused", "removed": "removed"}
 
 
 def test_a_pipe_gets_whole_lines_however_narrow_the_terminal_was(
