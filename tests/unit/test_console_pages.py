@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.app.configured import sync_destinations
 from gateway.cli import build_parser
 from gateway.console.access.roles import How, Person, Role
-from gateway.console.notices import Notice, NoticeKind
+from gateway.console.notices import ROUTING_OLD_S, Notice, NoticeKind
 from gateway.console.pages.filters import bins, grouped, short
 from gateway.console.pages.help import anchor, handbook, rendered
 from gateway.console.pages.highlight import LIMIT, highlighted
@@ -345,6 +345,17 @@ def test_of_a_drained_host_it_is_said_what_stays_and_how_it_takes_work_again() -
     found = advice.of_host("drained")
     assert "`gateway drain HOST --undo`" in found.do and "if no other host serves them" in found.risk
     assert "gateway drain HOST --undo" in sections()[found.section], "the section says so too"
+
+
+def test_the_overview_says_how_long_things_may_wait_before_it_speaks_of_them() -> None:
+    """Where there is nothing to look after, no more is said than what was looked at."""
+    nothing = {"advice": (), "figures": None, "queues": (), "most": 8, "history_href": "", "events_href": ""}
+    text = text_of(page(request(), "overview.html", **nothing))
+    assert "a quarter of an hour to be routed" in text and ROUTING_OLD_S == 900
+    assert "no delivery for an hour" in text and advice.OLD_S == 3600
+    assert "no delivery for an hour" not in text_of(
+        page(request(), "overview.html", **nothing | {"advice": every_advice()})
+    )
 
 
 def test_each_code_of_a_held_delivery_in_the_handbook_has_advice() -> None:
