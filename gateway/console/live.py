@@ -61,21 +61,23 @@ class Bytes:
     """Byte counters of many processes as totals that never fall."""
 
     def __init__(self) -> None:
-        self._last: dict[Key, float] | None = None
+        self._last: dict[Key, float] = {}
+        self._known: set[bytes] = set()
         self._sums: dict[tuple[bytes, bytes], float] = {}
 
     def add(self, texts: Iterable[bytes]) -> None:
-        """What the processes say now. What they had counted before the first time is not ours."""
+        """What the processes say now. What each had counted before it was first heard is not ours."""
         now = {
             (which, process, label): float(value)
             for text in texts
             for which, process, label, value in _BYTES.findall(text)
         }
         for key, value in now.items():
-            before = value if self._last is None else self._last.get(key, 0.0)
+            before = self._last.get(key, 0.0 if key[1] in self._known else value)
             gained = value - before if value >= before else value
             self._sums[key[0], key[2]] = self._sums.get((key[0], key[2]), 0.0) + gained
-        self._last = {**(self._last or {}), **now}
+        self._last.update(now)
+        self._known.update(process for _, process, _ in now)
 
     @property
     def received(self) -> float:

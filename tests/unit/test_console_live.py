@@ -32,7 +32,9 @@ def test_bytes_count_from_the_first_look_on_and_a_process_that_began_anew_takes_
     assert (counted.received, counted.delivered) == (500.0, {"pacs": 100.0})
     counted.add([said("receiver-0", 20, 0), said("forwarder-0", 0, 5100)])
     assert counted.received == 520.0
-    counted.add([said("receiver-1", 30, 0)])
+    counted.add([said("receiver-1", 5e12, 0)])
+    assert counted.received == 520.0, "it was silent until now: what it has counted is not of this moment"
+    counted.add([said("receiver-1", 5e12 + 30, 0)])
     assert (counted.received, counted.delivered) == (550.0, {"pacs": 100.0})
 
 
