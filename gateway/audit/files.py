@@ -36,7 +36,8 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def lines_of(path: Path, offset: int = 0) -> Iterator[Line]:
-    """The lines from a place on; numbers count from 1 there. The last may have no end."""
+    """The lines from a place on; numbers count from 1 there. The last may have no end: it is torn, or being written,
+    and what is written meanwhile is not read as another line."""
     with path.open("rb") as file:
         file.seek(offset)
         number = 0
@@ -44,3 +45,5 @@ def lines_of(path: Path, offset: int = 0) -> Iterator[Line]:
             number += 1
             yield Line(offset, number, raw)
             offset += len(raw)
+            if not raw.endswith(b"\n") and len(raw) < LINE_MAX:
+                return

@@ -98,8 +98,8 @@ def _digest_at(folder: Path, position: Position) -> str:
 
 
 def after(folder: Path, position: Position) -> Iterator[Outgoing]:
-    """The records behind a place, which has to hold, as far as they are there."""
-    for path in files_in(folder):
+    """The records behind a place, which has to hold, as far as they are there, and whole."""
+    for path in files_in(folder):  # as they are now: no other comes behind a record that is being written
         if first_seq_of(path) <= position.seq and path.name < position.file:
             continue
         offset = position.offset if path.name == position.file else 0

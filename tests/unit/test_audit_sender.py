@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import serialization
 from gateway.app.audit_trail import require_trail
 from gateway.app.repository import look_at_repository
 from gateway.audit.chain import Entry
-from gateway.audit.files import files_in
-from gateway.audit.sender import POSITION, STRIKES, Pace, Sender, Tell, read_position
+from gateway.audit.files import files_in, lines_of
+from gateway.audit.sender import POSITION, STRIKES, Pace, Position, Sender, Tell, after, read_position
 from gateway.audit.server import AuditRepository, Transport
 from gateway.audit.syslog import End, connect, framed, message_of, tls_context
 from gateway.audit.trail import Trail
@@ -242,6 +242,25 @@ def test_old_files_may_be_moved_away(tmp_path: Path, authority: CertificateAutho
         made.write(50)
         acknowledged(made)
         assert made.numbers(server.messages) == list(range(100))
+
+
+def test_a_record_that_is_being_written_is_sent_when_it_is_whole(tmp_path: Path) -> None:
+    whole = Trail(tmp_path, lambda: 0)
+    whole.append([Entry(0, "alert", xml=f"<?xml {number}") for number in range(4)])
+    whole.close()
+    (path,) = files_in(tmp_path)
+    raw = path.read_bytes()
+    first, second = raw.index(b"\n") + 1, raw.index(b"\n", raw.index(b"\n") + 1) + 1
+    path.write_bytes(raw[: second - 100])
+    reading = lines_of(path)
+    assert [next(reading).raw, next(reading).raw] == [raw[:first], raw[first : second - 100]]
+    with path.open("ab") as file:
+        file.write(raw[second - 100 :])
+    assert list(reading) == []
+    path.write_bytes(raw[: second - 100])
+    (sent,) = after(tmp_path, Position())
+    path.write_bytes(raw)
+    assert [each.xml for each in after(tmp_path, sent.behind)] == ["<?xml 1", "<?xml 2", "<?xml 3"]
 
 
 def removed(folder: Path) -> list[bytes]:
