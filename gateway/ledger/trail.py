@@ -138,7 +138,7 @@ class TrailLedger(Protocol):
         """Keep notes for the trail; they are durable when this returns."""
 
     def take_untold(self, session: Session, now_ms: int, *, quiet_ms: int, late_ms: int, limit: int) -> Untold | None:
-        """Take a batch of what is ripe, to be written to this host's files; None where nothing is.
+        """Take a batch of what is ripe, to be written to this host's files; None where nothing is. Durable.
 
         Batches that were taken and never said to be written come first: this session's own, those of dead sessions of
         its home, and those of other homes whose session is voided for longer than ADOPT_MS.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from gateway.audit.chain import Entry, Head
@@ -13,7 +13,7 @@ from gateway.audit.files import files_in
 from gateway.audit.read import TrailFilter, page
 from gateway.audit.trail import Trail
 from gateway.audit.verify import verify
-from gateway.errors import TrailError
+from gateway.errors import GatewayError, TrailError
 from gateway.flow.keeper import Keeper, Patience
 from gateway.flow.notes import Notes
 from gateway.flow.told import Names, entries
@@ -23,6 +23,7 @@ from gateway.ledger.trail import Note, NoteKind
 from gateway.model import Role, Session, StudyFacts
 from gateway.telemetry import registry
 from tests.contract.ledger_scene import Scene
+from tests.harness.machine import LoopExt4
 
 ANNA = StudyFacts(patient_id="P1", patient_name="ANNA", study_instance_uid="1.2.3", series_instance_uid="1.2.3.1")
 NAMES = Names("host1", "GATEWAY", "gateway-1")
@@ -96,6 +97,31 @@ def test_who_dies_after_writing_and_before_saying_so_writes_nothing_twice(tmp_pa
         ("begin", 1), ("begin", 1), ("transferred", 1), ("transferred", 1),
     ]  # fmt: skip
     place.scene.close()
+
+
+def test_a_power_cut_between_the_files_and_the_ledger_writes_nothing_twice(tmp_path: Path) -> None:
+    with LoopExt4(tmp_path / "disk", 64 << 20) as disk:
+        place = Place(disk.path)
+        place.route("a", "b")
+        place.scene.ledger.tell(
+            [Note(NoteKind.LOGIN, place.scene.now_ms, "console:anna")]
+        )  # on the disk, as all before
+        dead = place.session()
+        untold = place.scene.ledger.take_untold(dead, place.scene.now_ms, quiet_ms=0, late_ms=0, limit=100)
+        assert untold is not None
+        trail = place.trail()
+        trail.append(entries(untold, NAMES))
+        written = place.kinds()
+        disk.power_cut()
+        trail.close()
+        with suppress(GatewayError):  # its disk is gone
+            place.scene.ledger.close()
+        disk.replug()
+        again = Place(disk.path)
+        again.scene.ledger.void_session(dead.session_id, again.scene.now_ms)
+        asyncio.run(keep(again))
+        assert again.kinds() == written
+        again.scene.close()
 
 
 def test_while_the_files_take_nothing_it_waits_in_the_ledger(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """`TrailMethods`: the methods of `gateway.ledger.trail` as transactions, for `SqlLedger`.
 
 Notes are durable: nobody else knows of them. What was counted follows from what the ledger holds anyway, and is as
-durable as that. A batch is forgotten only after it is in the files; an unknown commit leaves it, to be taken again.
+durable as that. A batch is durable before it goes into the files, which are flushed: else a power cut would leave it
+there, and in the ledger under another name, to be told again. It is forgotten only after it is in the files; an unknown
+commit leaves it, to be taken again.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class TrailMethods:
         if not self._database.read(lambda tx: trail_batches.anything(tx, now_ms - quiet_ms, now_ms - late_ms)):
             return None
         return self._database.write(
-            lambda tx: trail_batches.take(tx, session, now_ms, quiet_ms, late_ms, limit), turn=Turn.TRAIL
+            lambda tx: trail_batches.take(tx, session, now_ms, quiet_ms, late_ms, limit), durable=True, turn=Turn.TRAIL
         )
 
     def told(self, session: Session, batch: str, head: TrailHead) -> bool:
