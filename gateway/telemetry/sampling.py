@@ -35,7 +35,8 @@ SUPPRESSED = "suppressed"
 _NEVER_S = float("inf")
 _TROUBLE = frozenset({"warning", "error"})
 _INFO = frozenset({"delivery_deferred", "destination_changed"})
-_NEVER = ("audit_", "console_", "gateway_", "quarantined")  # who did what, and what is told once
+# Who did what, and what is told once of each that it is about.
+_NEVER = ("audit_", "console_", "gateway_", "quarantined", "damaged_file_left", "spool_file_not_removed")
 _KIND_FIELDS = (
     "destination", "source", "host", "role", "link", "name", "kind", "code", "status", "result", "reason", "text",
     "calling", "called", "peer_host", "state", "breaker", "error", "error_text", "error_place", "library", "place",

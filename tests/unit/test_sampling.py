@@ -166,3 +166,10 @@ def test_at_level_debug_nothing_is_left_out() -> None:
         telemetry.problem("destination_down", destination="pacs")
     assert len(stream.getvalue().splitlines()) == 100
     telemetry.configure("test-0", format="json", stream=io.BytesIO())
+
+
+@pytest.mark.parametrize("event", ["damaged_file_left", "spool_file_not_removed"])
+def test_a_file_that_is_told_of_once_is_told_of(stream: io.BytesIO, event: str) -> None:
+    for number in range(500):
+        telemetry.problem(event, file=f"incoming/g/{number}.dcm", reason="read-only")
+    assert len(stream.getvalue().splitlines()) == 500
