@@ -104,6 +104,7 @@ class WorkerBeat:
 
     def turn(self) -> None:
         """Beat, if it is time to."""
+        telemetry.tell_due()
         now_s = time.monotonic()
         if self.voided or now_s - self._at_s < (DRAINING_BEAT_S if self._draining else LEDGER_BEAT_S):
             return

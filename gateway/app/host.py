@@ -301,6 +301,10 @@ class HostHooks:
         else:
             telemetry.event(name, **fields)
 
+    def beat(self) -> None:
+        """Tell of the log lines that were left out, where it is time."""
+        telemetry.tell_due()
+
     def reload(self) -> bool:
         """SIGHUP: take a changed configuration if it is good. True when the children shall read it."""
         try:

@@ -70,6 +70,9 @@ class Hooks(Protocol):
         """Something to log; `trouble` makes it a warning, `error` is what went wrong. Called in the loop and in its
         threads."""
 
+    def beat(self) -> None:
+        """The supervisor lives: called in the loop, several times in the shortest hang timeout."""
+
 
 @dataclass(eq=False, slots=True)
 class _Death:
@@ -236,6 +239,7 @@ class Supervisor:
 
     def _check(self, now: float) -> None:
         """Read everyone's beats; kill who is silent."""
+        self._hooks.beat()
         was_late = now - self._check_at > self._check_every_s
         self._check_at = now + self._check_every_s
         for child in self._children:

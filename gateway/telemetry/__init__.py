@@ -39,7 +39,7 @@ from gateway.telemetry.hosts import (
     watching,
 )
 from gateway.telemetry.lines import event, problem
-from gateway.telemetry.log import escape
+from gateway.telemetry.log import escape, tell_due
 from gateway.telemetry.receiving import (
     adopted,
     duplicate,
@@ -111,6 +111,7 @@ __all__ = [
     "spool_room",
     "store_refused",
     "taken_for_dead",
+    "tell_due",
     "watching",
     "window",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.telemetry import registry
+from gateway.telemetry import log, registry
 from gateway.telemetry.certificates import CertificateFile
 from gateway.telemetry.lines import event, problem
 from gateway.telemetry.log import escape
@@ -39,8 +39,9 @@ def ledger_committed(seconds: float) -> None:
 
 
 def loop_late(seconds: float) -> None:
-    """This process's event loop came `seconds` late to what was due. No line."""
+    """This process's event loop came `seconds` late to its beat. No line but those that tell of what was left out."""
     registry.loop_late_seconds.observe(seconds)
+    log.tell_due()
 
 
 def certificate(*, name: str, file: Path) -> None:

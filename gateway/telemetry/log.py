@@ -225,6 +225,16 @@ class _Log:
         for line in lines:
             self._write(line.level, line.event, line.fields)
 
+    def due(self) -> None:
+        """Tell of the lines that were left out, where it is time: no other line may come that would bring it along."""
+        sampler, now_s = self._sampler, time.monotonic()
+        if sampler is None or now_s < sampler.due_s:
+            return
+        with self._sampling:
+            lines = sampler.due(now_s)
+        for line in lines:
+            self._write(line.level, line.event, line.fields)
+
     def rest(self) -> None:
         """Tell of the lines that were left out, and of which nothing was told yet: the process ends."""
         if self._sampler is not None:
@@ -334,6 +344,12 @@ def capture_others() -> None:
 def _tell_rest() -> None:
     if _log is not None:
         _log.rest()
+
+
+def tell_due() -> None:
+    """Tell of the lines that were left out, where it is time. For every process to call at least each minute."""
+    if _log is not None:
+        _log.due()
 
 
 def emit(level: str, event: str, fields: Mapping[str, object]) -> None:

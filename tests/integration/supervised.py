@@ -119,6 +119,9 @@ class JournalHooks:
             (self._folder / "reload").read_bytes()  # a FIFO: until somebody has opened and closed its other end
         return True
 
+    def beat(self) -> None:
+        pass
+
     def event(self, name: str, *, trouble: bool, error: BaseException | None = None, **fields: object) -> None:
         if error is not None:
             fields["error"] = type(error).__name__

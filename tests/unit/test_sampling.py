@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import telemetry
+from gateway.app.beat import WorkerBeat
+from gateway.app.host import HostHooks
+from gateway.supervisor import Supervisor
 from gateway.telemetry import log
 from gateway.telemetry.sampling import BURST, HOUR_S, HOURLY, KINDS_OF_EVENT_MAX, MINUTE_S, Line, Sampler
+
+if TYPE_CHECKING:
+    from gateway.app.claim import HomeClaim
+    from gateway.config import Config
+    from gateway.ledger.base import Ledger
+    from gateway.model import Session
+    from gateway.spool import Spool
 
 WEEKEND_S = 60 * HOUR_S
 
@@ -173,3 +186,34 @@ def test_a_file_that_is_told_of_once_is_told_of(stream: io.BytesIO, event: str) 
     for number in range(500):
         telemetry.problem(event, file=f"incoming/g/{number}.dcm", reason="read-only")
     assert len(stream.getvalue().splitlines()) == 500
+
+
+def an_event_loop_beats() -> None:
+    telemetry.loop_late(0.0)
+
+
+def a_worker_beats() -> None:
+    beat = WorkerBeat(cast("Ledger", None), cast("Session", None), lambda _: None)
+    beat.voided = True
+    beat.turn()
+
+
+def the_supervisor_checks_its_children() -> None:
+    hooks = HostHooks(cast("Config", None), Path(), cast("Spool", None), cast("HomeClaim", None))
+    Supervisor([], hooks)._check(0.0)
+
+
+@pytest.mark.parametrize("beat", [an_event_loop_beats, a_worker_beats, the_supervisor_checks_its_children])
+def test_what_was_left_out_is_told_in_time_by_a_process_that_says_nothing_else(
+    stream: io.BytesIO, monkeypatch: pytest.MonkeyPatch, beat: Callable[[], None]
+) -> None:
+    began_s = time.monotonic()
+    for _ in range(100):
+        telemetry.problem("destination_down", destination="pacs", reason="refused")
+    beat()
+    assert len(stream.getvalue().splitlines()) == BURST, "it is not time yet"
+    monkeypatch.setattr(log.time, "monotonic", lambda: began_s + MINUTE_S + 10)
+    beat()
+    beat()
+    (told,) = stream.getvalue().splitlines()[BURST:]
+    assert json.loads(told)["suppressed"] == 90
