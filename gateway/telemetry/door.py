@@ -16,5 +16,3 @@ def access(event: str, *, good: bool, person: str, role: str, how: str, address:
     fields = {"person": person, "role": role, "how": how, "address": address, "reason": reason}
     said = {name: value for name, value in fields.items() if value}
     log.emit("info" if good else "warning", f"console_{event}", said)
-    if not good:
-        registry.problems.inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.telemetry import log, registry
+from gateway.telemetry import log
 
 
 def event(name: str, /, **fields: object) -> None:
@@ -12,5 +12,4 @@ def event(name: str, /, **fields: object) -> None:
 
 def problem(name: str, /, error: BaseException | None = None, **fields: object) -> None:
     """A line of level warning. Of `error` only what cannot hold patient data is written (see `log.describe`)."""
-    registry.problems.inc()
     log.emit("warning", name, fields if error is None else fields | log.describe(error))

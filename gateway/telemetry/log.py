@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
 from gateway.errors import GatewayError
+from gateway.telemetry.registry import problems
 from gateway.telemetry.sampling import Line, Sampler, is_sampled
 
 PEER_TEXT_LIMIT = 64  # characters of an AE title, host or other string from a peer
@@ -353,7 +354,9 @@ def tell_due() -> None:
 
 
 def emit(level: str, event: str, fields: Mapping[str, object]) -> None:
-    """Write one line. `level` is debug, info, warning or error."""
+    """Write one line. `level` is debug, info, warning or error; the latter two count as problems, written or not."""
+    if _LEVELS[level] >= _LEVELS["warning"]:
+        problems.inc()
     if _log is None:
         configure("unconfigured", "auto", "info", None, None)
     assert _log is not None  # noqa: S101 - configured above

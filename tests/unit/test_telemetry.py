@@ -11,9 +11,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -300,3 +301,31 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 1 << 20)
     except BlockingIOError:
         return b""
+
+
+def test_whatever_is_told_as_a_warning_or_an_error_counts_as_a_problem(lines: io.BytesIO) -> None:
+    def counted(tell: Callable[[], object]) -> float:
+        before = registry.REGISTRY.get_sample_value("gateway_problems_total") or 0.0
+        tell()
+        return (registry.REGISTRY.get_sample_value("gateway_problems_total") or 0.0) - before
+
+    def crash() -> None:
+        error = RuntimeError("lost")
+        sys.excepthook(RuntimeError, error, None)
+
+    def crash_thread() -> None:
+        thread = threading.Thread(target=lambda: {}["lost"])
+        thread.start()
+        thread.join()
+
+    def access(good: bool) -> None:
+        telemetry.access("logged_in", good=good, person="p", role="viewer", how="session", address="a", reason="")
+
+    assert counted(lambda: telemetry.problem("spool_room")) == 1
+    assert counted(lambda: logging.getLogger("library").error("words")) == 1
+    assert counted(crash) == 1
+    assert counted(crash_thread) == 1
+    assert counted(lambda: access(good=False)) == 1
+    assert counted(lambda: access(good=True)) == 0
+    assert counted(lambda: telemetry.event("draining")) == 0
+    assert {each["event"] for each in said(lines)} >= {"library_message", "crashed", "thread_crashed"}
