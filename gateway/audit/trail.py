@@ -6,6 +6,7 @@ Rules:
   - what a write that failed did leave counts as written when it was flushed, and is read from the disk itself: a kernel
     tells of a flush that failed once, and then shows records that are in memory alone. What follows is another file;
   - what a power cut or a full disk left behind the last whole record stays there, and a record says so;
+  - where the file is another, or is gone, when records are to be written, they go into one that exists;
   - a chain that is broken otherwise, or lacks a record that was written, is gone on with all the same, behind a record
     of its own that says where: what happens from now on has to be told to somebody. `gateway audit verify` finds both.
 
@@ -64,6 +65,7 @@ class Trail:
         self._key = key
         self._segment_bytes = segment_bytes
         self._fd = -1
+        self._path = folder
         self._size = 0
         self._is_doubtful = False  # a flush has failed, or is under way
         self._head = known or Head()
@@ -127,9 +129,11 @@ class Trail:
         self._refs.extend(entry.ref for entry in entries if entry.ref)
 
     def _open_again(self) -> None:
-        """Open the files where a write failed; behind a flush that did, in a file of its own."""
-        if self._fd >= 0:
+        """Open the files where a write failed, or somebody took them away; behind a flush that failed, in a file of its
+        own."""
+        if self._fd >= 0 and self._is_there():
             return
+        self._close()
         is_doubtful, self._is_doubtful = self._is_doubtful, False
         try:
             self._open()
@@ -140,6 +144,13 @@ class Trail:
             self._close()
             raise
 
+    def _is_there(self) -> bool:
+        """Whether what is written now can be found by the file's name."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
     def _open(self) -> None:
         """Find the end of the chain, and note what is wrong there."""
         if not files_in(self.folder):
@@ -149,7 +160,7 @@ class Trail:
         found = _end_of(paths, self._key)
         fault = found.fault or fault_of_known(paths, found.head, self._head)
         self._close()
-        self._fd = os.open(paths[-1], os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._fd, self._path = os.open(paths[-1], os.O_RDWR | os.O_APPEND | os.O_CLOEXEC), paths[-1]
         if found.lacks_end:
             _write(self._fd, b"\n")
         self._refs.clear()
@@ -170,7 +181,7 @@ class Trail:
         path = self.folder / name_of(first_seq)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._close()
-        self._fd, self._size = fd, 0
+        self._fd, self._path, self._size = fd, path, 0
         folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder_fd)

@@ -115,9 +115,11 @@ class Keeper:
             untold = await self._ledger.call(take)
             if untold is None:
                 return False
-            head = await _in_thread(lambda: self._write(untold))
+            head, alarmed = await _in_thread(lambda: self._write(untold))
         self._written()
         await self._ledger.call(lambda ledger: ledger.told(self._session, untold.batch, head))
+        if alarmed is not None:  # as in `_open`
+            await self._ledger.call(lambda ledger: ledger.told(self._session, "", alarmed))
         return True
 
     async def _open(self) -> None:
@@ -145,7 +147,8 @@ class Keeper:
         raise_alarm(trail, self._names(), self._clock_ms())
         return TrailHead(trail.head.seq, trail.head.hash, self._clock_ms())
 
-    def _write(self, untold: Untold) -> TrailHead:
+    def _write(self, untold: Untold) -> tuple[TrailHead, TrailHead | None]:
+        """Write a batch. Where the files end; and the same again where they were found to lack records for it."""
         assert self._trail is not None  # noqa: S101 - opened by the turn
         there = self._trail.written(untold.batch)
         for told in untold.told:
@@ -154,10 +157,10 @@ class Keeper:
         fresh: list[Entry] = [entry for entry in entries(untold, self._names()) if entry.ref not in there]
         if fresh:
             self._trail.append(fresh)
-        self._alarm(self._trail)  # it may have been opened again for that
+        alarmed = self._alarm(self._trail)  # it may have been opened again for that
         head = self._trail.head
         telemetry.audit_written(records=len(fresh))
-        return TrailHead(head.seq, head.hash, self._clock_ms())
+        return TrailHead(head.seq, head.hash, self._clock_ms()), alarmed
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -124,6 +124,29 @@ def test_a_power_cut_between_the_files_and_the_ledger_writes_nothing_twice(tmp_p
         again.scene.close()
 
 
+def test_a_file_that_is_taken_away_raises_an_alarm_once(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for number in range(8):
+        place.scene.ledger.pause_destination("pacs", number % 2 == 0, "cli:root", place.scene.now_ms)
+
+    async def run() -> None:
+        async with place.keeper() as keeper:
+            await keeper._work(AT_ONCE)
+            for path in files_in(place.folder):
+                path.unlink()
+            place.scene.ledger.pause_destination("dr", True, "cli:root", place.scene.now_ms)
+            await keeper.finish(all_of_it=True)
+
+    asyncio.run(run())
+    rows = page(place.folder, TrailFilter(), 10).rows
+    assert [row.what for row in reversed(rows) if row.kind == "alert"] == ["pause", "trail broken"]
+    (head,) = place.scene.ledger.trail_heads().values()
+    trail = place.trail(Head(head.seq, head.hash))
+    assert (trail.fault, trail.head.seq) == ("", head.seq)  # the next start misses nothing more
+    trail.close()
+    place.scene.close()
+
+
 def test_while_the_files_take_nothing_it_waits_in_the_ledger(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.route("a")

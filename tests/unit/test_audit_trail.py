@@ -327,6 +327,33 @@ def test_a_trail_that_opens_its_files_again_misses_what_it_wrote_itself(tmp_path
         made.close()
 
 
+def elsewhere(path: Path) -> None:
+    path.rename(path.with_suffix(".old"))
+
+
+def replaced(path: Path) -> None:
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(b"".join(lines(path)[:-1]))
+    copy.rename(path)
+
+
+@pytest.mark.parametrize("take", [Path.unlink, elsewhere, replaced])
+def test_a_file_that_is_taken_away_under_the_writer_is_missed_and_the_next_records_are_in_one_that_exists(
+    tmp_path: Path, take: Callable[[Path], None]
+) -> None:
+    made = trail(tmp_path)
+    made.append([entry(1), entry(2)])
+    take(files_in(tmp_path)[-1])
+    made.append([entry(3)])
+    assert "more, up to 2, were written" in made.fault
+    kinds = [(row.kind, row.at_ms) for row in page(tmp_path, TrailFilter(), 10).rows]
+    assert kinds[:2] == [("transferred", 3_000), (BROKEN, 9_000_000)]
+    made.fault = ""
+    made.append([entry(4)])
+    assert made.fault == "" and page(tmp_path, TrailFilter(), 1).rows[0].at_ms == 4_000
+    made.close()
+
+
 def test_with_a_key_nobody_else_makes_a_chain(tmp_path: Path) -> None:
     written(tmp_path / "true", 5, KEY)
     assert verify(files_in(tmp_path / "true"), KEY).fault is None
