@@ -219,6 +219,7 @@ class RuleWatcher:
             telemetry.problem("rules_not_stored", reason=str(error))
             return False
         if changed is None:
+            telemetry.rules_reloaded(result="unchanged")  # there is nothing wrong with the files any more
             return True
         self._known = seen  # whatever comes from another host is newer from now on
         telemetry.rules_reloaded(result="loaded" if changed else "unchanged", revision=book.revision)

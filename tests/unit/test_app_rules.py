@@ -19,6 +19,7 @@ from gateway.ledger.base import RuleSet
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.ledger.thread import LedgerThread
 from gateway.model import Role
+from gateway.telemetry import registry
 
 CONFIG = """\
 state_dir: ./state
@@ -165,4 +166,29 @@ def test_the_watch_over_a_folder_that_was_found_old_waits_for_a_change(tmp_path:
         await thread.close()
 
     asyncio.run(main())
+    ledger.close()
+
+
+def test_old_files_that_are_put_back_are_not_refused_any_more(tmp_path: Path) -> None:
+    config, ledger = superseded(tmp_path)
+    ledger.open_session(Role.CONSOLE, "other", 1, 1, "", OTHER_HOME)
+    file = config.rules.dir / "10.yaml"
+    kept = file.stat()
+
+    def refused() -> float | None:
+        return registry.REGISTRY.get_sample_value("gateway_rules_refused")
+
+    async def main() -> None:
+        thread = LedgerThread(lambda: SqliteLedger.open(tmp_path / "ledger.db", create=False))
+        watcher = RuleWatcher(thread, config.rules.dir, ("pacs",), clock_ms, lambda plan: None, home=HOME)
+        watcher._known = signature(config.rules.dir)
+        file.write_text(OTHER_VERSION)
+        assert await watcher._take(signature(config.rules.dir)) and refused() == 1
+        file.write_text(OLD)  # out of a copy, with the time that it had
+        os.utime(file, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+        assert await watcher._take(signature(config.rules.dir)) and refused() == 0
+        await thread.close()
+
+    asyncio.run(main())
+    assert in_force(ledger) == NEW
     ledger.close()
