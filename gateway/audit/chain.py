@@ -174,13 +174,42 @@ def begins_behind(first: Record, known: Head) -> str:
     return ""
 
 
-def torn_entry(at_ms: int, torn: bytes) -> Entry:
+class Torn:
+    """What is between the records and is none: its length and its hash, however long it is. False where nothing is."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.only = b""  # the whole of it, where it came in one piece
+        self._hash = hashlib.sha256()
+        self._last = b""
+
+    def __bool__(self) -> bool:
+        return self.length > 0
+
+    @property
+    def lacks_end(self) -> bool:
+        """Whether it does not end as a line does."""
+        return self._last != b"\n"
+
+    @property
+    def sha256(self) -> str:
+        """Its hash."""
+        return self._hash.hexdigest()
+
+    def add(self, raw: bytes) -> None:
+        """There is more of it."""
+        self.only = b"" if self.length else raw
+        self.length += len(raw)
+        self._hash.update(raw)
+        self._last = raw[-1:]
+
+
+def torn_entry(at_ms: int, torn: Torn) -> Entry:
     """The record that says what a power cut, or a disk that was full, left between the records."""
-    fields = {"torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
-    return Entry(at_ms, TORN, fields)
+    return Entry(at_ms, TORN, {"torn_bytes": torn.length, "torn_sha256": torn.sha256})
 
 
-def explains(record: Record, torn: bytes) -> bool:
-    """Whether a record says just that of these bytes before it."""
+def explains(record: Record, torn: Torn) -> bool:
+    """Whether a record says just that of what is before it."""
     said = record.fields.get("torn_bytes"), record.fields.get("torn_sha256")
-    return record.kind == TORN and said == (len(torn), hashlib.sha256(torn).hexdigest())
+    return record.kind == TORN and said == (torn.length, torn.sha256)

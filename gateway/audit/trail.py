@@ -21,10 +21,10 @@ import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.chain import Entry, Head, Record, fault_of, line_of, read_line, torn_entry
+from gateway.audit.chain import Entry, Head, Record, Torn, fault_of, line_of, read_line, torn_entry
 from gateway.audit.files import files_in, lines_of, name_of
 from gateway.audit.lost import fault_of_known
 from gateway.errors import TrailError
@@ -40,7 +40,7 @@ class Found:
     """What the end of the trail was like when it was opened."""
 
     head: Head
-    torn: bytes = b""  # what is behind the last whole record
+    torn: Torn = field(default_factory=Torn)  # what is behind the last whole record
     lacks_end: bool = False  # that record lacks the end of its line
     fault: str = ""  # what is wrong with the last file, in words
 
@@ -169,9 +169,10 @@ class Trail:
         self._head, self.fault = found.head, fault or self.fault
         notes: list[Entry] = []
         if found.torn:
-            torn = found.torn if found.torn.endswith(b"\n") else found.torn + b"\n"
-            _write(self._fd, torn[len(found.torn) :])
-            notes.append(torn_entry(self._clock_ms(), torn))
+            if found.torn.lacks_end:
+                _write(self._fd, b"\n")
+                found.torn.add(b"\n")
+            notes.append(torn_entry(self._clock_ms(), found.torn))
         if fault:
             notes.append(Entry(self._clock_ms(), BROKEN, {"text": fault, "file": paths[-1].name}))
         if notes:
@@ -232,15 +233,15 @@ def _end_of(paths: Sequence[Path], key: bytes) -> Found:
     """Where the chain ends; the last file with a record is looked at, and whether the one before it is keyed."""
     before: Head | None = None
     is_keyed = bool(key) and any(record.is_keyed for record in _records(paths[-2:-1]))
-    torn, fault = b"", ""
+    torn, fault = Torn(), ""
     for line in lines_of(paths[-1]):
         record = read_line(line.raw)
         if record is None:
-            torn += line.raw
+            torn.add(line.raw)
             continue
-        if torn and record.fields.get("torn_bytes") != len(torn):
+        if torn and record.fields.get("torn_bytes") != torn.length:
             fault = fault or f"line {line.number} of {paths[-1].name} follows something that is no record"
-        torn = b""
+        torn = Torn()
         wrong = fault_of(record, before, key)
         if is_keyed and not record.is_keyed:
             wrong = wrong or "is not keyed, though those before it are"
@@ -250,7 +251,7 @@ def _end_of(paths: Sequence[Path], key: bytes) -> Found:
         elif record.kind == BROKEN:
             fault = ""  # somebody has said so already
         before = Head(record.seq, record.digest)
-    last = read_line(torn + b"\n") if torn else None
+    last = read_line(torn.only + b"\n") if torn else None
     if last is not None and not fault_of(last, before, key):
         return Found(Head(last.seq, last.digest), lacks_end=True, fault=fault)
     if before is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.chain import FIRST, TORN, Head, Record, begins_behind, explains, fault_of, read_line
+from gateway.audit.chain import FIRST, TORN, Head, Record, Torn, begins_behind, explains, fault_of, read_line
 from gateway.audit.files import lines_of
 from gateway.audit.trail import BROKEN
 from gateway.errors import TrailError
@@ -61,12 +61,12 @@ def verify(paths: Sequence[Path], key: bytes = b"", known: Head | None = None) -
 
 
 def _verify_file(path: Path, is_last: bool, key: bytes, known: Head | None, verdict: Verdict) -> None:
-    torn, torn_at = b"", 0
+    torn, torn_at = Torn(), 0
     for line in lines_of(path):
         record = read_line(line.raw)
         if record is None:
             torn_at = torn_at if torn else line.number
-            torn += line.raw
+            torn.add(line.raw)
             continue
         text = _fault_of(record, torn, key, known, verdict)
         if text:
@@ -75,19 +75,19 @@ def _verify_file(path: Path, is_last: bool, key: bytes, known: Head | None, verd
             return
         if torn:
             verdict.notes.append(
-                f"{path.name}, line {torn_at}: {len(torn)} bytes that were cut off, as record {record.seq} says"
+                f"{path.name}, line {torn_at}: {torn.length} bytes that were cut off, as record {record.seq} says"
             )
-        torn = b""
+        torn = Torn()
         _count(verdict, record)
     if torn and not is_last:
         verdict.fault = Fault(path.name, torn_at, verdict.last.seq + 1, "is no record")
     elif torn:
         verdict.notes.append(
-            f"{path.name}, line {torn_at}: {len(torn)} bytes that are no whole record; the next start says so"
+            f"{path.name}, line {torn_at}: {torn.length} bytes that are no whole record; the next start says so"
         )
 
 
-def _fault_of(record: Record, torn: bytes, key: bytes, known: Head | None, verdict: Verdict) -> str:
+def _fault_of(record: Record, torn: Torn, key: bytes, known: Head | None, verdict: Verdict) -> str:
     if torn and not explains(record, torn):
         return "is no record, or a part of one"
     if record.kind == TORN and not torn:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,6 +175,25 @@ def test_what_a_power_cut_left_is_told_before_and_after_the_next_start(tmp_path:
     after = verify([path])
     assert after.fault is None and "15 bytes that were cut off, as record 3 says" in after.notes[0]
     assert after.last.seq == 4
+
+
+def test_what_is_no_record_may_be_longer_than_memory(tmp_path: Path) -> None:
+    """As a file system leaves it that made a file longer, and never wrote into it."""
+    written(tmp_path, 2)
+    (path,) = files_in(tmp_path)
+    whole, size = path.stat().st_size, 32 << 20
+    os.truncate(path, size)
+    tracemalloc.start()
+    before = verify([path])
+    head = written(tmp_path, 1, from_=3)
+    after = verify([path], known=head)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert before.notes == [
+        f"{path.name}, line 3: {size - whole} bytes that are no whole record; the next start says so"
+    ]
+    assert (after.fault, len(after.notes), after.last.seq) == (None, 1, 4)
+    assert peak < 12 << 20
 
 
 def test_what_a_power_cut_left_at_the_end_of_a_full_file_is_told_in_that_file(tmp_path: Path) -> None:
