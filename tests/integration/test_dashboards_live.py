@@ -205,7 +205,8 @@ def test_the_console_says_by_itself_what_needs_no_prometheus_to_be_seen(scene: S
     address, token = f"https://127.0.0.1:{scene.config.console_port}", token_of(users, Role.OBSERVER)
     with httpx.Client(base_url=address, verify=scene.trusted, timeout=30) as client:
         found = client.get("/api/v1/overview", headers={"authorization": f"Bearer {token}"}).json()
-        assert [(each["kind"], each["name"]) for each in found["notices"]] == [("certificate_expires", "console")]
+        noticed = [(each["kind"], each["name"]) for each in found["notices"]]
+        assert noticed == [("certificate_expires", "console"), ("rules_refused", "")]
         client.post("/login", data={"name": "observer", "password": PASSWORD})
         page = client.get("/").text
     for words in (found["notices"][0]["text"], "dead is down", "held without a route", "Whoever issues certificates"):
