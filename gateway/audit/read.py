@@ -15,11 +15,13 @@ from typing import Any
 
 from gateway.audit.chain import LINE_MAX, read_line
 from gateway.audit.files import files_in, first_seq_of
+from gateway.audit.xml import timestamp
 from gateway.errors import TrailError
 
 SCAN_BYTES = 64 << 20
 _BLOCK = 1 << 18
 _ORDER_MS = 7 * 86_400_000  # records stand in the order of their times, but for what the ledger kept for so long
+_OLDER_MAX = 1000  # and but for a clock that was wrong: after so many that are older, all before them are
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def page(folder: Path, which: TrailFilter, limit: int, after: str = "", scan_byt
         raise TrailError(f"audit trail: {after[:40]!r} is not where a page ends")
     below = int(after) if after else 1 << 62
     rows: list[TrailRecord] = []
-    scanned, last_seq = 0, below
+    scanned, last_seq, older = 0, below, 0
     try:
         for path in reversed(files_in(folder)):
             if first_seq_of(path) >= below:
@@ -86,7 +88,8 @@ def page(folder: Path, which: TrailFilter, limit: int, after: str = "", scan_byt
                     continue
                 last_seq = record.seq
                 row = _row(record.fields)
-                if row.at_ms < which.from_ms - _ORDER_MS:
+                older = older + 1 if row.at_ms < which.from_ms - _ORDER_MS else 0
+                if older == _OLDER_MAX:
                     return TrailPage(tuple(rows), "")
                 if _fits(row, which):
                     rows.append(row)
@@ -138,11 +141,13 @@ def _row(fields: Mapping[str, Any]) -> TrailRecord:
 
 
 def milliseconds(text: str) -> int:
-    """A time of a record; 0 where it is none."""
+    """A time of a record; 0 where it is none, or none that can be said in UTC."""
     try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
-    except (ValueError, OverflowError):
+        at_ms = round(datetime.fromisoformat(text).timestamp() * 1000)
+        timestamp(at_ms)
+    except (ValueError, OverflowError, OSError):
         return 0
+    return at_ms
 
 
 def _lines_backwards(path: Path) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tracemalloc
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from hypothesis import strategies as st
 from gateway.audit.chain import LINE_MAX, Entry, Head, line_of, read_line
 from gateway.audit.files import files_in, name_of
 from gateway.audit.read import TrailFilter, page
+from gateway.audit.sender import Position
+from gateway.audit.sender import after as records_after
+from gateway.audit.syslog import message_of
 from gateway.audit.trail import BROKEN, Trail
 from gateway.audit.verify import verify
 from gateway.errors import TrailError
@@ -186,13 +190,13 @@ def test_what_is_no_record_may_be_longer_than_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     before = verify([path])
     head = written(tmp_path, 1, from_=3)
-    after = verify([path], known=head)
+    verdict = verify(files_in(tmp_path), known=head)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert before.notes == [
         f"{path.name}, line 3: {size - whole} bytes that are no whole record; the next start says so"
     ]
-    assert (after.fault, len(after.notes), after.last.seq) == (None, 1, 4)
+    assert (verdict.fault, len(verdict.notes), verdict.last.seq) == (None, 1, 4)
     assert peak < 12 << 20
 
 
@@ -471,6 +475,35 @@ def test_people_read_what_they_ask_for(tmp_path: Path) -> None:
     assert asked(study_instance_uid="1.2.3") == asked(failed=True) == [2]
     assert asked(accession_number="A1") == [3]
     assert asked(from_ms=2_000, to_ms=4_000) == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "odd", ["1970-01-01T00:00:00Z", "none", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"]
+)
+def test_a_record_with_an_odd_time_hides_none(tmp_path: Path, odd: str) -> None:
+    now_ms = 1_767_225_600_000
+    made = trail(tmp_path)
+    made.append([Entry(now_ms + number, "alert", xml="<m/>") for number in range(5)])
+    made.close()
+    changed(
+        tmp_path,
+        lambda all_: [all_[0], all_[1], re.sub(rb'"time": "[^"]*"', f'"time": "{odd}"'.encode(), all_[2]), *all_[3:]],
+    )
+    found = page(tmp_path, TrailFilter(from_ms=now_ms), 10)
+    assert [row.seq for row in found.rows] == [5, 4, 2, 1]
+    assert [row.at_ms for row in page(tmp_path, TrailFilter(), 10).rows if row.seq == 3] == [0]
+    assert [message_of(each.at_ms, "h", "p", each.xml)[:4] for each in records_after(tmp_path, Position())] == [
+        b"<85>"
+    ] * 5
+
+
+def test_a_page_ends_where_all_that_is_left_is_older(tmp_path: Path) -> None:
+    made = trail(tmp_path)
+    made.append([Entry(number, "alert") for number in range(3_000)])
+    made.append([Entry(1_767_225_600_000, "alert")])
+    made.close()
+    found = page(tmp_path, TrailFilter(from_ms=1_767_225_600_000), 10, scan_bytes=400_000)  # not half of it
+    assert ([row.seq for row in found.rows], found.next) == ([3_001], "")
 
 
 def test_a_page_looks_at_no_more_than_it_may(tmp_path: Path) -> None:
