@@ -4,13 +4,11 @@ them is in `gateway.app.host_trail`.
 
 from __future__ import annotations
 
-import getpass
-import os
 from contextlib import closing
 from pathlib import Path
 
 from gateway import telemetry
-from gateway.app.common import clock_ms, open_ledger_of
+from gateway.app.common import clock_ms, open_ledger_of, user_name
 from gateway.app.home import home_of
 from gateway.audit.chain import Head
 from gateway.audit.files import files_in
@@ -89,7 +87,7 @@ def open_trail(config: Config, known: Head | None = None) -> Trail:
 def tell_host(config: Config, kind: NoteKind, *, has_console: bool) -> None:
     """The gateway on this host starts or stops: into the files, while no console has them. Elsewhere, where none ever
     has, into the ledger: another host writes it. What cannot be told is a problem, and stops nothing."""
-    note = Note(kind, clock_ms(), actor=f"host:{_user()}", subject=config.host)
+    note = Note(kind, clock_ms(), actor=f"host:{user_name()}", subject=config.host)
     try:
         if not has_console:
             with closing(open_ledger_of(config, create=False)) as ledger:
@@ -100,13 +98,6 @@ def tell_host(config: Config, kind: NoteKind, *, has_console: bool) -> None:
             trail.append([noted(NoteTold(note, None, 0), names_of(config))])
     except GatewayError as error:
         telemetry.problem("audit_trail_waits", error, reason=f"not told that the gateway {kind.value}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def verified(config: Config) -> Verdict:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import pwd
 import resource
 import signal
 import time
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
     from gateway.ledger.looking import Looks
 
 SNAPSHOT_VARIABLE = "GATEWAY_SNAPSHOT"  # tells a role where the configuration in force is
+
+
+def user_name() -> str:
+    """Whose process this is, for the audit trail: as the system has it, not as the environment says. The number where
+    nobody bears it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def clock_ms() -> int:

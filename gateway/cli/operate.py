@@ -7,9 +7,9 @@ asked about first, unless `--yes` is given.
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 
+from gateway.app.common import user_name
 from gateway.app.keys import keys_at_hand
 from gateway.cli.ask import MOST, add_filter, filter_of
 from gateway.cli.common import (
@@ -191,10 +191,7 @@ def _order_destination(arguments: argparse.Namespace) -> int:
 
 def actor() -> str:
     """Who gives the order, for the audit trail."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
+    return f"cli:{user_name()}"
 
 
 def _confirm(question: str) -> None:
