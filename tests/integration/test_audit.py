@@ -171,12 +171,20 @@ def test_the_trail_is_verified_and_what_was_changed_is_found(site: Site, tmp_pat
 
 def test_a_stop_is_told_behind_all_that_moved_and_a_start_finds_what_was_changed_meanwhile(tmp_path: Path) -> None:
     with running_site(tmp_path, audit={"quiet": "1 h", "latest": "24 h"}) as site:
-        site.send(make_instances(3, seed=34)).check()
-        site.gateway.wait_idle()
+        instances = list(make_instances(3, seed=34))
+        site.send(instances).check()
+
+        def states() -> list[str]:
+            return [state for one in instances for state in site.deliveries(one.sop_instance_uid).values()]
+
+        wait_until(lambda: states() == ["delivered"] * 6, 30, lambda: f"{states()}")
         site.gateway.stop()
         rows = records(site.gateway)
-        assert (rows[0].kind, rows[-1].kind) == ("application", "application")
-        assert sum(row.instances for row in rows if row.kind == "transferred") == 9
+        assert (rows[0].kind, rows[-1].kind) == ("application", "application"), rows
+        told = Counter[str]()
+        for row in rows:
+            told[row.patient_id] += row.instances if row.kind == "transferred" else 0
+        assert +told == Counter(instance.canaries[1] for instance in instances * 3), rows  # in, and out to two
         assert "Application Stop" in rows[-1].xml
         head = site.run("audit", "verify", "--json").check().stdout
         assert json.loads(head)["last"] == rows[-1].seq
