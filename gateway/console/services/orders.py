@@ -63,7 +63,7 @@ class Order:
     def require_meaning(self) -> None:
         """:raises UsageError: it would mean every instance, and nobody said so."""
         if self.which == InstanceFilter() and not self.everything:
-            raise UsageError("say which instances are meant, or that all are")
+            raise UsageError("say which instances are meant, or `all`")
 
 
 @dataclass(frozen=True, slots=True)
