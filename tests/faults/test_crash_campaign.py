@@ -135,7 +135,7 @@ def test_kills_at_random_under_load_lose_nothing(tmp_path: Path) -> None:
         killer = Killer(scene, SEED)
         with Load(scene) as load:
             load.wait_acknowledged(50)
-            killer.campaign(scaled(60, 1000))
+            killer.campaign(scaled(30, 1000))
             killer.keep_running()
             killer.wait_ready()
             load.wait_acknowledged(load.acknowledged + 50)

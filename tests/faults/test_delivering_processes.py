@@ -13,6 +13,7 @@ import pytest
 
 from gateway.flow.owners import chosen
 from gateway.model import Role
+from tests.faults.crash_kit import scaled
 from tests.faults.delivering_kit import Delivering
 from tests.harness.archivescript import Behaviour, StoreFacts
 from tests.harness.data import make_instances
@@ -62,6 +63,7 @@ def test_a_gateway_is_ready_when_each_destination_has_its_forwarder(tmp_path: Pa
             assert not scene.gateway.log_lines(event=said)
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_when_a_forwarder_is_killed_the_other_serves_its_destinations_until_it_is_back(tmp_path: Path) -> None:
     keys = {name: {"max_associations": 1} for name in MANY}
@@ -71,7 +73,7 @@ def test_when_a_forwarder_is_killed_the_other_serves_its_destinations_until_it_i
         scene.start()
         wait_balanced(scene)
         with sending(scene):
-            for _ in range(3):
+            for _ in range(scaled(1, 3)):
                 victim = next(pid for pid in owners(scene).values())
                 its = {name for name, pid in owners(scene).items() if pid == victim}
                 before = {name: scene.archives[name].count for name in its}

@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import HeaderError
 from gateway.transform import TransformError
 from gateway.transform.deidentify.table import Option
+from tests.faults.crash_kit import LONG
 from tests.harness.made import MADE
 from tests.harness.tools import program, require, run
 from tests.unit.deidentify_kit import ALL, FULL_DATES, MODIFIED_DATES, deidentified, profile
@@ -63,11 +64,12 @@ def new_errors(sample: Sample, options: frozenset[Option], folder: Path) -> Erro
 
 each_choice = pytest.mark.parametrize(
     "options",
-    [frozenset(), CLEANING, ALL, ALL - {MODIFIED_DATES} | {FULL_DATES}],
-    ids=["basic", "cleaning", "all", "all-full-dates"],
+    [frozenset(), ALL, *((CLEANING, ALL - {MODIFIED_DATES} | {FULL_DATES}) if LONG else ())],
+    ids=["basic", "all", *(("cleaning", "all-full-dates") if LONG else ())],
 )
 
 
+@pytest.mark.chaos
 @each_choice
 def test_no_sample_has_an_error_that_it_did_not_have(
     options: frozenset[Option], tmp_path_factory: pytest.TempPathFactory
@@ -84,6 +86,7 @@ def test_no_sample_has_an_error_that_it_did_not_have(
     assert len(held) < len(samples) // 10, held
 
 
+@pytest.mark.chaos
 @each_choice
 @pytest.mark.parametrize("name", MADE)
 def test_what_is_found_in_images_has_no_new_error_and_names_nobody(
