@@ -133,6 +133,18 @@ def _host_families(processes: Sequence[ProcessCount]) -> list[Metric]:
     return [sessions, draining, GaugeMetricFamily("gateway_hosts", "Hosts with a process that lives.", hosts)]
 
 
+def _arrivals(gauges: LedgerGauges) -> Metric:
+    arrivals = GaugeMetricFamily(
+        "gateway_source_last_arrival_timestamp_seconds",
+        "When the newest instance of a source arrived, on whichever host.",
+        labels=["source"],
+    )
+    for source, at_ms in sorted(gauges.source_arrivals_ms.items()):
+        if SOURCES.value(source) == source:  # the ledger remembers those of former configurations, too
+            arrivals.add_metric([source], at_ms / 1000)
+    return arrivals
+
+
 def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
     names = [destination.name for destination in gauges.destinations]
     depth = GaugeMetricFamily(
@@ -156,14 +168,6 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         oldest.add_metric([name], _age_s(gauges.queue_oldest_ms.get(name), now_ms))
         for state in _WAITING_STATES:
             depth.add_metric([name, state.value], gauges.queue_depth.get((name, state), 0))
-    arrivals = GaugeMetricFamily(
-        "gateway_source_last_arrival_timestamp_seconds",
-        "When the newest instance of a source arrived, on whichever host.",
-        labels=["source"],
-    )
-    for source, at_ms in sorted(gauges.source_arrivals_ms.items()):
-        if SOURCES.value(source) == source:  # the ledger remembers those of former configurations, too
-            arrivals.add_metric([source], at_ms / 1000)
     instances = GaugeMetricFamily("gateway_instances", "Instances in the ledger, by state.", labels=["state"])
     for kind in InstanceState:
         instances.add_metric([kind.value], gauges.instances.get(kind, 0))
@@ -176,7 +180,7 @@ def _ledger_families(gauges: LedgerGauges, now_ms: int) -> list[Metric]:
         paused,
         owned,
         *_host_families(gauges.processes),
-        arrivals,
+        _arrivals(gauges),
         instances,
         _one("gateway_routing_oldest_age_seconds", "Age of the oldest instance that is not routed yet.", routing_s),
         GaugeMetricFamily("gateway_spool_bytes", "Data set bytes that the spool holds.", gauges.spool_bytes),
